@@ -1,0 +1,75 @@
+"""What holds around every test: nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+GRACE_S = 3.0
+"""How long threads, processes and descriptors may take to go after a test ended."""
+
+
+class Belongings(NamedTuple):
+    """What this process has: each entry reads well in a failure."""
+
+    threads: frozenset[str]
+    children: frozenset[str]
+    descriptors: frozenset[str]
+
+    def beyond(self, before: Belongings) -> list[str]:
+        """Return what is here and was not there before."""
+        return sorted(entry for now, then in zip(self, before, strict=True) for entry in now - then)
+
+
+@pytest.fixture(autouse=True)
+def no_leaks() -> Iterator[None]:
+    """Fail a test that leaves threads, child processes or open descriptors, and name them."""
+    before = _belongings()
+    yield
+    deadline = time.monotonic() + GRACE_S
+    while (left := _belongings().beyond(before)) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert not left, "left behind: " + ", ".join(left)
+
+
+def _belongings() -> Belongings:
+    return Belongings(_threads(), _children(), _descriptors())
+
+
+def _threads() -> frozenset[str]:
+    # pytest-timeout keeps its timer thread from before a test to after it.
+    alive = (thread for thread in threading.enumerate() if not thread.name.startswith("pytest_timeout"))
+    return frozenset(f"thread {thread.name} ({thread.ident})" for thread in alive)
+
+
+def _children() -> frozenset[str]:
+    pids: list[str] = []
+    for table in Path("/proc/self/task").glob("*/children"):
+        try:
+            pids += table.read_text().split()
+        except OSError:  # the thread ended in between
+            continue
+    return frozenset(f"process {pid} ({_command(pid)})" for pid in pids)
+
+
+def _command(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return "gone"
+
+
+def _descriptors() -> frozenset[str]:
+    found = []
+    for number in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
+        try:
+            found.append(f"descriptor {number} -> {os.readlink(f'/proc/self/fd/{number}')}")
+        except OSError:  # the descriptor of the listing itself
+            continue
+    return frozenset(found)

@@ -1,0 +1,87 @@
+"""Messages are values: frozen, comparable, and of a size that counts bodies only."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, get_args
+
+import pytest
+
+from zmqtasks import messages
+from zmqtasks.messages import (
+    Address,
+    Bulk,
+    Cancel,
+    Chunk,
+    Hello,
+    Job,
+    Message,
+    Outcome,
+    OutcomeKind,
+    Phase,
+    Query,
+    Range,
+    Results,
+    Role,
+    SessionId,
+    Settled,
+    Status,
+    Stored,
+    Tasks,
+)
+from zmqtasks.options import TaskOptions
+
+SESSION = SessionId(epoch=2**62, number=1)
+NODE = Address("00112233aabbccdd", "host", ("ipc:///run/a", "tcp://10.0.0.7:7700"))
+JOB = Job("00112233aabbccdd:1", "package.f", NODE, TaskOptions(retries=2), b"function")
+CHUNK = Chunk(JOB.id, attempt=7, start=10, stop=20, origin=0, body=b"arguments")
+OUTCOME = Outcome(JOB.id, 7, NODE.peer, 10, 20, OutcomeKind.OK, 0.5, b"values")
+SETTLED = Settled(JOB.id, 7, NODE.peer, 10, 20, OutcomeKind.OK, 0.5)
+
+MESSAGES: list[Any] = [
+    Hello(SESSION, Role.VENTILATOR, NODE),
+    Status(SESSION, NODE, incarnation=5),
+    Tasks(SESSION, 1, (JOB,), (CHUNK, CHUNK), ("old:1",)),
+    Results(SESSION, 1, (OUTCOME, OUTCOME)),
+    Stored(SESSION, 1, (SETTLED,)),
+    Cancel(SESSION, (Range(JOB.id, 0, 5),)),
+    Query(SESSION, (JOB.id,)),
+]
+
+
+def test_the_list_covers_every_message() -> None:
+    assert {type(message) for message in MESSAGES} == set(get_args(Message))
+
+
+@pytest.mark.parametrize("value", [*MESSAGES, JOB, CHUNK, OUTCOME], ids=lambda value: type(value).__name__)
+def test_a_message_is_frozen_and_hashable(value: Any) -> None:
+    name = dataclasses.fields(value)[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(value, name, None)
+    twin = dataclasses.replace(value)
+    assert twin == value
+    assert hash(twin) == hash(value)
+    assert not hasattr(value, "__dict__")
+
+
+@pytest.mark.parametrize("kind", get_args(Bulk), ids=lambda kind: kind.__name__)
+def test_bulk_messages_are_numbered_and_weighed(kind: type[Any]) -> None:
+    assert "seq" in {field.name for field in dataclasses.fields(kind)}
+    assert kind(SESSION, 1).size_bytes == 0
+
+
+def test_size_counts_bodies_and_functions() -> None:
+    tasks = Tasks(SESSION, 1, (JOB,), (CHUNK, CHUNK))
+    assert tasks.size_bytes == 2 * len(b"arguments") + len(b"function")
+    assert Results(SESSION, 1, (OUTCOME, OUTCOME)).size_bytes == 2 * len(b"values")
+
+
+def test_settled_is_an_outcome_without_its_body() -> None:
+    names = [field.name for field in dataclasses.fields(Outcome)]
+    assert [*Settled._fields, "body"] == names
+
+
+def test_numbers_on_the_wire_do_not_move() -> None:
+    assert [kind.value for kind in OutcomeKind] == list(range(9))
+    assert [phase.name for phase in sorted(Phase)] == ["QUEUED", "RUNNING", "FINISHED"]
+    assert messages.PROTOCOL_VERSIONS[0] <= messages.PROTOCOL_VERSIONS[1]

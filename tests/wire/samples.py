@@ -1,0 +1,106 @@
+"""One message of each kind with every field set: what the golden frames in `vectors` hold.
+
+`python -m tests.wire.samples` writes them anew; see vectors/README.md for when that is right.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from zmqtasks.messages import (
+    Address,
+    Cancel,
+    Chunk,
+    Held,
+    Hello,
+    Job,
+    Load,
+    Message,
+    Outcome,
+    OutcomeKind,
+    PeerState,
+    Phase,
+    Query,
+    Range,
+    Results,
+    Role,
+    SessionId,
+    Settled,
+    Status,
+    Stored,
+    Tasks,
+    Window,
+)
+from zmqtasks.options import MIB, Limits, TaskOptions
+from zmqtasks.wire import codec
+
+VECTORS = Path(__file__).parent / "vectors"
+
+SESSION = SessionId(0x0123456789ABCDEF, 3)
+CLIENT = Address("00112233445566aa", "front.example", ("tcp://10.0.0.1:7700", "ipc:///run/user/1000/front"))
+NODE = Address("ffeeddccbbaa9988", "node.example", ("tcp://10.0.0.2:7700",))
+JOB = "00112233445566aa:1"
+SMALL = Limits(message_bytes=64 * MIB, header_bytes=MIB, items=10_000)
+OPTIONS = TaskOptions(
+    timeout=2.5,
+    max_memory=2**31,
+    retries=3,
+    backoff=0.5,
+    priority=-4,
+    retry=False,
+    crash_limit=5,
+    serializer="msgpack",
+    compression="zlib",
+)
+
+SAMPLES: dict[str, Message] = {
+    "hello": Hello(SESSION, Role.VENTILATOR, CLIENT, (1, 2), SMALL, (("python", "3.11"), ("zmqtasks", "0.1.0")), 30.0),
+    "status": Status(
+        SESSION,
+        NODE,
+        incarnation=7,
+        state=PeerState.DRAIN,
+        reason="SIGTERM",
+        cum=41,
+        gap=True,
+        window=Window(2_000, 64 * MIB),
+        have=(Held(JOB, 0, 20, 1, Phase.FINISHED), Held(JOB, 20, 40, 2, Phase.RUNNING)),
+        load=Load(8, 7, 120, 99_999, 3, 2**33),
+        limits=SMALL,
+    ),
+    "status-without-have": Status(SESSION, NODE, incarnation=7),
+    "tasks": Tasks(
+        SESSION,
+        42,
+        (
+            Job(JOB, "analyse", CLIENT, TaskOptions(), b"\x00module:analyse"),
+            Job("00112233445566aa:2", "<lambda>", CLIENT, OPTIONS, b"\x01by value"),
+        ),
+        (Chunk(JOB, 1, 40, 60, 40, b"twenty arguments"), Chunk(JOB, 2, 5, 6, 0, b"")),
+        ("00112233445566aa:0",),
+    ),
+    "results": Results(
+        SESSION,
+        9,
+        (
+            Outcome(JOB, 1, NODE.peer, 40, 59, OutcomeKind.OK, 0.125, b"nineteen values"),
+            Outcome(JOB, 1, NODE.peer, 59, 60, OutcomeKind.ERROR, 0.0, b"failure"),
+            Outcome(JOB, 2, NODE.peer, 5, 6, OutcomeKind.RETURNED, 0.0),
+        ),
+    ),
+    "stored": Stored(SESSION, 10, (Settled(JOB, 1, NODE.peer, 40, 59, OutcomeKind.OK, 0.125),)),
+    "cancel": Cancel(SESSION, (Range(JOB, 0, 10), Range(JOB, 20, 30)), kill=True),
+    "query": Query(SESSION, (JOB, "00112233445566aa:2")),
+}
+
+
+def main() -> None:
+    """Write the golden frames."""
+    for name, message in SAMPLES.items():
+        frame = codec.encode(message)
+        lines = [frame[at : at + 32].hex() for at in range(0, len(frame), 32)]
+        (VECTORS / f"{name}.hex").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

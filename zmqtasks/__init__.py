@@ -1,0 +1,70 @@
+"""A task mesh without a broker: many calls of a Python function, on one machine or twenty, over ZeroMQ.
+
+    with zmqtasks.Client() as client:
+        print(sum(client.map(abs, range(-1000, 1000))))
+
+Public names are loaded when they are first used: a worker process starts without importing ZeroMQ.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from zmqtasks.aio import AsyncClient as AsyncClient
+    from zmqtasks.client import Client as Client
+    from zmqtasks.errors import BindError as BindError
+    from zmqtasks.errors import IncompatibleVersion as IncompatibleVersion
+    from zmqtasks.errors import MemoryLimitExceeded as MemoryLimitExceeded
+    from zmqtasks.errors import NodeKiller as NodeKiller
+    from zmqtasks.errors import NoNodes as NoNodes
+    from zmqtasks.errors import NotAuthorised as NotAuthorised
+    from zmqtasks.errors import RemoteError as RemoteError
+    from zmqtasks.errors import RemoteTraceback as RemoteTraceback
+    from zmqtasks.errors import SerializationError as SerializationError
+    from zmqtasks.errors import TaskError as TaskError
+    from zmqtasks.errors import TaskLost as TaskLost
+    from zmqtasks.errors import TaskTimeout as TaskTimeout
+    from zmqtasks.errors import TooBig as TooBig
+    from zmqtasks.errors import WorkerCrashed as WorkerCrashed
+    from zmqtasks.errors import ZmqtasksError as ZmqtasksError
+    from zmqtasks.options import TaskOptions as TaskOptions
+    from zmqtasks.tasks import task as task
+
+_HOMES = {"AsyncClient": "aio", "Client": "client", "TaskOptions": "options", "task": "tasks"} | dict.fromkeys(
+    (
+        "BindError",
+        "IncompatibleVersion",
+        "MemoryLimitExceeded",
+        "NoNodes",
+        "NodeKiller",
+        "NotAuthorised",
+        "RemoteError",
+        "RemoteTraceback",
+        "SerializationError",
+        "TaskError",
+        "TaskLost",
+        "TaskTimeout",
+        "TooBig",
+        "WorkerCrashed",
+        "ZmqtasksError",
+    ),
+    "errors",
+)
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'zmqtasks' has no attribute {name!r}")
+    value = getattr(import_module(f"zmqtasks.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,129 @@
+"""The public client for asyncio: the same words as `Client`, awaited.
+
+Owns the bridge between the mesh's thread and the user's loop. The mesh keeps a thread of its own: a user's loop that
+is busy for a while must not look like a dead client. Called by user programs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from functools import partial
+from typing import Any, ParamSpec, Self, TypeVar
+
+from zmqtasks.embedded import CONNECT_S, Where
+from zmqtasks.options import NodeOptions, TaskOptions
+from zmqtasks.registry import Registry
+from zmqtasks.wire import payload
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _AsyncCalls:
+    """What an asyncio client and its views with other options share."""
+
+    _registry: Registry | None
+    _changes: dict[str, Any]
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        """Schedule `fn(*args, **kwargs)` on a worker; await what is returned for the result.
+
+        Cancelling the awaited future cancels the call unless it was sent to a node already.
+
+        Raises:
+            RuntimeError: the client is not open.
+            SerializationError: the function cannot travel.
+        """
+        return asyncio.wrap_future(self._open_registry().submit(fn, args, kwargs, self._changes))
+
+    async def map(
+        self, fn: Callable[..., T], *iterables: Iterable[Any], buffersize: int | None = None, ordered: bool = True
+    ) -> AsyncIterator[T]:
+        """Yield `fn` of the arguments, as `Client.map` does: lazily, and bounded in flight both ways.
+
+        Args:
+            fn: called with one argument of each iterable.
+            iterables: the shortest one ends it.
+            buffersize: most tasks that are pulled and whose results are not yet taken; found out if None.
+            ordered: False yields each result as soon as it is there.
+        """
+        changed = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        mapping = self._open_registry().map(fn, iterables, self._changes, ordered=ordered, bound=buffersize)
+        mapping.on_change = lambda: loop.call_soon_threadsafe(changed.set)
+        try:
+            while not mapping.is_over:
+                changed.clear()
+                mapping.pull()
+                run = mapping.take()
+                if run is not None:
+                    for value in run.checked_values():
+                        yield value
+                elif not mapping.is_over and not mapping.widen():
+                    await changed.wait()
+        finally:
+            mapping.on_change = None
+            mapping.close()
+
+    def options(self, **changes: Any) -> AsyncOptions:
+        """Return a view of the same client whose calls have other options; see `Client.options`."""
+        merged = {**self._changes, **changes}
+        TaskOptions().replace(**merged)
+        return AsyncOptions(self._open_registry(), merged)
+
+    def _open_registry(self) -> Registry:
+        if self._registry is None:
+            raise RuntimeError("the client is not open; use it as: async with zmqtasks.AsyncClient() as client")
+        return self._registry
+
+
+class AsyncOptions(_AsyncCalls):
+    """A view of an asyncio client with other options; made by `AsyncClient.options`."""
+
+    def __init__(self, registry: Registry, changes: dict[str, Any]) -> None:
+        self._registry = registry
+        self._changes = changes
+
+
+class AsyncClient(_AsyncCalls):
+    """Run functions in worker processes and await them.
+
+        async with zmqtasks.AsyncClient() as client:
+            print(await client.submit(pow, 2, 10))
+            async for value in client.map(abs, range(-5, 5)): ...
+
+    Args:
+        addresses: nodes that run already; without any, a node is started here and ended with the client.
+        workers: worker processes of the node that is started here; one a core if None.
+        initializer: called with `initargs` in each worker of that node before its first task.
+        initargs: see there.
+        connect_timeout: seconds that the first node may take to answer.
+    """
+
+    def __init__(
+        self,
+        *addresses: str,
+        workers: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        connect_timeout: float = CONNECT_S,
+    ) -> None:
+        body = b"" if initializer is None else payload.pack_function(partial(initializer, *initargs))
+        self._where = Where(
+            addresses=addresses, node=NodeOptions(workers=workers), initializer=body, connect_s=connect_timeout
+        )
+        self._registry = None
+        self._changes = {}
+
+    async def __aenter__(self) -> Self:
+        self._registry = await asyncio.to_thread(Registry, self._where)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.shutdown()
+
+    async def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls; end node and connections when the last call has ended. Idempotent."""
+        if self._registry is not None:
+            await asyncio.to_thread(self._registry.shutdown, wait=wait, cancel_futures=cancel_futures)

@@ -1,0 +1,216 @@
+"""The public client: a `concurrent.futures.Executor` whose workers are the nodes of a mesh.
+
+Owns the words of the API and nothing else: what they mean is done in `registry.py` and below. Called by user programs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from typing import Any, ParamSpec, Self, TypeVar, cast
+
+from zmqtasks.embedded import CONNECT_S, Where
+from zmqtasks.futures import TaskFuture
+from zmqtasks.mapping import Mapping
+from zmqtasks.options import NodeOptions, TaskOptions
+from zmqtasks.registry import Registry
+from zmqtasks.wire import payload
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _Calls(Executor):
+    """What a client and its views with other options share."""
+
+    _registry: Registry
+    _changes: dict[str, Any]
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> TaskFuture:
+        """Schedule `fn(*args, **kwargs)` on a worker and return its future.
+
+        Returns:
+            A `concurrent.futures.Future`. Its exception is what the task raised, with the remote traceback as its
+            `__cause__`, or a `TaskError` that tells what became of the task.
+
+        Raises:
+            RuntimeError: the client was shut down.
+            SerializationError: the function cannot travel.
+            NoNodes: no node is left.
+        """
+        return self._registry.submit(fn, args, kwargs, self._changes)
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        ordered: bool = True,
+    ) -> Iterator[T]:
+        """Return an iterator over `fn` of the arguments, as the built-in `map` does; it starts at once.
+
+        Arguments are pulled as the mesh and the consumer get on: a bounded number is in flight, both ways. Leaving the
+        iterator gives up what has not run.
+
+        Args:
+            fn: called with one argument of each iterable.
+            iterables: the shortest one ends it; they may be endless.
+            timeout: seconds from now until each result has to be there.
+            chunksize: accepted as in the standard library; the mesh sizes its chunks itself.
+            buffersize: most tasks that are pulled and whose results are not yet taken; found out if None.
+            ordered: False yields each result as soon as it is there.
+
+        Raises:
+            TimeoutError: from the iterator: a result was not there in time.
+            ValueError: chunksize or buffersize is below 1.
+            RuntimeError: the client was shut down.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for name, value in (("chunksize", chunksize), ("buffersize", buffersize)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be 1 or more, not {value}")
+        if not iterables:
+            raise TypeError("map() needs at least one iterable")
+        mapping = self._registry.map(fn, iterables, self._changes, ordered=ordered, bound=buffersize)
+        return cast("Iterator[T]", _results(mapping, deadline))
+
+    def options(self, **changes: Any) -> Options:
+        """Return a view of the same client whose calls have other options.
+
+        Args:
+            changes: fields of `TaskOptions`: timeout, max_memory, retries, backoff, priority, retry, ...
+
+        Raises:
+            TypeError: no such option.
+            ValueError: a value out of range.
+        """
+        merged = {**self._changes, **changes}
+        TaskOptions().replace(**merged)
+        return Options(self, self._registry, merged)
+
+
+class Options(_Calls):
+    """A view of a client with other options; made by `Client.options`."""
+
+    def __init__(self, client: _Calls, registry: Registry, changes: dict[str, Any]) -> None:
+        self._client = client
+        self._registry = registry
+        self._changes = changes
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Shut the client down; the view has no life of its own."""
+        self._client.shutdown(wait, cancel_futures=cancel_futures)
+
+    def __repr__(self) -> str:
+        return f"<{self._client!r} with {', '.join(f'{k}={v!r}' for k, v in self._changes.items())}>"
+
+
+class Client(_Calls):
+    """Run functions in worker processes, on this machine or on many.
+
+        with zmqtasks.Client() as client:
+            future = client.submit(pow, 2, 10)
+            for value in client.map(f, range(10**6)): ...
+
+    Args:
+        addresses: nodes that run already, such as "tcp://10.0.0.7:7700"; without any, a node is started here and
+            ended with the client.
+        workers: worker processes of the node that is started here; one a core if None.
+        initializer: called with `initargs` in each worker of that node before its first task.
+        initargs: see there.
+        max_tasks_per_worker: replace a worker of that node after about so many tasks; 0 for never.
+        preload: modules that the workers of that node shall find imported.
+        bind: where this program listens for nodes on other hosts, such as "tcp://10.0.0.5:0".
+        advertise: address nodes shall connect to instead of the bound one.
+        connect_timeout: seconds that the first node may take to answer.
+
+    Raises:
+        NoNodes: no node answered in time, or the own one could not be started.
+        BindError: an address is malformed, taken, or on another host without `bind`.
+        ValueError: workers below 1, or given together with addresses.
+    """
+
+    def __init__(
+        self,
+        *addresses: str,
+        workers: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        max_tasks_per_worker: int = 0,
+        preload: tuple[str, ...] = (),
+        bind: str | None = None,
+        advertise: str | None = None,
+        connect_timeout: float = CONNECT_S,
+    ) -> None:
+        node = NodeOptions(workers=workers, max_tasks_per_worker=max_tasks_per_worker, preload=tuple(preload))
+        if addresses and (workers is not None or initializer is not None or max_tasks_per_worker or preload):
+            raise ValueError(
+                "workers, initializer, max_tasks_per_worker and preload are for a node that is started "
+                "here; nodes at addresses have their own"
+            )
+        body = b""
+        if initializer is not None:
+            body = payload.pack_function(functools.partial(initializer, *initargs))
+        self._changes = {}
+        self._registry = Registry(
+            Where(
+                addresses=addresses,
+                node=node,
+                initializer=body,
+                bind=None if bind is None else (bind,),
+                advertise=() if advertise is None else (advertise,),
+                connect_s=connect_timeout,
+            )
+        )
+        # An interpreter that ends waits for what was submitted, as with the executors of the standard library.
+        self._at_exit = functools.partial(_shut_down, weakref.ref(self._registry))
+        atexit.register(self._at_exit)
+        self._finalizer = weakref.finalize(self, _leave, self._registry)
+        self._finalizer.atexit = False
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls; end node and connections when the last call has ended. Idempotent.
+
+        Args:
+            wait: return only then; else return at once, and futures go on to be resolved.
+            cancel_futures: cancel calls that were not sent to a node yet.
+        """
+        self._finalizer.detach()
+        self._registry.shutdown(wait=wait, cancel_futures=cancel_futures)
+        if wait:
+            atexit.unregister(self._at_exit)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __repr__(self) -> str:
+        return f"<zmqtasks.Client {self._registry.describe()}>"
+
+
+def _shut_down(reference: weakref.ref[Registry]) -> None:
+    if registry := reference():
+        registry.shutdown(wait=True, cancel_futures=False)
+
+
+def _leave(registry: Registry) -> None:
+    """The client was dropped without shutdown: let its calls end, then its node."""
+    registry.shutdown(wait=False, cancel_futures=False)
+
+
+def _results(mapping: Mapping, deadline: float | None) -> Iterator[Any]:
+    try:
+        while not mapping.is_over:
+            mapping.pull()
+            run = mapping.take()
+            if run is not None:
+                yield from run.checked_values()
+            elif not mapping.is_over and not mapping.widen():
+                mapping.wait(deadline)
+    finally:
+        mapping.close()

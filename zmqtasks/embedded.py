@@ -1,0 +1,229 @@
+"""Ventilator and sink inside the user's program: one thread with an asyncio loop, and nodes of our own.
+
+Owns that thread, the peer, and the life of nodes it starts. The functions of `Embedded` may be called from any
+thread; everything else happens in the loop's. Called by `client.py`, `aio.py` and the commands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import secrets
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from zmqtasks.errors import BindError, NoNodes, ZmqtasksError
+from zmqtasks.messages import Address
+from zmqtasks.options import NodeOptions
+from zmqtasks.own_node import NodeSettings, OwnNode
+from zmqtasks.peer import Peer
+from zmqtasks.processes.usage import host_id
+from zmqtasks.sink import Recorder, Sink
+from zmqtasks.transport.network import ZmqNetwork
+from zmqtasks.ventilator import Ventilator
+
+logger = logging.getLogger(__name__)
+
+CONNECT_S = 10.0
+"""How long the first node may take to answer."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where tasks run, and where results go.
+
+    Args:
+        addresses: of nodes that run already, "tcp://host:port"; none starts a node of our own.
+        node: how the node of our own works.
+        initializer: encoded function that each of its workers runs first, or nothing.
+        output: where its workers print: "inherit" for our stdout and stderr, "stderr" for both there.
+        sink: address of a standalone sink, or None to collect the results here.
+        bind: where our inbox is bound besides ipc; None finds out from `addresses`.
+        advertise: what others shall connect to instead.
+        connect_s: how long the first node may take to answer.
+    """
+
+    addresses: tuple[str, ...] = ()
+    node: NodeOptions = NodeOptions()
+    initializer: bytes = b""
+    output: str = "inherit"
+    sink: str | None = None
+    bind: tuple[str, ...] | None = None
+    advertise: tuple[str, ...] = ()
+    connect_s: float = CONNECT_S
+
+
+class Collector(Recorder, Protocol):
+    """What an embedder does with results."""
+
+    def broken(self, error: ZmqtasksError) -> None:
+        """No node is left, and none will come: end what waits."""
+
+
+class Embedded:
+    """A ventilator, and a sink unless there is a standalone one, on a thread of their own.
+
+    Args:
+        where: nodes and sink.
+        collector: gets the results, in the loop's thread.
+
+    Raises:
+        NoNodes: no node answered in time, or our own did not start; the text says why.
+        BindError: an address is malformed or cannot be bound.
+    """
+
+    def __init__(self, where: Where, collector: Collector) -> None:
+        self._where = where
+        self._collector = collector
+        self._folder = Path(tempfile.mkdtemp(prefix="zmqtasks-"))
+        self._own: OwnNode | None = None
+        self._closed = False
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run_loop, name="zmqtasks", daemon=True)
+        self._thread.start()
+        try:
+            self.run(self._open())
+        except BaseException:
+            self.close()
+            raise
+
+    def _run_loop(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+        asyncio.set_event_loop(None)
+
+    # From any thread
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the loop's thread and wait for it."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
+
+    def call(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function in the loop's thread and wait for its result."""
+
+        async def call() -> T:
+            return function(*args)
+
+        if threading.current_thread() is self._thread:
+            return function(*args)
+        return self.run(call())
+
+    def call_soon(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a function in the loop's thread, and do not wait; after the end, do nothing."""
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(function, *args)
+
+    def close(self) -> None:
+        """End the sessions, the node of our own and the thread; idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self.run(self._shut())
+        finally:
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            if threading.current_thread() is not self._thread:
+                self._thread.join()
+                self.loop.close()
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(self._folder)
+
+    # In the loop's thread
+
+    async def _open(self) -> None:
+        bind = self._where.bind
+        if bind is None:
+            bind = _bind_for((*self._where.addresses, *filter(None, [self._where.sink])))
+        network = ZmqNetwork(
+            self.loop, secrets.token_hex(8), host_id(), bind=bind, advertise=self._where.advertise, folder=self._folder
+        )
+        self.peer = Peer(self.loop, network, secrets.randbits(63), random.random)
+        self._some_node = asyncio.Event()
+        sink = Address("", "", (self._where.sink,)) if self._where.sink else None
+        self.ventilator = Ventilator(self.peer, sink, on_nodes=self._nodes_changed)
+        if sink is None:
+            self.sink = Sink(self.peer, self._collector, self.ventilator.settle)
+        if self._where.addresses:
+            for endpoint in self._where.addresses:
+                self.ventilator.add_node(Address("", "", (endpoint,)))
+        else:
+            await self._start_own()
+        await self._wait_for_node()
+
+    async def _start_own(self) -> None:
+        settings = NodeSettings(self._where.node, self._where.initializer, str(self._folder), self._where.output)
+        self._own = OwnNode(self.loop, settings, self._own_up, self._own_gone, self._own_failed)
+        await self._own.start()
+
+    def _own_up(self, address: Address) -> object:
+        return self.ventilator.add_node(address)
+
+    def _own_gone(self, link: Any) -> None:
+        self.ventilator.drop_node(link, died=True)
+
+    def _own_failed(self, reason: str) -> None:
+        self._collector.broken(NoNodes(f"the node of this program died, and cannot be started again: {reason}"))
+
+    def _nodes_changed(self) -> None:
+        refusals = self.ventilator.refusals
+        if (self.ventilator.nodes() and self.ventilator.sink_is_up()) or refusals:
+            self._some_node.set()
+        if refusals and len(refusals) == len(self.ventilator.links):
+            reasons = "; ".join(f"{address.endpoints[0]}: {reason}" for address, reason in refusals.items())
+            self._collector.broken(NoNodes(f"every node refused this client: {reasons}"))
+
+    async def _wait_for_node(self) -> None:
+        try:
+            await asyncio.wait_for(self._some_node.wait(), self._where.connect_s)
+        except TimeoutError:
+            raise NoNodes(self._why_alone()) from None
+        if not self.ventilator.nodes():
+            reasons = "; ".join(f"{a.endpoints[0]}: {reason}" for a, reason in self.ventilator.refusals.items())
+            raise NoNodes(f"no node will have this client: {reasons}")
+
+    def _why_alone(self) -> str:
+        waited = f"within {self._where.connect_s:g} s"
+        if self.ventilator.nodes():
+            return f"the sink at {self._where.sink} did not answer {waited}; start it with: zmqtasks sink"
+        if not self._where.addresses:
+            return f"the node of this program did not answer {waited}"
+        tried = ", ".join(self._where.addresses)
+        return f"none of the nodes at {tried} answered {waited}; start one there with: zmqtasks worker --bind ADDRESS"
+
+    async def _shut(self) -> None:
+        if hasattr(self, "ventilator"):
+            self.ventilator.close()
+            if hasattr(self, "sink"):
+                self.sink.close()
+            self.peer.close()
+        if self._own:
+            await self._own.close()
+
+
+def _bind_for(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """Return where the inbox has to be bound so that these peers can answer: nowhere but ipc, or loopback.
+
+    Raises:
+        BindError: a peer is on another host, and nobody said that our inbox may be open to the network.
+    """
+    for address in addresses:
+        if not is_local(address):
+            raise BindError(
+                f"{address} is on another host, and would have to connect back to this program; connections are not "
+                'encrypted yet, so say so with bind="tcp://THIS_HOST:0" if the network is yours alone'
+            )
+    return ("tcp://127.0.0.1:0",) if any(a.startswith("tcp://") for a in addresses) else ()
+
+
+def is_local(address: str) -> bool:
+    """Tell whether an endpoint can only be reached from this host."""
+    host = address.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+    return address.startswith("ipc://") or host in ("localhost", "::1") or host.startswith("127.")

@@ -1,0 +1,172 @@
+"""Every exception of zmqtasks, as one tree, split by who must act.
+
+Owns the classes and their texts; raises nothing itself. Everybody imports it.
+
+    ZmqtasksError
+    ├── TaskError                   what became of one task; its neighbours are not concerned
+    │   ├── WorkerCrashed           the process that ran it died, or it called sys.exit()
+    │   ├── TaskTimeout             it ran longer than its limit        (also a TimeoutError)
+    │   ├── MemoryLimitExceeded     it took more memory than its limit  (also a MemoryError)
+    │   ├── TaskLost                at-most-once, and nobody can tell whether it ran
+    │   ├── NodeKiller              every node that ran it died
+    │   ├── TooBig                  its arguments or its result exceed the largest message
+    │   ├── SerializationError      its function, arguments or result cannot travel
+    │   └── RemoteError             stands for an exception that could not travel itself
+    ├── MeshError                   the mesh cannot do what was asked
+    │   ├── NoNodes                 no node can be reached              (also a BrokenExecutor)
+    │   ├── NotAuthorised           the other side does not know our key
+    │   ├── IncompatibleVersion     the two sides share no protocol version
+    │   └── BindError               an address is taken, malformed or not ours
+    └── ProtocolError               bytes or moves that the protocol does not allow
+        ├── LocalProtocolError      ours: a defect in this program
+        └── RemoteProtocolError     theirs: what the peer sent is malformed or out of place
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import BrokenExecutor
+from typing import Any
+
+
+class ZmqtasksError(Exception):
+    """Root of everything zmqtasks raises on its own account."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # BaseException would call cls(*args) and lose what was given by keyword.
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(cls: type[ZmqtasksError], args: tuple[Any, ...], state: dict[str, Any]) -> ZmqtasksError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class TaskError(ZmqtasksError):
+    """One task ended without a result of its own."""
+
+
+class WorkerCrashed(TaskError):
+    """The process that ran the task died, or the task called `sys.exit()`.
+
+    Args:
+        message: one sentence with the cause.
+        signal: number of the signal that ended the process, or None.
+        exit_code: exit code of the process, or None when a signal ended it.
+        output: the last lines the worker printed.
+        stack: where it was, as text, when that is known.
+    """
+
+    def __init__(
+        self,
+        message: str = "the worker process died",
+        *,
+        signal: int | None = None,
+        exit_code: int | None = None,
+        output: str = "",
+        stack: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.signal = signal
+        self.exit_code = exit_code
+        self.output = output
+        self.stack = stack
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text}\nlast output:\n{self.output}" if self.output else text
+
+
+class TaskTimeout(TaskError, TimeoutError):
+    """The task ran longer than its `timeout`; `stack` tells where it was, when that is known."""
+
+    def __init__(self, message: str = "the task ran longer than its limit", *, stack: str = "") -> None:
+        super().__init__(message)
+        self.stack = stack
+
+
+class MemoryLimitExceeded(TaskError, MemoryError):
+    """The task took more memory than its `max_memory`; `peak_bytes` is the most that was seen."""
+
+    def __init__(self, message: str = "the task took more memory than its limit", *, peak_bytes: int = 0) -> None:
+        super().__init__(message)
+        self.peak_bytes = peak_bytes
+
+
+class TaskLost(TaskError):
+    """An at-most-once task (`retry=False`) was aboard a node that was lost: it may have run, or not."""
+
+
+class NodeKiller(TaskError):
+    """Each of several nodes died with this as its only task; it is not tried on another."""
+
+
+class TooBig(TaskError):
+    """The encoded arguments or result of the task exceed the largest message of the mesh."""
+
+
+class SerializationError(TaskError):
+    """A function, an argument or a result cannot be encoded or decoded; the cause says why."""
+
+
+class RemoteError(TaskError):
+    """Stands for an exception of the task that could not travel: unpicklable, or of a class unknown here.
+
+    Args:
+        message: what `str()` gave for the original.
+        type_name: `module.QualifiedName` of the original's class.
+        traceback: the remote traceback as text.
+    """
+
+    def __init__(self, message: str, *, type_name: str = "", traceback: str = "") -> None:
+        super().__init__(message)
+        self.type_name = type_name
+        self.traceback = traceback
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{self.type_name}: {text}" if self.type_name else text
+
+
+class RemoteTraceback(Exception):
+    """The traceback of a task in its worker, as text; the `__cause__` of the exception a task raised."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text}"""'
+
+
+class MeshError(ZmqtasksError):
+    """The mesh cannot do what was asked."""
+
+
+class NoNodes(MeshError, BrokenExecutor):
+    """No node can be reached; nothing that was submitted can run."""
+
+
+class NotAuthorised(MeshError):
+    """The other side refused our key, or we refused theirs."""
+
+
+class IncompatibleVersion(MeshError):
+    """The two sides share no version of the protocol."""
+
+
+class BindError(MeshError):
+    """An address cannot be bound: it is taken, malformed, or not one of this host."""
+
+
+class ProtocolError(ZmqtasksError):
+    """Bytes or moves that the protocol does not allow."""
+
+
+class LocalProtocolError(ProtocolError):
+    """This side made a move that is not legal in its state: a defect of zmqtasks, please report it."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The other side sent something malformed, too large, or out of place."""

@@ -1,0 +1,1 @@
+"""Bridges to other task systems and frameworks, each behind an extra. Nothing yet."""

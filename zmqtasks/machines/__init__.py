@@ -1,0 +1,1 @@
+"""What to decide: pure machines without I/O, clock or chance. See docs/design/architecture.md."""

@@ -1,0 +1,132 @@
+"""Who is to blame for what went wrong with a task, and what follows from it.
+
+Owns the budgets of one job: retries of the user's options, crashes of workers, losses and strikes with nodes.
+Keeps numbers only for tasks something happened to. Called by `dispatch.py`.
+
+| what happened                                     | what follows                                              |
+|---------------------------------------------------|-----------------------------------------------------------|
+| exception, timeout, memory limit, too big         | run again while `retries` last, after `backoff`; then final |
+| crash: its worker died while it ran               | run again, alone; at `crash_limit` final                  |
+| loss: it was aboard a node that was lost          | run again; from 2 alone on a worker, from 4 alone on a node |
+| strike: the node died with it as the only task    | at 3 final: `NodeKiller`                                  |
+| handed back (drain)                               | nothing: that never counts                                |
+| any of these, with `retry=False`                  | final at once                                             |
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import NamedTuple
+
+from zmqtasks.machines.ranges import RangeSet
+from zmqtasks.messages import OutcomeKind
+from zmqtasks.options import TaskOptions
+
+LOSSES_UNTIL_ALONE_IN_CHUNK = 2
+LOSSES_UNTIL_ALONE_ON_NODE = 4
+STRIKES = 3
+LONGEST_BACKOFF_S = 3600.0
+
+
+class Verdict(Enum):
+    """What becomes of the task."""
+
+    AGAIN = auto()
+    FINAL = auto()
+    LOST = auto()
+    NODE_KILLER = auto()
+
+
+class Blame(Enum):
+    """How carefully a task has to be run."""
+
+    NONE = auto()
+    CHUNK_ALONE = auto()
+    NODE_ALONE = auto()
+
+
+class Judgement(NamedTuple):
+    """A verdict, and how long to wait before the next try."""
+
+    verdict: Verdict
+    delay_s: float = 0.0
+
+
+class Ledger:
+    """The blame of one job's tasks."""
+
+    def __init__(self, options: TaskOptions) -> None:
+        self._options = options
+        self._tries: dict[int, int] = {}
+        self._crashes: dict[int, int] = {}
+        self._strikes: dict[int, int] = {}
+        self._losses = [RangeSet() for _ in range(LOSSES_UNTIL_ALONE_ON_NODE)]
+        """`_losses[n]`: tasks that were aboard at least n + 1 lost nodes; per range, for a node may hold many."""
+
+    def failed(self, index: int, kind: OutcomeKind) -> Judgement:
+        """Count a failure of the task itself and judge it."""
+        if not self._options.retry:
+            return Judgement(Verdict.FINAL)
+        if kind is OutcomeKind.CRASHED:
+            self._crashes[index] = self._crashes.get(index, 0) + 1
+            again = self._crashes[index] < self._options.crash_limit
+            return Judgement(Verdict.AGAIN if again else Verdict.FINAL)
+        tries = self._tries.get(index, 0)
+        if tries >= self._options.retries:
+            return Judgement(Verdict.FINAL)
+        self._tries[index] = tries + 1
+        # 2 ** tries overflows a float after 1,024 retries; the longest wait is reached long before.
+        return Judgement(Verdict.AGAIN, min(self._options.backoff * 2 ** min(tries, 32), LONGEST_BACKOFF_S))
+
+    def lost(self, start: int, stop: int, *, alone: bool) -> Verdict:
+        """Count that these tasks were aboard a lost node, `alone` where it died with this one task, and judge it."""
+        if not self._options.retry:
+            return Verdict.LOST
+        if alone:
+            self._strikes[start] = self._strikes.get(start, 0) + 1
+            if self._strikes[start] >= STRIKES:
+                return Verdict.NODE_KILLER
+        for fewer, more in zip(self._losses[-2::-1], self._losses[:0:-1], strict=True):
+            for a, b in fewer.common(start, stop):
+                more.add(a, b)
+        self._losses[0].add(start, stop)
+        return Verdict.AGAIN
+
+    def care(self, index: int) -> Blame:
+        """Return how carefully this task has to be run."""
+        if index in self._losses[LOSSES_UNTIL_ALONE_ON_NODE - 1]:
+            return Blame.NODE_ALONE
+        if index in self._losses[LOSSES_UNTIL_ALONE_IN_CHUNK - 1] or index in self._crashes:
+            return Blame.CHUNK_ALONE
+        return Blame.NONE
+
+    def first_sociable(self, tasks: RangeSet) -> tuple[int, int] | None:
+        """Return the lowest range of `tasks`, not empty, without those that need a node of their own."""
+        alone = self._losses[LOSSES_UNTIL_ALONE_ON_NODE - 1]
+        if not alone:
+            return tasks.first()
+        return next((part for start, stop in tasks for part in alone.missing(start, stop)), None)
+
+    def run_without_blame(self, start: int, most: int) -> int:
+        """Return how many tasks from `start` on, at most `most`, need no special care."""
+        suspicious = self._losses[LOSSES_UNTIL_ALONE_IN_CHUNK - 1].common(start, start + most)
+        first = min([*(a for a, _ in suspicious), *_within(self._crashes, start, start + most)], default=start + most)
+        return max(1, first - start)
+
+    def settled(self, start: int, stop: int) -> None:
+        """Forget what is known of tasks that have ended."""
+        for counts in (self._tries, self._crashes, self._strikes):
+            for index in _within(counts, start, stop):
+                del counts[index]
+        for level in self._losses:
+            level.remove(start, stop)
+
+    def __repr__(self) -> str:
+        return f"<Ledger tries={self._tries} crashes={self._crashes} strikes={self._strikes} losses={self._losses}>"
+
+
+def _within(counts: dict[int, int], start: int, stop: int) -> list[int]:
+    """Return the keys in [start, stop), at the cost of the smaller of the two."""
+    if stop - start < len(counts):
+        return [index for index in range(start, stop) if index in counts]
+    return [index for index in counts if start <= index < stop]

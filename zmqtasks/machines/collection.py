@@ -1,0 +1,160 @@
+"""What a sink decides: which outcomes are new, which are repetitions, and when a job is complete.
+
+Owns, per job, which tasks have succeeded and which failed under which attempt. First success wins, whatever the
+attempt: a success is recorded once and never replaced. Failures are passed on as they come, unless a later attempt has
+failed already; the ventilator judges whether one is final. Never holds a body. Called by `sink.py` and by the
+simulation.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from zmqtasks.machines.ranges import RangeSet
+from zmqtasks.messages import JobId, Outcome, OutcomeKind, Settled
+
+FORGOTTEN_JOBS = 10_000
+"""How many ended jobs are remembered by name: a late repetition must not be taken for a first success."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeReceived:
+    """A node (or a ventilator, for what it decided) says what became of tasks."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class JobForgotten:
+    """The ventilator has let go of the job: nothing more will be asked about it."""
+
+    job: JobId
+
+
+Event = OutcomeReceived | JobForgotten
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Record this part of an outcome: new successes, or a failure that no success has overtaken."""
+
+    outcome: Outcome
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Once the records before it are stored: tell the ventilator of this outcome.
+
+    Repetitions are told as well: each closes the account of one attempt.
+    """
+
+    settled: Settled
+
+
+Command = Record | Tell
+
+
+@dataclass(slots=True, eq=False)
+class _Collected:
+    succeeded: RangeSet = field(default_factory=RangeSet)
+    failed: dict[int, int] = field(default_factory=dict)
+
+    def blame(self, parts: list[tuple[int, int]], attempt: int) -> list[tuple[int, int]]:
+        """Note failures, and return those that are news: not a repetition, nor of an older attempt."""
+        newer = [index for part in parts for index in range(*part) if self.failed.get(index, -1) < attempt]
+        self.failed.update(dict.fromkeys(newer, attempt))
+        return list(RangeSet((index, index + 1) for index in newer))
+
+    def forgive(self, start: int, stop: int) -> None:
+        """Forget the failures of tasks that have succeeded after all; at the cost of the smaller number."""
+        indices = range(start, stop) if stop - start < len(self.failed) else list(self.failed)
+        for index in indices:
+            if start <= index < stop:
+                self.failed.pop(index, None)
+
+
+class Collection:
+    """Decide what is recorded; see the module."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[JobId, _Collected] = {}
+        self._forgotten: OrderedDict[JobId, None] = OrderedDict()
+
+    def handle(self, event: Event, now: float) -> list[Command]:
+        """Take one event; return what to do, in order."""
+        if isinstance(event, JobForgotten):
+            self._forget(event.job)
+            return []
+        return self._receive(event.outcome)
+
+    def tick(self, now: float) -> list[Command]:
+        """Nothing is ever due: a sink only reacts."""
+        return []
+
+    def next_deadline(self) -> float:
+        """Return infinity: nothing is ever due."""
+        return float("inf")
+
+    def resume(self, job: JobId, succeeded: RangeSet, failed: dict[int, int]) -> None:
+        """Start from what a store already has: successes, and failures by index with their attempt."""
+        self._forgotten.pop(job, None)
+        self._jobs[job] = _Collected(succeeded.copy(), dict(failed))
+
+    def _forget(self, job: JobId) -> None:
+        self._jobs.pop(job, None)
+        self._forgotten[job] = None
+        if len(self._forgotten) > FORGOTTEN_JOBS:
+            self._forgotten.popitem(last=False)
+
+    def _receive(self, outcome: Outcome) -> list[Command]:
+        told = Tell(
+            Settled(
+                outcome.job,
+                outcome.attempt,
+                outcome.node,
+                outcome.start,
+                outcome.stop,
+                outcome.kind,
+                outcome.elapsed_s,
+            )
+        )
+        if outcome.kind is OutcomeKind.RETURNED or outcome.job in self._forgotten:
+            return [told]
+        collected = self._jobs.setdefault(outcome.job, _Collected())
+        new = collected.succeeded.missing(outcome.start, outcome.stop)
+        if outcome.kind is OutcomeKind.OK:
+            collected.succeeded.add(outcome.start, outcome.stop)
+            collected.forgive(outcome.start, outcome.stop)
+        else:
+            new = collected.blame(new, outcome.attempt)
+        return [*(Record(outcome, start, stop) for start, stop in new), told]
+
+    # What is there
+
+    def succeeded(self, job: JobId) -> RangeSet:
+        """Return the tasks that have succeeded."""
+        return self._jobs[job].succeeded.copy() if job in self._jobs else RangeSet()
+
+    def failed(self, job: JobId) -> dict[int, int]:
+        """Return the tasks whose last outcome was a failure, with its attempt."""
+        return dict(self._jobs[job].failed) if job in self._jobs else {}
+
+    def missing(self, job: JobId, total: int) -> list[tuple[int, int]]:
+        """Return the ranges below `total` that have neither succeeded nor failed."""
+        recorded = self.succeeded(job)
+        for index in self.failed(job):
+            recorded.add(index, index + 1)
+        return recorded.missing(0, total)
+
+    def check(self) -> None:
+        """Raise AssertionError where an invariant does not hold."""
+        for job, collected in self._jobs.items():
+            both = [index for index in collected.failed if index in collected.succeeded]
+            assert not both, f"{job}: {both} have succeeded and failed in {self!r}"
+
+    def __repr__(self) -> str:
+        jobs = ", ".join(f"{id_} ok={c.succeeded} failed={sorted(c.failed)}" for id_, c in self._jobs.items())
+        return f"<Collection {jobs}>"

@@ -1,0 +1,712 @@
+"""What a ventilator decides: which range goes to which node, in chunks of what size, and what is tried again.
+
+Owns the account of every job: what is not sent yet, what is aboard which node under which attempt, what is done, and
+who is to blame for what went wrong. Never holds an argument or a result, never sees a single task except one that
+failed. Called by `ventilator.py` and by the simulation.
+
+Sizes: a chunk holds about 20 ms of expected work and at most 1 MiB; a function nobody has measured starts with one
+task, and doubles. A node gets what its workers can chew for a moment, and of long tasks one a worker: what waits here
+can still go to whoever is idle first.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, NamedTuple
+
+from zmqtasks.errors import LocalProtocolError
+from zmqtasks.machines.blame import Blame, Ledger, Verdict
+from zmqtasks.machines.ranges import RangeSet
+from zmqtasks.messages import Held, JobId, OutcomeKind, PeerId, Phase, Range, Settled, Window
+from zmqtasks.options import MIB, TaskOptions
+
+CHUNK_S = 0.02
+"""Expected work in one chunk: large against the cost of a message (0.1 ms), small against a person's patience."""
+CHUNK_BYTES = MIB
+LEAST_CHUNK_S = 0.001
+"""Towards the end of a job chunks shrink so that all workers end together, but not below this."""
+BACKLOG_S = 0.06
+"""Expected work a worker may have before it: one chunk running, one ahead, one on the way."""
+INFINITY = float("inf")
+
+
+# Events -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class JobOpened:
+    """A job exists; tasks are added later. `task_s` is what a task of this function took before, if known."""
+
+    job: JobId
+    options: TaskOptions
+    task_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TasksAdded:
+    """The next `count` tasks of the job exist."""
+
+    job: JobId
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobClosed:
+    """No more tasks will be added."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The range of an attempt was encoded, and travels with this many bytes."""
+
+    attempt: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class EncodingFailed:
+    """Tasks of an attempt cannot be encoded; they have ended, with an error of their own."""
+
+    attempt: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOpened:
+    """A session with a node is up. `have` is what it still runs for us from an earlier session."""
+
+    node: PeerId
+    workers: int
+    window: Window
+    have: tuple[Held, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeHeard:
+    """A node told its state; `open` is False where it takes no new work (suspect, draining)."""
+
+    node: PeerId
+    workers: int
+    window: Window
+    open: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSuspected:
+    """A node has been silent for a while."""
+
+    node: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLost:
+    """The session with a node is over; `died` where its process is known to be gone."""
+
+    node: PeerId
+    died: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeSettled:
+    """A sink has recorded (or seen again) an outcome."""
+
+    settled: Settled
+
+
+@dataclass(frozen=True, slots=True)
+class TasksCancelled:
+    """Nobody wants these tasks any more."""
+
+    job: JobId
+    start: int
+    stop: int
+
+
+Event = (
+    JobOpened
+    | TasksAdded
+    | JobClosed
+    | Encoded
+    | EncodingFailed
+    | NodeOpened
+    | NodeHeard
+    | NodeSuspected
+    | NodeLost
+    | OutcomeSettled
+    | TasksCancelled
+)
+
+# Commands ---------------------------------------------------------------------------------------------------------
+
+
+class Cut(NamedTuple):
+    """A range that goes to a node under a new attempt."""
+
+    job: JobId
+    attempt: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Encode these cuts and send them to the node in one message."""
+
+    node: PeerId
+    cuts: tuple[Cut, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """These tasks have ended: hand on what `kind` says, and let go of their arguments.
+
+    Failures arrive here only when they are final. `attempt` and `node` are those of the outcome. NODE_KILLER and most
+    LOST are decided here and have no outcome of their own: they carry the attempt and the node that were lost, so that
+    a sink finds them newer than any failure before.
+    """
+
+    job: JobId
+    start: int
+    stop: int
+    kind: OutcomeKind
+    attempt: int = 0
+    node: PeerId = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Tell the node that these ranges are not wanted any more."""
+
+    node: PeerId
+    ranges: tuple[Range, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FinishJob:
+    """All tasks of a closed job have ended; `task_s` is what one took, as far as known."""
+
+    job: JobId
+    task_s: float | None = field(default=None, compare=False)
+
+
+Command = Send | Finish | Recall | FinishJob
+
+
+# State ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, eq=False)
+class _Assignment:
+    """What is aboard a node under one attempt."""
+
+    attempt: int
+    job: JobId
+    node: PeerId
+    remaining: RangeSet
+    size: int
+    task_s: float | None
+    nbytes: int
+    cost_us: int
+    broken: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Node:
+    """What a node has, and may have."""
+
+    id: PeerId
+    workers: int
+    window: Window
+    open: bool = True
+    attempts: set[int] = field(default_factory=set)
+    tasks: int = 0
+    nbytes: int = 0
+    cost_us: int = 0
+    exclusive: bool = False
+
+    def load(self) -> float:
+        return self.cost_us / max(1, self.workers)
+
+    def has_room(self) -> bool:
+        full = self.tasks >= self.window.tasks or self.cost_us >= BACKLOG_S * 1e6 * self.workers
+        return self.open and not self.exclusive and not full
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """The account of one job. A task is in one place: `waiting`, `delayed`, aboard a node, or `done`.
+
+    `sent` is one past the last task that was ever sent; `kept_free` is the node that runs empty for a task of this job.
+    """
+
+    id: JobId
+    options: TaskOptions
+    task_s: float | None
+    ledger: Ledger
+    total: int = 0
+    sent: int = 0
+    closed: bool = False
+    waiting: RangeSet = field(default_factory=RangeSet)
+    delayed: RangeSet = field(default_factory=RangeSet)
+    done: RangeSet = field(default_factory=RangeSet)
+    attempts: set[int] = field(default_factory=set)
+    task_bytes: float = 0.0
+    proven: int = 1
+    measured: tuple[float, int] = (0.0, 0)
+    kept_free: PeerId = ""
+
+    def measure(self, elapsed_s: float, tasks: int) -> None:
+        """Take the mean over about the last second of work."""
+        spent, number = self.measured[0] + elapsed_s, self.measured[1] + tasks
+        self.task_s = spent / number
+        self.measured = (spent, number) if spent <= 1.0 else (spent / 2, max(1, number // 2))
+
+
+def _cost_us(tasks: int, task_s: float | None) -> int:
+    """Return what a chunk takes of a node's room: its expected work, in whole microseconds that add up exactly.
+
+    However short, a chunk takes a third of a worker's backlog; however long or unknown, no more than all of it, for
+    the other workers of the node are free.
+    """
+    if tasks == 0:
+        return 0
+    expected_s = BACKLOG_S if task_s is None else min(max(tasks * task_s, CHUNK_S), BACKLOG_S)
+    return round(expected_s * 1e6)
+
+
+class Dispatch:
+    """Give ranges to nodes; see the module.
+
+    Args:
+        first_attempt: attempts are numbered from here; a ventilator that resumes starts beyond its earlier ones.
+    """
+
+    def __init__(self, first_attempt: int = 1) -> None:
+        self._attempts = count(first_attempt)
+        self._jobs: dict[JobId, _Job] = {}
+        self._ready: dict[int, OrderedDict[JobId, _Job]] = {}
+        """Jobs with tasks waiting, by priority, in the order of their turns."""
+        self._nodes: dict[PeerId, _Node] = {}
+        self._roomy: dict[PeerId, _Node] = {}
+        """Nodes that may have room, in an order that does not depend on their ids."""
+        self._workers = 0
+        self._assignments: dict[int, _Assignment] = {}
+        self._delayed: list[tuple[float, JobId, int]] = []
+        self._fill_at = INFINITY
+        self._moves: dict[type[Any], Callable[[Any, float], list[Command]]] = {
+            JobOpened: self._job_opened,
+            TasksAdded: self._tasks_added,
+            JobClosed: self._job_closed,
+            Encoded: self._encoded,
+            EncodingFailed: self._encoding_failed,
+            NodeOpened: self._node_opened,
+            NodeHeard: self._node_heard,
+            NodeSuspected: self._node_suspected,
+            NodeLost: self._node_lost,
+            OutcomeSettled: self._outcome_settled,
+            TasksCancelled: self._tasks_cancelled,
+        }
+
+    def handle(self, event: Event, now: float) -> list[Command]:
+        """Take one event; return what to do, in order.
+
+        Raises:
+            LocalProtocolError: the event is not legal now, e.g. tasks for a job that was never opened.
+        """
+        return self._moves[type(event)](event, now)
+
+    def tick(self, now: float) -> list[Command]:
+        """Put back what waited for its next try, and send what there is room for."""
+        while self._delayed and self._delayed[0][0] <= now:
+            _, job_id, index = heapq.heappop(self._delayed)
+            job = self._jobs.get(job_id)
+            if job is not None and index in job.delayed:
+                job.delayed.remove(index, index + 1)
+                self._put_back(job, index, index + 1)
+        return self._fill()
+
+    def next_deadline(self) -> float:
+        """Return the time at which `tick` has something to do."""
+        return min(self._fill_at, self._delayed[0][0] if self._delayed else INFINITY)
+
+    # What is there to do
+
+    def jobs(self) -> tuple[JobId, ...]:
+        """Return the jobs that have not ended."""
+        return tuple(self._jobs)
+
+    def waiting(self) -> int:
+        """Return how many tasks are not aboard any node."""
+        return sum(job.waiting.count() + job.delayed.count() for job in self._jobs.values())
+
+    def aboard(self) -> int:
+        """Return how many tasks are aboard nodes."""
+        return sum(node.tasks for node in self._nodes.values())
+
+    def duration_of(self, job: JobId) -> float | None:
+        """Return the mean seconds a task of this job takes, or None while nobody knows."""
+        return self._jobs[job].task_s if job in self._jobs else None
+
+    # Jobs
+
+    def _job_opened(self, event: JobOpened, now: float) -> list[Command]:
+        if event.job in self._jobs:
+            raise LocalProtocolError(f"{type(event).__name__}: {event.job} is open already in {self!r}")
+        self._jobs[event.job] = _Job(event.job, event.options, event.task_s, Ledger(event.options))
+        return []
+
+    def _tasks_added(self, event: TasksAdded, now: float) -> list[Command]:
+        job = self._open_job(event)
+        first, job.total = job.total, job.total + event.count
+        self._put_back(job, first, job.total)
+        return self._fill()
+
+    def _job_closed(self, event: JobClosed, now: float) -> list[Command]:
+        job = self._open_job(event)
+        job.closed = True
+        return self._end_if_done(job)
+
+    def _open_job(self, event: TasksAdded | JobClosed) -> _Job:
+        job = self._jobs.get(event.job)
+        if job is None or job.closed:
+            raise LocalProtocolError(f"{type(event).__name__}: {event.job} is not open in {self!r}")
+        return job
+
+    def _end_if_done(self, job: _Job) -> list[Command]:
+        if not job.closed or job.done.missing(0, job.total):
+            return []
+        del self._jobs[job.id]
+        return [FinishJob(job.id, job.task_s)]
+
+    def _put_back(self, job: _Job, start: int, stop: int) -> None:
+        for a, b in job.done.missing(start, stop):
+            job.waiting.add(a, b)
+        self._queue(job)
+
+    def _queue(self, job: _Job) -> None:
+        """Keep the job among the ready ones while, and only while, it has tasks waiting."""
+        queue = self._ready.setdefault(job.options.priority, OrderedDict())
+        if job.waiting:
+            queue.setdefault(job.id, job)
+        else:
+            queue.pop(job.id, None)
+        if not queue:
+            del self._ready[job.options.priority]
+
+    def _settle(self, job: _Job, start: int, stop: int) -> list[tuple[int, int]]:
+        """Note that tasks have ended; return those that had not ended before."""
+        new = job.done.missing(start, stop)
+        job.done.add(start, stop)
+        job.waiting.remove(start, stop)
+        job.delayed.remove(start, stop)
+        job.ledger.settled(start, stop)
+        self._queue(job)
+        return new
+
+    def _tasks_cancelled(self, event: TasksCancelled, now: float) -> list[Command]:
+        job = self._jobs.get(event.job)
+        if job is None:
+            return []
+        recalls: list[Command] = []
+        for assignment in map(self._assignments.__getitem__, sorted(job.attempts)):
+            ranges = tuple(Range(job.id, a, b) for a, b in assignment.remaining.common(event.start, event.stop))
+            if ranges:
+                recalls.append(Recall(assignment.node, ranges))
+        self._settle(job, event.start, event.stop)
+        return [*recalls, *self._end_if_done(job)]
+
+    # Encoding
+
+    def _encoded(self, event: Encoded, now: float) -> list[Command]:
+        if assignment := self._assignments.get(event.attempt):
+            self._nodes[assignment.node].nbytes += event.nbytes - assignment.nbytes
+            assignment.nbytes = event.nbytes
+            if job := self._jobs.get(assignment.job):
+                job.task_bytes = event.nbytes / assignment.remaining.count()
+        return []
+
+    def _encoding_failed(self, event: EncodingFailed, now: float) -> list[Command]:
+        assignment = self._assignments.get(event.attempt)
+        if assignment is None:
+            return []
+        self._unload(assignment, event.start, event.stop)
+        # At the next tick, not at once: the shell is in the middle of a Send, and the next task may fail as well.
+        self._fill_at = now
+        job = self._jobs.get(assignment.job)
+        if job is None:
+            return []
+        self._settle(job, event.start, event.stop)
+        return self._end_if_done(job)
+
+    # Nodes
+
+    def _node_opened(self, event: NodeOpened, now: float) -> list[Command]:
+        if event.node in self._nodes:
+            raise LocalProtocolError(f"{type(event).__name__}: {event.node} is open already in {self!r}")
+        node = _Node(event.node, event.workers, event.window)
+        self._nodes[node.id] = self._roomy[node.id] = node
+        self._count_workers()
+        begun: dict[tuple[JobId, int], RangeSet] = {}
+        for held in event.have:
+            if held.phase is not Phase.QUEUED:
+                begun.setdefault((held.job, held.attempt), RangeSet()).add(held.start, held.stop)
+        for (job_id, attempt), ranges in begun.items():
+            self._adopt(node, job_id, attempt, ranges)
+        return self._fill()
+
+    def _adopt(self, node: _Node, job_id: JobId, attempt: int, ranges: RangeSet) -> None:
+        """On a fresh session: what still runs there is not run again, unless it went elsewhere meanwhile."""
+        job = self._jobs.get(job_id)
+        if job is None or attempt in self._assignments:
+            return
+        # Not what was never sent: arguments are encoded in the order of their first sending.
+        parts = RangeSet(part for a, b in ranges for part in job.waiting.common(a, min(b, job.sent)))
+        if parts:
+            for start, stop in parts:
+                job.waiting.remove(start, stop)
+            self._queue(job)
+            self._load(node, job, attempt, parts)
+
+    def _known_node(self, event: NodeHeard | NodeSuspected | NodeLost) -> _Node:
+        node = self._nodes.get(event.node)
+        if node is None:
+            raise LocalProtocolError(f"{type(event).__name__}: {event.node} is not open in {self!r}")
+        return node
+
+    def _count_workers(self) -> None:
+        self._workers = sum(node.workers for node in self._nodes.values() if node.open)
+
+    def _node_heard(self, event: NodeHeard, now: float) -> list[Command]:
+        node = self._known_node(event)
+        node.workers, node.window, node.open = event.workers, event.window, event.open
+        self._count_workers()
+        self._roomy.setdefault(node.id, node)
+        return self._fill()
+
+    def _node_suspected(self, event: NodeSuspected, now: float) -> list[Command]:
+        self._known_node(event).open = False
+        self._count_workers()
+        return []
+
+    def _node_lost(self, event: NodeLost, now: float) -> list[Command]:
+        node = self._known_node(event)
+        del self._nodes[node.id]
+        self._roomy.pop(node.id, None)
+        self._count_workers()
+        aboard = [self._assignments[attempt] for attempt in sorted(node.attempts)]
+        alone = event.died and sum(a.remaining.count() for a in aboard) == 1
+        commands: list[Command] = []
+        for assignment in aboard:
+            commands += self._lose(assignment, alone=alone)
+        return commands + self._fill()
+
+    def _lose(self, assignment: _Assignment, *, alone: bool) -> list[Command]:
+        """Take back what was aboard a lost node; at-most-once tasks end here."""
+        del self._assignments[assignment.attempt]
+        job = self._jobs.get(assignment.job)
+        if job is None:
+            return []
+        job.attempts.discard(assignment.attempt)
+        commands: list[Command] = []
+        for a, b in [part for held in assignment.remaining for part in job.done.missing(*held)]:
+            verdict = job.ledger.lost(a, b, alone=alone)
+            if verdict is Verdict.AGAIN:
+                self._put_back(job, a, b)
+            else:
+                kind = OutcomeKind.LOST if verdict is Verdict.LOST else OutcomeKind.NODE_KILLER
+                self._settle(job, a, b)
+                commands.append(Finish(job.id, a, b, kind, assignment.attempt, assignment.node))
+        return commands + self._end_if_done(job)
+
+    # Outcomes
+
+    def _outcome_settled(self, event: OutcomeSettled, now: float) -> list[Command]:
+        said = event.settled
+        job = self._jobs.get(said.job)
+        held = self._take_off(said, job)
+        commands: list[Command] = []
+        if job is not None and said.kind is OutcomeKind.OK:
+            commands = self._succeeded(job, said)
+        elif job is not None:
+            # A failure counts only from the node and the attempt that hold the task now.
+            commands = self._failed(job, said, held, now)
+        return commands + self._fill()
+
+    def _take_off(self, said: Settled, job: _Job | None) -> list[tuple[int, int]]:
+        """Take the tasks off the account of the attempt that held them; return which those are."""
+        assignment = self._assignments.get(said.attempt)
+        held = assignment.remaining.common(said.start, said.stop) if assignment else []
+        if assignment is None or not held:
+            return held
+        self._unload(assignment, said.start, said.stop)
+        ran = said.kind in (OutcomeKind.OK, OutcomeKind.ERROR)
+        assignment.broken |= not ran
+        if job is not None and ran:
+            job.measure(said.elapsed_s, said.stop - said.start)
+            if not assignment.remaining and not assignment.broken:
+                job.proven = max(job.proven, assignment.size)
+        return held
+
+    def _succeeded(self, job: _Job, said: Settled) -> list[Command]:
+        commands: list[Command] = []
+        for a, b in self._settle(job, said.start, said.stop):
+            commands.append(Finish(job.id, a, b, OutcomeKind.OK, said.attempt, said.node))
+        return commands + self._end_if_done(job)
+
+    def _failed(self, job: _Job, said: Settled, held: list[tuple[int, int]], now: float) -> list[Command]:
+        commands: list[Command] = []
+        for start, stop in [part for range_ in held for part in job.done.missing(*range_)]:
+            if said.kind is OutcomeKind.RETURNED:
+                self._put_back(job, start, stop)
+                continue
+            for index in range(start, stop):
+                commands += self._judge(job, index, said, now)
+        return commands + self._end_if_done(job)
+
+    def _judge(self, job: _Job, index: int, said: Settled, now: float) -> list[Command]:
+        blame = job.ledger.failed(index, said.kind)
+        if blame.verdict is Verdict.FINAL:
+            self._settle(job, index, index + 1)
+            return [Finish(job.id, index, index + 1, said.kind, said.attempt, said.node)]
+        if blame.delay_s > 0:
+            job.delayed.add(index, index + 1)
+            heapq.heappush(self._delayed, (now + blame.delay_s, job.id, index))
+        else:
+            self._put_back(job, index, index + 1)
+        return []
+
+    # The account of what is aboard
+
+    def _load(self, node: _Node, job: _Job, attempt: int, ranges: RangeSet) -> None:
+        size = ranges.count()
+        nbytes, cost_us = int(size * job.task_bytes), _cost_us(size, job.task_s)
+        self._assignments[attempt] = _Assignment(attempt, job.id, node.id, ranges, size, job.task_s, nbytes, cost_us)
+        job.attempts.add(attempt)
+        node.attempts.add(attempt)
+        node.tasks += size
+        node.nbytes += nbytes
+        node.cost_us += cost_us
+
+    def _unload(self, assignment: _Assignment, start: int, stop: int) -> None:
+        node, before = self._nodes[assignment.node], assignment.remaining.count()
+        assignment.remaining.remove(start, stop)
+        left = assignment.remaining.count()
+        cost_us, nbytes = _cost_us(left, assignment.task_s), assignment.nbytes * left // before
+        node.tasks -= before - left
+        node.nbytes -= assignment.nbytes - nbytes
+        node.cost_us -= assignment.cost_us - cost_us
+        assignment.cost_us, assignment.nbytes = cost_us, nbytes
+        self._roomy.setdefault(node.id, node)
+        if left == 0:
+            del self._assignments[assignment.attempt]
+            node.attempts.discard(assignment.attempt)
+            node.exclusive = node.exclusive and bool(node.attempts)
+            if job := self._jobs.get(assignment.job):
+                job.attempts.discard(assignment.attempt)
+
+    # Sending
+
+    def _fill(self) -> list[Command]:
+        """Give out what there is room for: to the node with the least before it first."""
+        self._fill_at = INFINITY
+        cuts: dict[PeerId, list[Cut]] = {}
+        nodes = [(node.load(), place, node) for place, node in enumerate(self._roomy.values())] if self._ready else []
+        heapq.heapify(nodes)
+        while nodes and self._ready:
+            _, place, node = nodes[0]
+            cut = self._next_cut(node)
+            if cut is not None:
+                cuts.setdefault(node.id, []).append(cut)
+                heapq.heapreplace(nodes, (node.load(), place, node))
+                continue
+            heapq.heappop(nodes)
+            if not node.has_room():
+                del self._roomy[node.id]
+        return [Send(node_id, tuple(chosen)) for node_id, chosen in cuts.items()]
+
+    def _next_cut(self, node: _Node) -> Cut | None:
+        """Return the next range for this node, or None."""
+        if not node.has_room():
+            return None
+        for job in self._in_turn():
+            if self._keeps_free(job, node):
+                return None
+            chosen = self._choose(job, node)
+            if chosen is not None:
+                start, stop = chosen
+                job.waiting.remove(start, stop)
+                job.sent = max(job.sent, stop)
+                self._ready[job.options.priority].move_to_end(job.id)
+                self._queue(job)
+                attempt = next(self._attempts)
+                self._load(node, job, attempt, RangeSet([chosen]))
+                return Cut(job.id, attempt, start, stop)
+        return None
+
+    def _in_turn(self) -> Iterator[_Job]:
+        """Go through the ready jobs: highest priority first, those of one priority in turn."""
+        for priority in sorted(self._ready, reverse=True):
+            yield from self._ready[priority].values()
+
+    def _keeps_free(self, job: _Job, node: _Node) -> bool:
+        """Tell whether a busy node is to run empty for a task of this job that has to be alone on one.
+
+        Without this, the other tasks would keep all nodes busy, and this one would never get its turn.
+        """
+        if not node.attempts or job.ledger.care(job.waiting.first()[0]) is not Blame.NODE_ALONE:
+            return False
+        kept = self._nodes.get(job.kept_free)
+        if kept is None or not kept.open:
+            job.kept_free = node.id
+        return job.kept_free == node.id
+
+    def _choose(self, job: _Job, node: _Node) -> tuple[int, int] | None:
+        """Return the next range of the job that this node may have, or None."""
+        if node.attempts and node.nbytes + job.task_bytes > node.window.bytes:
+            return None
+        span = job.ledger.first_sociable(job.waiting) if node.attempts else job.waiting.first()
+        if span is None:
+            return None
+        start, stop = span
+        blame = job.ledger.care(start)
+        node.exclusive = blame is Blame.NODE_ALONE
+        most = 1 if blame is not Blame.NONE else job.ledger.run_without_blame(start, self._size(job, node))
+        return start, min(start + most, stop)
+
+    def _size(self, job: _Job, node: _Node) -> int:
+        """Return how many tasks the next chunk of this job holds."""
+        if job.task_s is None:
+            return 1
+        task_s, task_bytes = max(job.task_s, 1e-7), max(job.task_bytes, 1.0)
+        share = max(job.waiting.count() / (2 * max(1, self._workers)), LEAST_CHUNK_S / task_s)
+        fitting = min(node.window.tasks - node.tasks, (node.window.bytes - node.nbytes) / task_bytes)
+        return max(1, int(min(CHUNK_S / task_s, 2 * job.proven, CHUNK_BYTES / task_bytes, share, fitting)))
+
+    def check(self) -> None:
+        """Raise AssertionError where an invariant does not hold."""
+        for job in self._jobs.values():
+            aboard = [part for a in job.attempts for part in self._assignments[a].remaining]
+            open_ = [part for held in aboard for part in job.done.missing(*held)]
+            places = [*open_, *job.waiting, *job.delayed, *job.done]
+            assert RangeSet(places).count() == sum(b - a for a, b in places), f"{job.id}: in two places in {self!r}"
+            assert not RangeSet(places).missing(0, job.total), f"{job.id}: a task is nowhere in {self!r}"
+            assert bool(job.waiting) == (job.id in self._ready.get(job.options.priority, ())), repr(self)
+        assert all(queue and self._jobs.keys() >= queue.keys() for queue in self._ready.values()), repr(self)
+        for node in self._nodes.values():
+            held_ = [self._assignments[attempt] for attempt in node.attempts]
+            assert node.tasks == sum(a.remaining.count() for a in held_), repr(self)
+            assert node.nbytes == sum(a.nbytes for a in held_), repr(self)
+            assert node.cost_us == sum(a.cost_us for a in held_), repr(self)
+        assert sum(len(node.attempts) for node in self._nodes.values()) == len(self._assignments), repr(self)
+
+    def __repr__(self) -> str:
+        jobs = ", ".join(f"{j.id} {j.done.count()}/{j.total} waiting={j.waiting}" for j in self._jobs.values())
+        nodes = ", ".join(f"{n.id[:6]} {n.tasks} aboard" for n in self._nodes.values())
+        return f"<Dispatch jobs=[{jobs}] nodes=[{nodes}]>"

@@ -1,0 +1,269 @@
+"""Calls made by `map`: arguments pulled lazily, results handed on as runs, bounded in flight both ways.
+
+Owns the arguments' iterators and the results that nobody has taken yet. Results stay encoded until the consumer takes
+them, and are decoded in its thread. Called by `client.py`, `aio.py` (consumer side) and `embedded.py` (loop side).
+
+How much is in flight: it starts small and doubles whenever the consumer waits while the nodes have room; a consumer
+that is slower than the mesh never waits, so nothing piles up before it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+from zmqtasks.messages import Outcome
+from zmqtasks.options import MIB
+from zmqtasks.wire import payload
+
+FIRST_BOUND = 64
+MOST_BOUND = 1 << 20
+"""Tasks in flight: pulled, and not yet taken by the consumer."""
+MOST_BYTES = 64 * MIB
+"""Arguments and results kept encoded; beyond this nothing is pulled."""
+PULL_S = 0.002
+"""An iterator that is slow is not waited for longer while what it gave could be sent."""
+
+
+class Run(NamedTuple):
+    """Results of tasks [start, stop): an encoded part of an outcome, or an error."""
+
+    start: int
+    stop: int
+    body: bytes | memoryview
+    first: int
+    error: BaseException | None = None
+
+    def checked_values(self) -> Iterable[Any]:
+        """Return the values in order; what failed raises its error when its turn comes."""
+        if self.error is not None:
+            raise self.error
+        found = payload.unpack(self.body, first=self.first, last=self.first + self.stop - self.start)
+        return _raising(found.values, found.errors) if found.errors else found.values
+
+
+def _raising(values: Sequence[Any], errors: dict[int, Exception]) -> Iterator[Any]:
+    for position, value in enumerate(values):
+        if position in errors:
+            raise errors[position]
+        yield value
+
+
+class Mapping:
+    """The arguments and results of one `map`.
+
+    Args:
+        iterables: one for each argument of the function; the shortest ends it.
+        ordered: whether runs are taken in the order of the arguments.
+        bound: fixed most tasks in flight, or None to find out.
+        add: gives the next arguments to the mesh: items and their form.
+        end: says that all arguments were given.
+        cancel: gives up all that was given.
+    """
+
+    def __init__(
+        self,
+        iterables: Sequence[Iterable[Any]],
+        *,
+        ordered: bool,
+        bound: int | None,
+        add: Callable[[Sequence[Any], payload.Form], None],
+        end: Callable[[], None],
+        cancel: Callable[[int], None],
+    ) -> None:
+        self._source = _source_of(iterables)
+        self._form = payload.Form.ONE if len(iterables) == 1 else payload.Form.MANY
+        self._ordered = ordered
+        self._bound, self._fixed = (bound, True) if bound is not None else (FIRST_BOUND, False)
+        self._add, self._end, self._cancel = add, end, cancel
+        self._pulled = self._taken = self._sent = 0
+        self._exhausted = False
+        self._pulling = threading.RLock()
+        self._changed = threading.Condition()
+        self._arrived: deque[Run] = deque()
+        self._by_start: dict[int, Run] = {}
+        self._bytes = 0
+        self._broken: BaseException | None = None
+        self.on_change: Callable[[], object] | None = None
+        """Called from the loop's thread when something has arrived, besides waking `wait`."""
+
+    # The loop's side
+
+    def sent(self, start: int, stop: int) -> None:
+        """Note that tasks went to a node."""
+        with self._changed:
+            self._sent = max(self._sent, stop)
+            self._wake()
+
+    def succeed(self, outcome: Outcome, start: int, stop: int) -> None:
+        """Take the results of [start, stop), a part of an OK outcome."""
+        self._arrive(Run(start, stop, outcome.body, start - outcome.start))
+
+    def fail(self, start: int, stop: int, error: BaseException) -> None:
+        """Take the error of tasks [start, stop)."""
+        self._arrive(Run(start, stop, b"", 0, error))
+
+    def fail_all(self, error: BaseException) -> None:
+        """Nothing more will come."""
+        with self._changed:
+            self._broken = error
+            self._wake()
+
+    def _arrive(self, run: Run) -> None:
+        with self._changed:
+            self._bytes += len(run.body)
+            if self._ordered:
+                self._by_start[run.start] = run
+            else:
+                self._arrived.append(run)
+            self._wake()
+
+    def _wake(self) -> None:
+        self._changed.notify_all()
+        if self.on_change is not None:
+            self.on_change()
+
+    # The consumer's side
+
+    def pull(self) -> None:
+        """Pull arguments as far as the bound allows, and give them to the mesh."""
+        with self._pulling:
+            while not self._exhausted and self._bytes < MOST_BYTES and (room := self._room()) > 0:
+                self._pull_some(room)
+
+    def _pull_some(self, most: int) -> None:
+        items, self._exhausted = self._source.take(most)
+        if items:
+            self._pulled += len(items)
+            self._add(items, self._form)
+        if self._exhausted:
+            self._end()
+
+    def pull_the_rest(self) -> None:
+        """Pull all there is where that is known to be finite; the client is about to take no more."""
+        with self._pulling:
+            while not self._exhausted and isinstance(self._source, _Slices):
+                self._pull_some(MOST_BOUND)
+        self.give_up()
+
+    def give_up(self) -> None:
+        """Pull nothing more; the consumer is told if it asks for it."""
+        with self._pulling:
+            if not self._exhausted:
+                self._exhausted = True
+                self._end()
+                self.fail_all(RuntimeError("the client was shut down before all arguments of map() were pulled"))
+
+    def _room(self) -> int:
+        room = self._bound - (self._pulled - self._taken)
+        # In large steps, once a quarter is free: small ones would make small chunks.
+        return room if self._fixed or 4 * room >= self._bound else 0
+
+    def take(self) -> Run | None:
+        """Return the next run if it is there; None if not, or if it was the last (`is_over`).
+
+        Raises:
+            BaseException: what `fail_all` gave, once what has arrived is taken.
+        """
+        with self._changed:
+            run = self._pop()
+            if run is None and self._broken is not None:
+                raise self._broken
+            if run is not None:
+                self._taken += run.stop - run.start
+                self._bytes -= len(run.body)
+            return run
+
+    def _pop(self) -> Run | None:
+        if self._ordered:
+            return self._by_start.pop(self._taken, None)
+        return self._arrived.popleft() if self._arrived else None
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether all results were taken."""
+        return self._exhausted and self._taken == self._pulled
+
+    def widen(self) -> bool:
+        """Let more be in flight if the mesh has room for it; return whether that changed anything.
+
+        Called when the consumer is about to wait.
+        """
+        starved = self._sent >= self._pulled and not self._exhausted
+        if self._fixed or not starved or self._bound >= MOST_BOUND or self._bytes >= MOST_BYTES:
+            return False
+        self._bound *= 2
+        return True
+
+    def wait(self, deadline: float | None) -> None:
+        """Wait until something arrived, or the mesh has taken what was given.
+
+        Raises:
+            TimeoutError: nothing did until `deadline` (monotonic seconds).
+        """
+        timeout = None if deadline is None else deadline - time.monotonic()
+        with self._changed:
+            ready = self._taken in self._by_start if self._ordered else bool(self._arrived)
+            if ready or self._broken:
+                return
+            if (timeout is not None and timeout <= 0) or not self._changed.wait(timeout):
+                raise TimeoutError("the result of map() did not arrive in time")
+
+    def close(self) -> None:
+        """Give up what has not been taken; idempotent."""
+        with self._pulling:
+            if not self.is_over:
+                self._cancel(self._pulled)
+            if not self._exhausted:
+                self._exhausted = True
+                self._end()
+            self._source = _Slices(())
+
+
+class _Slices:
+    """Arguments from a sequence: slices of it, at no cost an item; a `range` stays one."""
+
+    def __init__(self, items: Sequence[Any]) -> None:
+        self._items = items
+        self._position = 0
+
+    def take(self, most: int) -> tuple[Sequence[Any], bool]:
+        """Return the next arguments, and whether these were the last."""
+        items = self._items[self._position : self._position + most]
+        self._position += len(items)
+        return items, self._position >= len(self._items)
+
+
+class _Pulls:
+    """Arguments from any iterator, which may be slow: what it gave is not held back for what it may give."""
+
+    def __init__(self, items: Iterator[Any]) -> None:
+        self._items = items
+        self._step = 1
+
+    def take(self, most: int) -> tuple[Sequence[Any], bool]:
+        """Return the next arguments, and whether these were the last."""
+        pulled: list[Any] = []
+        began = now = time.monotonic()
+        while len(pulled) < most and now - began < PULL_S:
+            step = min(self._step, most - len(pulled))
+            before, count = now, len(pulled)
+            pulled.extend(islice(self._items, step))
+            if len(pulled) - count < step:
+                return pulled, True
+            now = time.monotonic()
+            # A step is as long as the iterator gives in a tenth of the time, so that a slow one costs one item.
+            self._step = min(2 * self._step, 10_000) if now - before < PULL_S / 10 else max(1, self._step // 8)
+        return pulled, False
+
+
+def _source_of(iterables: Sequence[Iterable[Any]]) -> _Slices | _Pulls:
+    if len(iterables) == 1 and isinstance(iterables[0], range | list | tuple):
+        return _Slices(iterables[0])
+    if len(iterables) == 1:
+        return _Pulls(iter(iterables[0]))
+    return _Pulls(zip(*iterables, strict=False))

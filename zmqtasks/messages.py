@@ -1,0 +1,278 @@
+"""What peers say to each other, and the values in it: all frozen, none knows how it is encoded.
+
+Owns the vocabulary of the wire (docs/design/protocol.md). `wire/codec.py` is the only place that knows the bytes.
+Bodies (arguments, results, functions) are opaque here: only `wire/payload.py` opens them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import NamedTuple
+
+from zmqtasks.options import Limits, TaskOptions
+
+PROTOCOL_VERSIONS = (1, 1)
+"""Lowest and highest protocol version this program speaks."""
+
+PeerId = str
+"""16 hexadecimal digits, drawn at random by each peer when it starts."""
+JobId = str
+"""`peer:number`, unique in the mesh."""
+Buffer = bytes | memoryview
+"""An encoded body; a memoryview where it is a slice of a received frame."""
+
+
+class Role(StrEnum):
+    """What a peer does in the session it opens."""
+
+    VENTILATOR = "ventilator"
+    NODE = "node"
+    SINK = "sink"
+    OBSERVER = "observer"
+
+
+class PeerState(StrEnum):
+    """How a peer stands to new work."""
+
+    UP = "up"
+    DRAIN = "drain"
+    BYE = "bye"
+    REJECT = "reject"
+
+
+class Phase(IntEnum):
+    """How far a range has come on a node."""
+
+    QUEUED = 0
+    RUNNING = 1
+    FINISHED = 2
+    """Its results are not yet acknowledged by the sink."""
+
+
+class OutcomeKind(IntEnum):
+    """What became of a task."""
+
+    OK = 0
+    ERROR = 1
+    CRASHED = 2
+    TIMEOUT = 3
+    OUT_OF_MEMORY = 4
+    TOO_BIG = 5
+    RETURNED = 6
+    """Handed back unstarted: not an end, it goes to another node and counts against nobody."""
+    LOST = 7
+    """Recorded by a ventilator: at-most-once, and its node was lost."""
+    NODE_KILLER = 8
+    """Recorded by a ventilator: node after node died with it alone."""
+
+
+class SessionId(NamedTuple):
+    """Names one session: the epoch of the initiator's process (random, 63 bits) and its count of sessions."""
+
+    epoch: int
+    number: int
+
+
+class Address(NamedTuple):
+    """How to reach a peer: `endpoints` in order of preference, `host` to tell whether ipc can work."""
+
+    peer: PeerId
+    host: str
+    endpoints: tuple[str, ...]
+
+
+class Range(NamedTuple):
+    """Consecutive tasks of one job: [start, stop)."""
+
+    job: JobId
+    start: int
+    stop: int
+
+
+class Window(NamedTuple):
+    """How much a peer will hold for its partner, absolute: tasks, and bytes of bodies."""
+
+    tasks: int
+    bytes: int
+
+
+class Load(NamedTuple):
+    """How busy a node is."""
+
+    workers: int = 0
+    busy: int = 0
+    queued: int = 0
+    done: int = 0
+    failed: int = 0
+    memory_bytes: int = 0
+
+
+class Held(NamedTuple):
+    """One entry of a node's inventory."""
+
+    job: JobId
+    start: int
+    stop: int
+    attempt: int
+    phase: Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Calls of one function with the same options, and the sink that wants the results."""
+
+    id: JobId
+    name: str
+    """The function's name, for people."""
+    sink: Address
+    options: TaskOptions
+    function: Buffer
+    """Encoded by `wire.payload`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A range with its encoded arguments: what one worker gets at once.
+
+    `body` holds the arguments of the tasks from `origin` on; `start` and `stop` may name a part of them.
+    `attempt` is the number of the dispatch, drawn by the ventilator and echoed by each outcome.
+    """
+
+    job: JobId
+    attempt: int
+    start: int
+    stop: int
+    origin: int
+    body: Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of the tasks [start, stop) of one job: a run of OK values, or one task's failure."""
+
+    job: JobId
+    attempt: int
+    node: PeerId
+    start: int
+    stop: int
+    kind: OutcomeKind
+    elapsed_s: float
+    """Time spent in the function, all tasks of the run together."""
+    body: Buffer = b""
+    """`wire.payload`: the packed values, or the failure."""
+
+
+class Settled(NamedTuple):
+    """What a sink tells the ventilator of an outcome it has stored: the outcome without its body."""
+
+    job: JobId
+    attempt: int
+    node: PeerId
+    start: int
+    stop: int
+    kind: OutcomeKind
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Initiator to acceptor: opens a session; repeated until a Status echoes `session`."""
+
+    session: SessionId
+    role: Role
+    address: Address
+    protocol: tuple[int, int] = PROTOCOL_VERSIONS
+    limits: Limits = field(default_factory=Limits)
+    versions: tuple[tuple[str, str], ...] = ()
+    """Names and versions of what must agree: ("python", "3.11"), ("zmqtasks", "0.1.0")."""
+    lease_s: float = 60.0
+    """How long the initiator asks to be kept while it is silent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Both ways: heartbeat, acknowledgement, gap report, window and inventory in one."""
+
+    session: SessionId
+    """The session it speaks of; the initiator drew it, both sides use it."""
+    address: Address
+    """The sender's."""
+    incarnation: int
+    """Epoch of the sender's process."""
+    state: PeerState = PeerState.UP
+    reason: str = ""
+    cum: int = 0
+    """Highest bulk message of this session that was processed in order."""
+    gap: bool = False
+    """A bulk message after `cum + 1` arrived, and `cum + 1` is missing."""
+    window: Window = Window(0, 0)
+    have: tuple[Held, ...] | None = None
+    """None where nothing is said about the inventory."""
+    load: Load = Load()
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Tasks:
+    """Ventilator to node: chunks, with the jobs this session has not named yet and those that ended."""
+
+    session: SessionId
+    seq: int
+    jobs: tuple[Job, ...] = ()
+    chunks: tuple[Chunk, ...] = ()
+    ended: tuple[JobId, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(len(c.body) for c in self.chunks) + sum(len(j.function) for j in self.jobs)
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Node to sink (and ventilator to sink for failures it decided): kept by the sender until acknowledged."""
+
+    session: SessionId
+    seq: int
+    outcomes: tuple[Outcome, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(len(o.body) for o in self.outcomes)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Sink to ventilator: outcomes that are stored."""
+
+    session: SessionId
+    seq: int
+    settled: tuple[Settled, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        return 64 * len(self.settled)
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Ventilator to node, best effort: give up these ranges; with `kill`, also where they run."""
+
+    session: SessionId
+    ranges: tuple[Range, ...] = ()
+    kill: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Ventilator to sink: which outcomes of these jobs are stored? Answered by Stored."""
+
+    session: SessionId
+    jobs: tuple[JobId, ...] = ()
+
+
+Bulk = Tasks | Results | Stored
+"""Numbered, retransmitted, sent on the bulk connection."""
+Control = Hello | Status | Cancel | Query
+"""Idempotent, sent on the control connection."""
+Message = Bulk | Control

@@ -1,0 +1,1 @@
+"""Metrics, tracing and dashboards of a mesh, each behind an extra. Nothing yet."""

@@ -1,0 +1,196 @@
+"""Settings as frozen values, and the only reader of the environment and of configuration files.
+
+Owns defaults, units ("2 GiB", "1.5 s") and their checks. Knows no socket and no process.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import re
+from dataclasses import dataclass
+from typing import Any, Self
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+_BYTES |= {"k": KIB, "m": MIB, "g": GIB, "kib": KIB, "mib": MIB, "gib": GIB, "tib": 1024 * GIB}
+_SECONDS = {"": 1.0, "s": 1.0, "sec": 1.0, "ms": 1e-3, "us": 1e-6, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_QUANTITY = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*)\s*")
+
+
+def parse_bytes(text: int | float | str) -> int:
+    """Return a size in bytes: a number, or text such as "512 MiB", "2 GB" or "64k".
+
+    Raises:
+        ValueError: not a size, or negative.
+    """
+    return int(_quantity(text, _BYTES, 'a size such as "512 MiB" or "2 GB"'))
+
+
+def parse_duration(text: float | str) -> float:
+    """Return a duration in seconds: a number, or text such as "250 ms", "1.5 s" or "2 h".
+
+    Raises:
+        ValueError: not a duration, or negative.
+    """
+    return _quantity(text, _SECONDS, 'a duration such as "250 ms", "1.5 s" or "2 h"')
+
+
+def _quantity(value: float | str, units: dict[str, Any], wanted: str) -> float:
+    if isinstance(value, str):
+        match = _QUANTITY.fullmatch(value)
+        unit = units.get(match[2].lower()) if match else None
+        if match is None or unit is None:
+            raise ValueError(f"{value!r} is not {wanted}")
+        return float(match[1]) * float(unit)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0 or math.isinf(value):
+        raise ValueError(f"{value!r} is not {wanted}")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a peer takes in one message.
+
+    Args:
+        message_bytes: largest frame, header and bodies together.
+        header_bytes: largest msgpack header.
+        items: most entries of any one list in a header.
+    """
+
+    message_bytes: int = 512 * MIB
+    header_bytes: int = 16 * MIB
+    items: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOptions:
+    """What holds for each task of a job.
+
+    Args:
+        timeout: seconds a task may run, or None; enforced from outside the worker.
+        max_memory: bytes of resident memory a worker may hold while it runs a task, or None.
+        retries: how often a task that failed (exception, timeout, memory) is run again.
+        backoff: seconds before the first retry; doubled for each further one.
+        priority: higher goes first among the jobs of one client.
+        retry: False makes each task at-most-once: it is never run twice, and may end as `TaskLost`.
+        crash_limit: how many worker deaths one task may cause before it ends as `WorkerCrashed`.
+        serializer: "pickle", or "msgpack" (functions decorated with `@task`, plain data, no pickle anywhere).
+        compression: "auto" (lz4 for large bodies that leave this host), "none", "lz4", "zlib", "gzip", "bzip2", "lzma".
+    """
+
+    timeout: float | None = None
+    max_memory: int | None = None
+    retries: int = 0
+    backoff: float = 0.0
+    priority: int = 0
+    retry: bool = True
+    crash_limit: int = 3
+    serializer: str = "pickle"
+    compression: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.timeout is not None:
+            object.__setattr__(self, "timeout", parse_duration(self.timeout))
+            if self.timeout == 0:
+                raise ValueError("timeout must be above 0 seconds; leave it out for no limit")
+        if self.max_memory is not None:
+            object.__setattr__(self, "max_memory", parse_bytes(self.max_memory))
+        object.__setattr__(self, "backoff", parse_duration(self.backoff))
+        if self.retries < 0:
+            raise ValueError(f"retries must be 0 or more, not {self.retries}")
+        if self.crash_limit < 1:
+            raise ValueError(f"crash_limit must be 1 or more, not {self.crash_limit}")
+        if self.serializer not in SERIALIZERS:
+            raise ValueError(f"serializer must be one of {', '.join(SERIALIZERS)}, not {self.serializer!r}")
+        if self.compression not in COMPRESSIONS:
+            raise ValueError(f"compression must be one of {', '.join(COMPRESSIONS)}, not {self.compression!r}")
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed.
+
+        Raises:
+            TypeError: no such option; the message lists those there are.
+            ValueError: a value out of range.
+        """
+        unknown = changes.keys() - {field.name for field in dataclasses.fields(self)}
+        if unknown:
+            known = ", ".join(field.name for field in dataclasses.fields(self))
+            raise TypeError(f"no such task option: {', '.join(sorted(unknown))}; there are {known}")
+        return dataclasses.replace(self, **changes)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    """How a node works.
+
+    Args:
+        workers: how many worker processes; None for one a core this process may use.
+        standby: how many more stand ready to take over.
+        max_tasks_per_worker: replace a worker after about so many tasks; 0 for never.
+        window_tasks: most tasks held for one client, queued or running.
+        window_bytes: most bytes of arguments held for one client, and of its results not yet acknowledged.
+        preload: modules that workers shall find imported.
+        method: how workers are started: "auto", "zygote" (Linux) or "spawn".
+    """
+
+    workers: int | None = None
+    standby: int = 1
+    max_tasks_per_worker: int = 0
+    window_tasks: int = 1_000_000
+    window_bytes: int = 256 * MIB
+    preload: tuple[str, ...] = ()
+    method: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and (isinstance(self.workers, bool) or self.workers < 1):
+            raise ValueError(f"workers must be 1 or more, not {self.workers}")
+        for name in ("standby", "max_tasks_per_worker"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
+        if self.method not in ("auto", "zygote", "spawn"):
+            raise ValueError(f'method must be "auto", "zygote" or "spawn", not {self.method!r}')
+
+    def worker_count(self) -> int:
+        """Return how many workers that is on this machine."""
+        return self.workers or available_cores()
+
+
+SERIALIZERS = ("pickle", "msgpack")
+COMPRESSIONS = ("auto", "none", "lz4", "zlib", "gzip", "bzip2", "lzma")
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use: its affinity, cut by a cgroup's CPU quota."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(affinity, math.ceil(_cgroup_cores() or affinity)))
+
+
+def _cgroup_cores() -> float | None:
+    """Return quota / period of the CFS bandwidth limit, or None. Source: kernel docs, cgroup-v2 cpu.max."""
+    for reader in (_cgroup2_cores, _cgroup1_cores):
+        try:
+            return reader()
+        except (OSError, ValueError, IndexError):
+            continue
+    return None
+
+
+def _cgroup2_cores() -> float | None:
+    with open("/proc/self/cgroup") as table:
+        path = next(line.strip().split(":", 2)[2] for line in [*table, "0::/"] if line.startswith("0::"))
+    with open(f"/sys/fs/cgroup{path.rstrip('/')}/cpu.max") as file:
+        quota, period = file.read().split()
+    return None if quota == "max" else int(quota) / int(period)
+
+
+def _cgroup1_cores() -> float | None:
+    with open("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") as file:
+        quota = int(file.read())
+    with open("/sys/fs/cgroup/cpu/cpu.cfs_period_us") as file:
+        period = int(file.read())
+    return quota / period if quota > 0 else None

@@ -1,0 +1,135 @@
+"""A node that this program starts for itself: launched, watched, started again where it dies.
+
+Owns the process. Called by `embedded.py`, in its loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import dataclasses
+import logging
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from zmqtasks.errors import NoNodes
+from zmqtasks.messages import Address
+from zmqtasks.options import NodeOptions
+from zmqtasks.processes.exits import ExitWatch
+from zmqtasks.processes.launch import Launched, launch
+
+logger = logging.getLogger(__name__)
+
+READY_S = 30.0
+"""How long a node may take to start on a busy machine."""
+CLOSE_S = 2.0
+DEATHS = 5
+"""So many deaths within `DEATHS_S` seconds, and the node is given up."""
+DEATHS_S = 60.0
+MODULE = "zmqtasks.serving"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """What a node of our own is told: its options, and our surroundings."""
+
+    options: NodeOptions
+    initializer: bytes
+    folder: str
+    output: str
+
+    def as_config(self) -> dict[str, Any]:
+        """Return the settings as JSON can carry them."""
+        return {
+            "options": dataclasses.asdict(self.options),
+            "initializer": base64.b64encode(self.initializer).decode(),
+            "folder": self.folder,
+            "output": self.output,
+            "sys_path": [entry or os.getcwd() for entry in sys.path],
+        }
+
+
+class OwnNode:
+    """Keep one node process alive.
+
+    Args:
+        loop: watches the process.
+        settings: of the node.
+        on_up: given its address, returns what `on_gone` gets.
+        on_gone: told that the process has died.
+        on_failed: told that it is given up.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        settings: NodeSettings,
+        on_up: Callable[[Address], Any],
+        on_gone: Callable[[Any], None],
+        on_failed: Callable[[str], None],
+    ) -> None:
+        self._loop = loop
+        self._settings = settings
+        self._on_up, self._on_gone, self._on_failed = on_up, on_gone, on_failed
+        self._launched: Launched | None = None
+        self._watch: ExitWatch | None = None
+        self._restart: asyncio.Task[None] | None = None
+        self._deaths: list[float] = []
+        self._handle: Any = None
+
+    @property
+    def pid(self) -> int | None:
+        """Return the process id of the node, if it runs."""
+        return self._launched.pid if self._launched else None
+
+    async def start(self) -> None:
+        """Launch the process and wait until it has bound its inbox.
+
+        Raises:
+            NoNodes: it could not; the text says why.
+        """
+        try:
+            self._launched = launch(MODULE, self._settings.as_config(), output="inherit")
+            report = await self._loop.run_in_executor(None, self._launched.report, READY_S)
+        except (OSError, TimeoutError) as error:
+            raise NoNodes(f"the node of this program cannot be started: {error}") from error
+        if not report["ok"]:
+            raise NoNodes(f"the node of this program cannot be started: {report['error']}")
+        self._watch = ExitWatch(self._loop, self._launched.pid, self._died)
+        self._handle = self._on_up(Address(report["peer"], report["host"], tuple(report["endpoints"])))
+
+    def _died(self) -> None:
+        assert self._watch is not None
+        assert self._launched is not None
+        self._watch.close()
+        code = self._launched.close(0.0)
+        logger.error("the node of this program died (exit code %d); starting it again", code)
+        self._launched = None
+        self._on_gone(self._handle)
+        now = self._loop.time()
+        self._deaths = [at for at in self._deaths if now - at < DEATHS_S] + [now]
+        if len(self._deaths) >= DEATHS:
+            self._on_failed(f"it died {DEATHS} times within {DEATHS_S:g} s, the last time with exit code {code}")
+        else:
+            self._restart = self._loop.create_task(self._start_again())
+
+    async def _start_again(self) -> None:
+        try:
+            await self.start()
+        except NoNodes as error:
+            self._on_failed(str(error))
+
+    async def close(self) -> None:
+        """End the process; idempotent."""
+        if self._restart:
+            self._restart.cancel()
+            await asyncio.gather(self._restart, return_exceptions=True)
+        if self._watch:
+            self._watch.close()
+        if self._launched:
+            launched, self._launched = self._launched, None
+            await self._loop.run_in_executor(None, launched.close, CLOSE_S)
+        await self._loop.shutdown_default_executor()

@@ -1,0 +1,157 @@
+"""The supervisor's end of the socket to one worker.
+
+Owns one non-blocking socket on the loop and the bytes the kernel did not take yet. Never blocks, never opens a body,
+sets no bound: the caller reads `backlog_bytes` and stops sending. `workforce.py` calls it.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from zmqtasks.errors import RemoteProtocolError
+from zmqtasks.messages import Buffer
+from zmqtasks.processes.framing import FrameKind, FrameReader, frame_head
+
+if TYPE_CHECKING:
+    import asyncio
+
+_BUFFERS_A_CALL = 64
+_RECEIVES_A_TURN = 16
+"""About 1 MiB a turn of the loop, so that one worker cannot keep the others waiting."""
+_RECEIVES_AT_THE_END = 4096
+"""The kernel holds far less of a dead worker; bounds a descendant that inherited the socket and floods it."""
+
+
+class Channel:
+    """Frames to and from one worker.
+
+    Args:
+        loop: the loop that watches the socket.
+        sock: a stream socket; owned from here on.
+        most_bytes: largest body to accept.
+        on_frame: called with each frame received.
+        on_ended: called once when the stream has ended, with None, or carries something else than frames, with the
+            error; not after `close` or `drain`.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        *,
+        most_bytes: int,
+        on_frame: Callable[[FrameKind, Buffer], None],
+        on_ended: Callable[[RemoteProtocolError | None], None],
+    ) -> None:
+        sock.setblocking(False)
+        self._loop = loop
+        self._sock = sock
+        self._reader = FrameReader(most_bytes)
+        self._on_frame = on_frame
+        self._on_ended = on_ended
+        self._outgoing: deque[memoryview] = deque()
+        self._backlog = 0
+        self._open = True
+        self._writing = False
+        self._draining = False
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes sent here that the kernel has not taken yet."""
+        return self._backlog
+
+    def open(self) -> None:
+        """Begin to receive; until then what the worker says waits in the kernel."""
+        if self._open:
+            self._loop.add_reader(self._sock, self._readable)
+
+    def send(self, kind: FrameKind, body: Buffer = b"") -> None:
+        """Send one frame without waiting; `body` must not change any more. Dropped after the end of the stream."""
+        if not self._open:
+            return
+        for part in (frame_head(kind, body), body):
+            if len(part):
+                self._outgoing.append(memoryview(part))
+                self._backlog += len(part)
+        if not self._writing:
+            self._write()
+
+    def drain(self) -> None:
+        """Hand over all that is still in the kernel, then close: the worker has ended, whoever holds its socket."""
+        self._draining = True
+        for _ in range(_RECEIVES_AT_THE_END):
+            if not self._open or not self._receive():
+                break
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket and drop what was not sent; a second call does nothing."""
+        if not self._open:
+            return
+        self._open = False
+        self._loop.remove_reader(self._sock)
+        self._stop_writing()
+        self._sock.close()
+
+    def _readable(self) -> None:
+        for _ in range(_RECEIVES_A_TURN):
+            if not self._open:
+                return
+            if not self._receive():
+                return
+
+    def _receive(self) -> bool:
+        """Receive once; return whether there may be more."""
+        try:
+            frames = self._reader.receive(self._sock)
+        except BlockingIOError:
+            return False
+        except RemoteProtocolError as error:  # a task wrote to the socket: nothing after it can be understood
+            self._end(error)
+            return False
+        if frames is None:
+            self._end(None)
+            return False
+        for kind, body in frames:
+            if self._open:  # the handler of an earlier frame may have closed us
+                self._on_frame(kind, body)
+        return True
+
+    def _end(self, error: RemoteProtocolError | None) -> None:
+        if not self._draining:
+            self._on_ended(error)
+        self.close()
+
+    def _write(self) -> None:
+        try:
+            while self._outgoing:
+                self._sent(self._sock.sendmsg(islice(self._outgoing, _BUFFERS_A_CALL)))
+        except BlockingIOError:
+            if not self._writing:
+                self._writing = True
+                self._loop.add_writer(self._sock, self._write)
+            return
+        except OSError:  # it is gone; reading tells, after what it wrote before
+            self._outgoing.clear()
+            self._backlog = 0
+        self._stop_writing()
+
+    def _sent(self, count: int) -> None:
+        self._backlog -= count
+        while count:
+            first = self._outgoing.popleft()
+            if count < len(first):
+                self._outgoing.appendleft(first[count:])
+                return
+            count -= len(first)
+
+    def _stop_writing(self) -> None:
+        self._outgoing.clear()
+        self._backlog = 0
+        if self._writing:
+            self._writing = False
+            self._loop.remove_writer(self._sock)

@@ -1,0 +1,77 @@
+"""What a workforce tells its node: facts about workers, in the past tense, frozen.
+
+Owns no behaviour. `workforce.py` makes them, `node.py` takes them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zmqtasks.messages import Outcome
+from zmqtasks.processes.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStarted:
+    """A process exists; it is not ready yet."""
+
+    slot: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReady:
+    """The worker has run its initializer and waits for tasks."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSaid:
+    """Outcomes came from a worker, in the order of its work."""
+
+    slot: int
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFailedToStart:
+    """The worker will never be ready.
+
+    Args:
+        slot: its place.
+        pid: its process, whose `WorkerExited` follows; None where there is none, and then the slot is free.
+        reason: one sentence.
+        failure: the initializer's exception as made by `payload.pack_failure`, or nothing.
+    """
+
+    slot: int
+    pid: int | None
+    reason: str
+    failure: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerExited:
+    """The process has ended, all it had said was handed over, and the slot is free: exactly once a worker.
+
+    Args:
+        slot: its place.
+        pid: its process, reaped by now.
+        signal: number of the signal that ended it, or None.
+        exit_code: its exit code, or None when a signal ended it.
+        output_tail: the last lines it printed, standard output and error together.
+        progress: what it was doing.
+        uptime_s: seconds from its start to its end.
+    """
+
+    slot: int
+    pid: int
+    signal: int | None
+    exit_code: int | None
+    output_tail: str
+    progress: Progress
+    uptime_s: float
+
+
+WorkerEvent = WorkerStarted | WorkerReady | WorkerSaid | WorkerFailedToStart | WorkerExited

@@ -1,0 +1,293 @@
+"""Runs chunks in a worker: opens arguments, calls the function, packs what comes of it.
+
+Owns the jobs a worker knows, the progress slot and the results not sent yet. Never touches a socket or a process: the
+caller gives `send`. An exception of a task, whatever it is, becomes that task's outcome; `worker.py` calls it.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from time import monotonic_ns
+from typing import Any, NamedTuple
+
+from zmqtasks.errors import SerializationError, TooBig
+from zmqtasks.messages import Chunk, Job, JobId, Outcome, OutcomeKind, PeerId
+from zmqtasks.options import KIB, MIB, Limits
+from zmqtasks.processes.progress import ATTEMPT, CHUNK, INDEX, PHASE, STARTED, WorkPhase
+from zmqtasks.wire import payload
+from zmqtasks.wire.payload import Form
+
+FLUSH_NS = 5_000_000
+"""Results wait no longer than this for company; the first ones of a long chunk are on their way while it runs."""
+FLUSH_BYTES = MIB
+GRANULE_NS = 1_000_000
+"""The slot may say that a task began this much earlier than it did, no more: telling exactly costs too much a task."""
+MOST_VALUES = 10_000
+_GROWTH = 16
+"""How much more results than last time are packed together: the first one of a job tells how large they are."""
+
+IDLE, LOADING, RUNNING, PACKING = (int(phase) for phase in WorkPhase)
+
+Function = Callable[..., Any]
+Values = Sequence[Any]
+Ended = tuple[int, BaseException | None]
+CallEach = Callable[[Function, Values, memoryview, list[Any], int], Ended]
+
+# The loops that each task passes, one a form because a test or a second call a task would cost more than all the rest.
+# The start of a task is stored before its index (see `ProgressTable.read`), and only when it is news.
+
+
+def _call_one(function: Function, values: Values, slot: memoryview, results: list[Any], flush_ns: int) -> Ended:
+    """Call `function(value)` for each value until one raises or the clock passes `flush_ns`.
+
+    What is done is in `results`. Return when the last of them ended, and what was raised.
+    """
+    append, clock = results.append, monotonic_ns
+    index, now = slot[INDEX], slot[STARTED]
+    mark_ns = now + GRANULE_NS
+    try:
+        for value in values:
+            append(function(value))
+            now = clock()
+            if now > mark_ns:
+                slot[STARTED] = now
+                if now > flush_ns:
+                    slot[INDEX] = index + 1
+                    break
+                mark_ns = now + GRANULE_NS
+            slot[INDEX] = index = index + 1
+    except BaseException as error:
+        return now, error
+    return now, None
+
+
+def _call_many(function: Function, values: Values, slot: memoryview, results: list[Any], flush_ns: int) -> Ended:
+    append, clock = results.append, monotonic_ns
+    index, now = slot[INDEX], slot[STARTED]
+    mark_ns = now + GRANULE_NS
+    try:
+        for args in values:
+            append(function(*args))
+            now = clock()
+            if now > mark_ns:
+                slot[STARTED] = now
+                if now > flush_ns:
+                    slot[INDEX] = index + 1
+                    break
+                mark_ns = now + GRANULE_NS
+            slot[INDEX] = index = index + 1
+    except BaseException as error:
+        return now, error
+    return now, None
+
+
+def _call_call(function: Function, values: Values, slot: memoryview, results: list[Any], flush_ns: int) -> Ended:
+    append, clock = results.append, monotonic_ns
+    index, now = slot[INDEX], slot[STARTED]
+    mark_ns = now + GRANULE_NS
+    try:
+        for args, kwargs in values:
+            append(function(*args, **kwargs))
+            now = clock()
+            if now > mark_ns:
+                slot[STARTED] = now
+                if now > flush_ns:
+                    slot[INDEX] = index + 1
+                    break
+                mark_ns = now + GRANULE_NS
+            slot[INDEX] = index = index + 1
+    except BaseException as error:
+        return now, error
+    return now, None
+
+
+_CALLS: dict[Form, CallEach] = {Form.ONE: _call_one, Form.MANY: _call_many, Form.CALL: _call_call}
+
+
+class _Job:
+    """A job in this worker: its function is opened at its first chunk, and a failure to do so is kept."""
+
+    def __init__(self, job: Job, own_host: str) -> None:
+        self.serializer = job.options.serializer
+        self.compression = job.options.compression
+        self.leaves_host = job.sink.host != own_host
+        self.one_by_one = not job.options.retry
+        self.batch = 1
+        self._packed = job.function
+        self._function: Function | None = None
+        self._failure: BaseException | None = None
+
+    def function(self) -> Function:
+        if self._failure is not None:
+            raise self._failure
+        if self._function is None:
+            try:
+                self._function = payload.unpack_function(self._packed, self.serializer)
+            except BaseException as error:  # importing runs the user's code: it may even call sys.exit()
+                self._failure = error
+                raise
+            self._packed = b""
+        return self._function
+
+    def measure(self, results: int, nbytes: int) -> None:
+        """Choose how many results to pack together next, from what the last ones took."""
+        fitting = FLUSH_BYTES * results // max(1, nbytes)
+        self.batch = 1 if self.one_by_one else max(1, min(fitting, self.batch * _GROWTH, MOST_VALUES))
+
+
+class _At(NamedTuple):
+    """The chunk at hand."""
+
+    chunk: Chunk
+    job: _Job
+
+
+class Execution:
+    """Runs one chunk after the other.
+
+    Args:
+        send: takes outcomes away, at once and in order.
+        slot: where progress is shown, as given by `slot_for_writing`.
+        node: peer id that goes into the outcomes.
+        host: identity of this host; results to a sink elsewhere are worth compressing.
+        limits: what the sink takes in one message.
+    """
+
+    def __init__(
+        self, send: Callable[[tuple[Outcome, ...]], None], slot: memoryview, *, node: PeerId, host: str, limits: Limits
+    ) -> None:
+        self._send = send
+        self._slot = slot
+        self._node = node
+        self._host = host
+        self._limits = limits
+        self._most_bytes = limits.message_bytes - 64 * KIB  # leaves room for the header of the message
+        self._jobs: dict[JobId, _Job] = {}
+        self._outcomes: list[Outcome] = []
+        self._outcome_bytes = 0
+        self._sent_ns = 0
+
+    def add_job(self, job: Job) -> None:
+        """Make a job known."""
+        self._jobs[job.id] = _Job(job, self._host)
+
+    def end_job(self, job: JobId) -> None:
+        """Forget a job; unknown ones are no matter."""
+        self._jobs.pop(job, None)
+
+    def run(self, chunk: Chunk) -> None:
+        """Run the tasks of a chunk whose job is known; when this returns, all outcomes have been sent."""
+        slot = self._slot
+        slot[STARTED] = self._sent_ns = monotonic_ns()
+        slot[INDEX], slot[ATTEMPT] = chunk.start, chunk.attempt
+        slot[CHUNK] += 1
+        slot[PHASE] = LOADING  # last: until now the slot says that nothing runs
+        self._run(_At(chunk, self._jobs[chunk.job]))
+        self._flush()
+        slot[PHASE] = IDLE
+
+    def _run(self, at: _At) -> None:
+        chunk = at.chunk
+        first, last = chunk.start - chunk.origin, chunk.stop - chunk.origin
+        try:
+            function = at.job.function()
+            items = payload.unpack(
+                chunk.body, first=first, last=last, limits=self._limits, serializer=at.job.serializer
+            )
+        except BaseException as error:
+            self._fail(at, chunk.start, chunk.stop, error, 0)
+            return
+        done = 0
+        for bad in sorted(items.errors):
+            self._run_stretch(at, function, items.form, items.values[done:bad], chunk.start + done)
+            self._fail(at, chunk.start + bad, chunk.start + bad + 1, items.errors[bad], 0)
+            done = bad + 1
+        self._run_stretch(at, function, items.form, items.values[done:] if done else items.values, chunk.start + done)
+
+    def _run_stretch(self, at: _At, function: Function, form: Form, values: Values, start: int) -> None:
+        """Run consecutive tasks whose arguments are good; go on after each one that fails."""
+        call, slot = _CALLS[form], self._slot
+        done, count = 0, len(values)
+        while done < count:
+            results: list[Any] = []
+            begun_ns = self._begin(start + done)
+            batch = values[done : done + at.job.batch]
+            ended_ns, failure = call(function, batch, slot, results, self._sent_ns + FLUSH_NS)
+            now = monotonic_ns()
+            slot[PHASE] = PACKING
+            self._succeed(at, start + done, results, ended_ns - begun_ns)
+            done += len(results)
+            if failure is not None:
+                self._fail(at, start + done, start + done + 1, failure, now - ended_ns)
+                done += 1
+            self._flush_if_due(at.job)
+
+    def _begin(self, index: int) -> int:
+        slot = self._slot
+        slot[STARTED] = now = monotonic_ns()
+        slot[INDEX] = index
+        slot[PHASE] = RUNNING
+        return now
+
+    def _succeed(self, at: _At, start: int, results: list[Any], elapsed_ns: int) -> None:
+        if not results:
+            return
+        before = self._outcome_bytes
+        for run in self._pack(at.job, results):
+            first, stop = start + run.start, start + run.stop
+            share_s = elapsed_ns * (run.stop - run.start) / len(results) / 1e9
+            if run.body is None:
+                self._fail(at, first, stop, run.error or TooBig("the result is too large"), round(share_s * 1e9))
+            else:
+                self._add(at, first, stop, OutcomeKind.OK, run.body, share_s)
+        at.job.measure(len(results), self._outcome_bytes - before)
+
+    def _pack(self, job: _Job, results: list[Any]) -> list[payload.Run]:
+        try:
+            return payload.pack(
+                results,
+                form=Form.ONE,
+                serializer=job.serializer,
+                compression=payload.choose(job.compression, self._most_bytes, job.leaves_host),
+                most_bytes=self._most_bytes,
+                cut_bytes=FLUSH_BYTES,
+            )
+        except BaseException as error:  # KeyboardInterrupt from a result's __reduce__, say: it harms only itself
+            if len(results) == 1:
+                told = SerializationError(f"packing the result raised {type(error).__name__}: {error}")
+                told.__cause__ = error
+                return [payload.Run(0, 1, None, told)]
+        singles = [self._pack(job, [result])[0] for result in results]
+        return [payload.Run(place, place + 1, run.body, run.error) for place, run in enumerate(singles)]
+
+    def _fail(self, at: _At, start: int, stop: int, error: BaseException, elapsed_ns: int) -> None:
+        """Add the outcome of each task in [start, stop), which share one cause."""
+        if isinstance(error, MemoryError):
+            traceback.clear_frames(error.__traceback__)  # their locals hold the memory that is needed to report it
+        kind = OutcomeKind.TOO_BIG if isinstance(error, TooBig) else OutcomeKind.ERROR
+        body = payload.pack_failure(error, serializer=at.job.serializer)
+        if len(body) > self._most_bytes:
+            kind = OutcomeKind.TOO_BIG
+            body = payload.pack_failure(TooBig(f"the {type(error).__qualname__} it raised takes {len(body)} bytes"))
+        for index in range(start, stop):
+            self._add(at, index, index + 1, kind, body, elapsed_ns / 1e9)
+
+    def _add(self, at: _At, start: int, stop: int, kind: OutcomeKind, body: bytes, elapsed_s: float) -> None:
+        if self._outcome_bytes + len(body) > self._most_bytes:
+            self._flush()
+        self._outcomes.append(Outcome(at.chunk.job, at.chunk.attempt, self._node, start, stop, kind, elapsed_s, body))
+        self._outcome_bytes += len(body)
+
+    def _flush_if_due(self, job: _Job) -> None:
+        due = monotonic_ns() - self._sent_ns > FLUSH_NS
+        if due or job.one_by_one or self._outcome_bytes > FLUSH_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._outcomes:
+            outcomes = tuple(self._outcomes)
+            self._outcomes.clear()
+            self._outcome_bytes = 0
+            self._send(outcomes)
+        self._sent_ns = monotonic_ns()

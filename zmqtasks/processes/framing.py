@@ -1,0 +1,178 @@
+"""Frames on the socket between a supervisor and a worker: `u32 length | u8 kind | body`, both ends.
+
+Owns the kinds and the cutting of a byte stream into frames. Never opens a body, never waits except in `WorkerEnd`.
+`channel.py` (supervisor) and `worker.py` call it; it imports nothing that a worker would not need anyway.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections import deque
+from collections.abc import Iterable
+from enum import IntEnum
+
+from zmqtasks.errors import LocalProtocolError, RemoteProtocolError
+from zmqtasks.messages import Buffer
+from zmqtasks.options import Limits
+
+_HEAD = struct.Struct(">IB")
+_SCRATCH_BYTES = 64 * 1024
+
+MOST_BYTES = 2**32 - 1
+"""Largest body: its length is 32 bits."""
+
+
+class FrameKind(IntEnum):
+    """What a frame says; START, TASKS and STOP go to the worker, the others come from it."""
+
+    START = 0
+    """The first frame: JSON settings, a line feed, and the encoded initializer if there is one."""
+    TASKS = 1
+    """An encoded `Tasks` message."""
+    STOP = 2
+    """Empty: finish what came before, then exit."""
+    READY = 3
+    """Empty: set up, waiting for tasks."""
+    FAILED = 4
+    """The encoded failure of the initializer; the worker exits after it."""
+    RESULTS = 5
+    """An encoded `Results` message."""
+
+
+Frame = tuple[FrameKind, Buffer]
+
+
+def inner_limits(limits: Limits) -> Limits:
+    """Return the limits of frames inside a node: a TASKS frame adds the function to a largest chunk."""
+    most = min(2 * limits.message_bytes + limits.header_bytes, MOST_BYTES)
+    return Limits(message_bytes=most, header_bytes=limits.header_bytes, items=limits.items)
+
+
+def frame_head(kind: FrameKind, body: Buffer) -> bytes:
+    """Return what goes before `body`.
+
+    Raises:
+        LocalProtocolError: the body does not fit a frame (4 GiB).
+    """
+    if len(body) > MOST_BYTES:
+        raise LocalProtocolError(f"a {kind.name} frame of {len(body)} bytes does not fit 32 bits of length")
+    return _HEAD.pack(len(body), kind)
+
+
+class FrameReader:
+    """Cuts what a stream socket delivers into frames.
+
+    Small frames are cut out of a scratch buffer, many a system call; a large one is received straight into its own
+    memory, so that its cost is linear.
+
+    Args:
+        most_bytes: largest body to accept.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._scratch = memoryview(bytearray(_SCRATCH_BYTES))
+        self._kept = 0  # bytes at the start of the scratch buffer: a head that is not complete
+        self._kind = FrameKind.START
+        self._body: memoryview | None = None  # a body that is not complete
+        self._filled = 0
+
+    def receive(self, sock: socket.socket) -> list[Frame] | None:
+        """Make one system call and return the frames it completed, or None at the end of the stream.
+
+        A torn frame at the end of the stream is dropped.
+
+        Raises:
+            BlockingIOError: the socket does not block and has nothing.
+            RemoteProtocolError: not a frame, or larger than `most_bytes`.
+        """
+        target = self._scratch[self._kept :] if self._body is None else self._body[self._filled :]
+        try:
+            received = sock.recv_into(target)
+        except ConnectionResetError:  # the other side died with frames unread; what it wrote came before this
+            return None
+        if received == 0:
+            return None
+        if self._body is None:
+            return list(self._cut(self._kept + received))
+        self._filled += received
+        if self._filled < len(self._body):
+            return []
+        frame = (self._kind, self._body)
+        self._body = None
+        return [frame]
+
+    def _cut(self, end: int) -> Iterable[Frame]:
+        position = 0
+        while end - position >= _HEAD.size:
+            kind, length = self._parse_head(position)
+            position += _HEAD.size
+            if end - position < length:
+                self._begin_body(kind, length, self._scratch[position:end])
+                return
+            yield kind, bytes(self._scratch[position : position + length])
+            position += length
+        self._kept = end - position
+        self._scratch[: self._kept] = bytes(self._scratch[position:end])
+
+    def _parse_head(self, position: int) -> tuple[FrameKind, int]:
+        length, kind = _HEAD.unpack_from(self._scratch, position)
+        if kind not in _KINDS or length > self._most_bytes:
+            raise RemoteProtocolError(f"not a frame: kind {kind}, {length} bytes, at most {self._most_bytes} allowed")
+        return _KINDS[kind], length
+
+    def _begin_body(self, kind: FrameKind, length: int, start: memoryview) -> None:
+        self._kind, self._kept = kind, 0
+        self._body = memoryview(bytearray(length))
+        self._filled = len(start)
+        self._body[: self._filled] = start
+
+
+_KINDS = {int(kind): kind for kind in FrameKind}
+
+
+class SupervisorGone(Exception):
+    """The other end of a worker's socket is closed; a worker has no reason to live on."""
+
+
+class WorkerEnd:
+    """The worker's end: it blocks, because a worker has nothing else to do.
+
+    Args:
+        sock: a blocking stream socket; owned from here on.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._reader = FrameReader(MOST_BYTES)  # the supervisor is trusted: it has checked what it passes on
+        self._frames: deque[Frame] = deque()
+
+    def receive(self) -> Frame:
+        """Return the next frame.
+
+        Raises:
+            SupervisorGone: the stream has ended.
+        """
+        while not self._frames:
+            frames = self._reader.receive(self._sock)
+            if frames is None:
+                raise SupervisorGone
+            self._frames.extend(frames)
+        return self._frames.popleft()
+
+    def send(self, kind: FrameKind, body: Buffer = b"") -> None:
+        """Send one frame; return when all of it is in the kernel.
+
+        Raises:
+            SupervisorGone: nobody reads any more.
+        """
+        head = frame_head(kind, body)
+        try:
+            sent = self._sock.sendmsg([head, body])
+            for part in (head, body):  # a blocking socket takes all of it, unless a signal interrupts the call
+                if sent < len(part):
+                    self._sock.sendall(memoryview(part)[sent:])
+                sent = max(0, sent - len(part))
+        except OSError as error:
+            raise SupervisorGone from error

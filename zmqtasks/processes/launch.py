@@ -1,0 +1,215 @@
+"""Starting a node as a process of our own, and being one: settings go in, one report comes out, a lifeline holds.
+
+Owns the two pipes. The child's standard input carries one JSON line and then stays open: its end tells that the owner
+is gone, however it died. The report goes through a pipe of its own, since standard output belongs to the tasks. Knows
+nothing of nodes; `client` uses `launch`, `node` uses `Lifeline`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from zmqtasks.errors import RemoteProtocolError
+from zmqtasks.processes.command import python_command
+
+if TYPE_CHECKING:
+    import asyncio
+
+LIFELINE_FD = 0
+_REPORT_FD = "report_fd"
+_READ_BYTES = 64 * 1024
+
+
+def launch(
+    module: str,
+    config: Mapping[str, Any],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+    output: Literal["inherit", "none"] = "inherit",
+) -> Launched:
+    """Start `module.main()` in a new interpreter and a new session, out of reach of the terminal's Ctrl-C.
+
+    Args:
+        module: where `main` is.
+        config: settings that JSON can carry; read there by `Lifeline.read_config`.
+        env: its environment, or None for ours.
+        cwd: its folder, or None for ours.
+        output: whether it shares our standard output and error, or has none.
+
+    Raises:
+        OSError: it cannot be started.
+        TypeError: JSON cannot carry the settings.
+    """
+    report, theirs = os.pipe()
+    try:
+        line = json.dumps({**config, _REPORT_FD: theirs}).encode() + b"\n"
+        process = subprocess.Popen(
+            python_command(module),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL if output == "none" else None,
+            stderr=subprocess.DEVNULL if output == "none" else None,
+            pass_fds=(theirs,),
+            start_new_session=True,
+            env=None if env is None else dict(env),
+            cwd=cwd,
+        )
+    except BaseException:
+        os.close(report)
+        raise
+    finally:
+        os.close(theirs)
+    return Launched(process, report, line)
+
+
+class Launched:
+    """A process started by `launch`; a context manager that ends it.
+
+    Args:
+        process: with its standard input as a pipe.
+        report_fd: reading end of the report; owned from here on.
+        config: the line to send first.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], report_fd: int, config: bytes) -> None:
+        assert process.stdin is not None
+        self._process = process
+        self._lifeline = process.stdin
+        self._report_fd = report_fd
+        with contextlib.suppress(OSError):  # it died already; report() tells
+            self._lifeline.write(config)
+            self._lifeline.flush()
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        """Return the exit code (negative for a signal), or None while it runs."""
+        return self._process.poll()
+
+    def wait(self, timeout_s: float | None = None) -> int:
+        """Return the exit code once it has ended.
+
+        Raises:
+            TimeoutError: it runs on.
+        """
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError(f"process {self.pid} still runs after {timeout_s} s") from error
+
+    def report(self, timeout_s: float) -> dict[str, Any]:
+        """Return what the process reported: `{"ok": True, ...}` or `{"ok": False, "error": text}`.
+
+        A process that dies without a word is reported as `ok: False`, too. To be called once.
+
+        Raises:
+            TimeoutError: it said nothing for `timeout_s` seconds.
+        """
+        deadline = time.monotonic() + timeout_s
+        line = b""
+        while not line.endswith(b"\n"):
+            if not _readable(self._report_fd, deadline - time.monotonic()):
+                raise TimeoutError(f"process {self.pid} has not reported after {timeout_s} s")
+            piece = os.read(self._report_fd, _READ_BYTES)
+            if not piece:
+                code = self._process.wait()  # its end of the pipe closed with it
+                return {"ok": False, "error": f"the process ended with exit code {code} before it was ready"}
+            line += piece
+        return dict(json.loads(line))
+
+    def close(self, timeout_s: float = 5.0) -> int:
+        """Cut the lifeline, wait, kill what is left after `timeout_s` seconds; return the exit code.
+
+        A second call returns the same code.
+        """
+        with contextlib.suppress(OSError):
+            self._lifeline.close()
+        try:
+            code = self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+            code = self._process.wait()
+        if self._report_fd >= 0:
+            os.close(self._report_fd)
+            self._report_fd = -1
+        return code
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+def _readable(fd: int, timeout_s: float) -> bool:
+    with selectors.DefaultSelector() as selector:
+        selector.register(fd, selectors.EVENT_READ)
+        return bool(selector.select(max(0.0, timeout_s)))
+
+
+class Lifeline:
+    """The launched side: settings, report, and the owner's life.
+
+    Use in this order: `read_config`, `report` once, `watch`.
+    """
+
+    def __init__(self) -> None:
+        self._report_fd = -1
+
+    def read_config(self) -> dict[str, Any]:
+        """Return the settings; waits for them.
+
+        Raises:
+            RemoteProtocolError: the owner died before it sent them, or they are malformed.
+        """
+        line = b""
+        while not line.endswith(b"\n"):
+            piece = os.read(LIFELINE_FD, _READ_BYTES)
+            if not piece:
+                raise RemoteProtocolError(
+                    "the settings on standard input end early: this is started by zmqtasks itself"
+                )
+            line += piece
+        try:
+            config = dict(json.loads(line))
+            self._report_fd = int(config.pop(_REPORT_FD))
+        except (ValueError, TypeError, KeyError) as error:
+            raise RemoteProtocolError(f"malformed settings on standard input: {error}") from error
+        os.set_inheritable(self._report_fd, False)
+        return config
+
+    def report(self, **values: Any) -> None:
+        """Tell the owner that all is well, with what it should know: `report(endpoints=[...])`."""
+        self._say({"ok": True, **values})
+
+    def report_error(self, error: str) -> None:
+        """Tell the owner that this process cannot do its work."""
+        self._say({"ok": False, "error": error})
+
+    def watch(self, loop: asyncio.AbstractEventLoop, on_gone: Callable[[], None]) -> None:
+        """Call `on_gone` once, from the loop, when the owner has closed the lifeline or died."""
+
+        def look() -> None:
+            if not os.read(LIFELINE_FD, _READ_BYTES):  # what else it may say has no meaning yet
+                loop.remove_reader(LIFELINE_FD)
+                on_gone()
+
+        loop.add_reader(LIFELINE_FD, look)
+
+    def _say(self, report: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):  # the owner is gone; watch() tells
+            os.write(self._report_fd, json.dumps(report).encode() + b"\n")
+        os.close(self._report_fd)
+        self._report_fd = -1

@@ -1,0 +1,136 @@
+"""What only the kernel can do for us: ties between processes that Python has no name for.
+
+Owns the calls of prctl(2) and the reading of /proc. Decides nothing. On other systems `AVAILABLE` is False, and only
+the functions that say so may be called. Zygote, worker and workforce call it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from typing import NamedTuple
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_ADOPTION_S = 5.0
+_ADOPTION_POLL_S = 0.0001
+
+
+class Stat(NamedTuple):
+    """A process as /proc/PID/stat shows it."""
+
+    name: str
+    state: str
+    parent: int
+    session: int
+
+
+def _available() -> bool:
+    if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
+        return False
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError:  # an older kernel, or a sandbox that does not know the call
+        return False
+    return True
+
+
+AVAILABLE = _available()
+"""Whether this is a Linux that can fork workers from a zygote and watch them by pidfd."""
+
+
+def _prctl(option: int, value: int) -> None:
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"prctl({option}): {os.strerror(number)}")
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of every descendant whose own parent has died."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when `parent` dies; return once `parent` is the parent.
+
+    The signal belongs to the parent at the time, so this waits until an intermediate one has gone. Anywhere, not only
+    on Linux, it ends this process where `parent` has died already.
+    """
+    deadline = time.monotonic() + _ADOPTION_S
+    while os.getppid() != parent:
+        if time.monotonic() > deadline:
+            os._exit(0)
+        time.sleep(_ADOPTION_POLL_S)
+    if AVAILABLE:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(0)
+
+
+def outlive_parent() -> None:
+    """Undo `die_with_parent`."""
+    if AVAILABLE:
+        _prctl(_PR_SET_PDEATHSIG, 0)
+
+
+def raise_oom_score(score: int) -> None:
+    """Let the kernel shoot this process rather than its supervisor when memory runs out. Source: proc(5)."""
+    try:
+        with open("/proc/self/oom_score_adj", "r+") as file:
+            if int(file.read()) < score:
+                file.seek(0)
+                file.write(str(score))
+    except OSError:  # not Linux, or not allowed: the limits of the supervisor still hold
+        return
+
+
+def set_process_name(name: str) -> None:
+    """Set the name that ps and top show; at most 15 characters. Inherited by fork, lost at exec."""
+    try:
+        with open("/proc/self/comm", "w") as file:
+            file.write(name)
+    except OSError:  # not Linux
+        return
+
+
+def count_threads() -> int:
+    """Return how many threads this process has, those of C libraries included."""
+    return len(os.listdir("/proc/self/task"))
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the direct children of a process, zombies included; none where it is gone."""
+    found: list[int] = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children") as file:
+                found += map(int, file.read().split())
+    except OSError:  # the process or the thread has ended
+        pass
+    return found
+
+
+def stat_of(pid: int) -> Stat | None:
+    """Return what a process is, or None where there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            head, _, tail = file.read().rpartition(")")
+    except OSError:
+        return None
+    fields = tail.split()
+    return Stat(head.partition("(")[2], fields[0], int(fields[1]), int(fields[3]))
+
+
+def environment_of(pid: int, name: str) -> str | None:
+    """Return a variable of the environment a process was executed with, or None."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            entries = file.read().split(b"\0")
+    except OSError:  # it has ended, or is not ours to look at
+        return None
+    prefix = name.encode() + b"="
+    return next((os.fsdecode(entry[len(prefix) :]) for entry in entries if entry.startswith(prefix)), None)

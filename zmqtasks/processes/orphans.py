@@ -1,0 +1,93 @@
+"""What workers leave behind: processes of tasks that lost their parent and were handed to the supervisor (Linux).
+
+Owns the knowledge of which worker a process came from. Kills those whose worker is gone, reaps those that ended, and
+leaves alone what it cannot place: other children of the program we are part of. `workforce.py` calls it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from zmqtasks.messages import PeerId
+from zmqtasks.processes import linux
+from zmqtasks.processes.exits import has_ended, reap
+from zmqtasks.processes.worker import WORKER_VARIABLE, process_name
+from zmqtasks.processes.zygote import NODE_VARIABLE
+
+BURY_S = 2.0
+BURY_POLL_S = 0.002
+STRANGER_S = 10.0
+"""How long a zombie that nobody can place is left to whoever may be about to wait for it."""
+
+
+class Orphans:
+    """Adopted children of this process.
+
+    Args:
+        node: whose they are.
+    """
+
+    def __init__(self, node: PeerId) -> None:
+        self._node = node
+        self._owners: dict[int, int] = {}  # worker of each adopted child seen alive; what ended shows it no more
+        self._strangers: dict[int, float] = {}  # zombies nobody can place, and when they were first seen
+
+    def sweep(self, workers: set[int], spared: set[int], now: float) -> bool:
+        """Kill and reap what belongs to none of the living `workers`; return whether anything was killed.
+
+        What was killed hands its own children to us: call again soon.
+
+        Args:
+            workers: pids of workers that live.
+            spared: other children of this process, never touched.
+            now: monotonic seconds.
+        """
+        children = set(linux.children_of(os.getpid())) - workers - spared
+        self._owners = {pid: owner for pid, owner in self._owners.items() if pid in children}
+        self._strangers = {pid: since for pid, since in self._strangers.items() if pid in children}
+        killed = [pid for pid in children if self._settle(pid, workers, now)]
+        return bool(killed)
+
+    def bury(self, spared: set[int]) -> None:
+        """Kill and reap the orphans of all workers; wait until none is left, two seconds at most."""
+        deadline = time.monotonic() + BURY_S
+        while self.sweep(set(), spared, time.monotonic()) and time.monotonic() < deadline:
+            time.sleep(BURY_POLL_S)
+
+    def _settle(self, pid: int, workers: set[int], now: float) -> bool:
+        owner = self._owners.get(pid) or self._find_owner(pid)
+        if owner is None:
+            self._settle_stranger(pid, now)
+            return False
+        self._owners[pid] = owner
+        if has_ended(pid):
+            reap(pid)
+            return False
+        if owner in workers:
+            return False
+        os.kill(pid, signal.SIGKILL)
+        return True
+
+    def _settle_stranger(self, pid: int, now: float) -> None:
+        """Reap a child of another session that ended long ago: no other code of this program waits for it."""
+        stat = linux.stat_of(pid)
+        if stat is None or stat.state != "Z" or stat.session == os.getsid(0):
+            return
+        if now - self._strangers.setdefault(pid, now) > STRANGER_S:
+            reap(pid)
+
+    def _find_owner(self, pid: int) -> int | None:
+        """Return the pid of the worker a process descends from, or None where nothing tells.
+
+        Forks carry the worker's name, what was executed carries its variable; both survive setsid() and a double fork.
+        """
+        if linux.environment_of(pid, NODE_VARIABLE) != self._node:
+            return None
+        variable = linux.environment_of(pid, WORKER_VARIABLE)
+        stat = linux.stat_of(pid)
+        number = variable or (stat.name.rpartition("-")[2] if stat else "")
+        if not number.isdigit() or (not variable and stat and stat.name != process_name(int(number))):
+            return None
+        return int(number) if int(number) != pid else None  # a worker itself is nobody's orphan

@@ -1,0 +1,180 @@
+"""What workers print: drained at once, its tail kept, and passed on without ever making the supervisor wait.
+
+Owns the reading ends of the workers' pipes, and one thread that writes to our own standard output and error. Nothing
+is parsed. A reader of ours that is too slow loses whole pieces, which are counted; the workers are never slowed, since
+a worker that waits for a terminal looks exactly like one that hangs. `workforce.py` calls it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+from zmqtasks.options import KIB, MIB
+
+if TYPE_CHECKING:
+    import asyncio
+
+TAIL_BYTES = 64 * KIB
+WAITING_BYTES = MIB
+"""How much may wait for our own standard output and error together."""
+PARTIAL_LINE_S = 0.05
+"""How long half a line waits for its end, so that the lines of several workers do not mix."""
+PARTIAL_LINE_BYTES = 8 * KIB
+CLOSE_S = 1.0
+_READ_BYTES = 64 * KIB
+_READS_AT_THE_END = 64
+
+
+class Tail:
+    """The last bytes of what one worker printed."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def add(self, data: bytes) -> None:
+        """Append; what is older than the last `TAIL_BYTES` goes."""
+        self._data += data
+        if len(self._data) > 2 * TAIL_BYTES:  # at times, not each time: dropping from the front moves the rest
+            del self._data[:-TAIL_BYTES]
+
+    def text(self) -> str:
+        """Return the last lines; a line that was cut at its start is left out, unless it is the only one."""
+        data = bytes(self._data[-TAIL_BYTES:])
+        if len(self._data) > TAIL_BYTES:
+            _, newline, rest = data.partition(b"\n")
+            data = rest if newline and rest else data
+        return data.decode("utf-8", "replace")
+
+
+class Outlet:
+    """Writes to file descriptors from a thread of its own, which may wait; `write` never does."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[tuple[int, bytes]] = deque()
+        self._waiting = 0
+        self._dropped = 0
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._open = True
+
+    def write(self, fd: int, data: bytes) -> None:
+        """Have `data` written to `fd` soon, or dropped where too much waits already."""
+        with self._changed:
+            if not self._open:
+                return
+            if self._waiting + len(data) > WAITING_BYTES:
+                self._dropped += len(data)
+                return
+            if self._dropped:
+                note = f"[zmqtasks: {self._dropped} bytes of output dropped here: its reader is too slow]\n".encode()
+                self._pieces.append((fd, note))
+                self._dropped = 0
+            self._pieces.append((fd, data))
+            self._waiting += len(data)
+            self._changed.notify()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="zmqtasks-output", daemon=True)
+                self._thread.start()
+
+    def close(self) -> None:
+        """Write what waits, for a second at most; a second call does nothing."""
+        with self._changed:
+            self._open = False
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(CLOSE_S)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._pieces or not self._open)
+                if not self._pieces:
+                    return
+                fd, data = self._pieces.popleft()
+            _write_all(fd, data)
+            with self._changed:
+                self._waiting -= len(data)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(fd, view) :]
+    except OSError:  # our own reader is gone; the tails are kept all the same
+        return
+
+
+class Drain:
+    """Reads one pipe of a worker.
+
+    Args:
+        loop: where the pipe is watched.
+        fd: the reading end; owned from here on.
+        tail: where it is kept.
+        outlet: where it is passed on.
+        target: file descriptor of ours it is passed on to.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int, tail: Tail, outlet: Outlet, target: int) -> None:
+        os.set_blocking(fd, False)
+        self._loop = loop
+        self._fd = fd
+        self._tail = tail
+        self._outlet = outlet
+        self._target = target
+        self._partial = b""
+        self._timer: asyncio.TimerHandle | None = None
+        loop.add_reader(fd, self._read)
+
+    def finish(self) -> None:
+        """Read what is left without waiting, pass it on, close; descendants of the worker may hold the other end."""
+        for _ in range(_READS_AT_THE_END):
+            if not self._read():
+                break
+        self.close()
+
+    def close(self) -> None:
+        """Pass on half a line and stop reading; a second call does nothing."""
+        if self._fd < 0:
+            return
+        self._pass_on_partial()
+        self._loop.remove_reader(self._fd)
+        os.close(self._fd)
+        self._fd = -1
+
+    def _read(self) -> bool:
+        if self._fd < 0:
+            return False
+        try:
+            data = os.read(self._fd, _READ_BYTES)
+        except BlockingIOError:
+            return False
+        if not data:
+            self.close()
+            return False
+        self._tail.add(data)
+        self._pass_on(data)
+        return True
+
+    def _pass_on(self, data: bytes) -> None:
+        data = self._partial + data
+        end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+        if len(data) - end > PARTIAL_LINE_BYTES:
+            end = len(data)
+        self._partial = data[end:]
+        if end:
+            self._outlet.write(self._target, data[:end])
+        if self._partial and self._timer is None:
+            self._timer = self._loop.call_later(PARTIAL_LINE_S, self._pass_on_partial)
+
+    def _pass_on_partial(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._partial:
+            self._outlet.write(self._target, self._partial)
+            self._partial = b""

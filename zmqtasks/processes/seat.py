@@ -1,0 +1,205 @@
+"""One worker as its supervisor knows it, from the wish for one to its end.
+
+Owns the supervisor's ends of what ties the two together: socket, output pipes, pidfd. Turns what comes out of them into
+events. Decides nothing, and never starts a process. `workforce.py` calls it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from zmqtasks.errors import RemoteProtocolError
+from zmqtasks.messages import Buffer, Results
+from zmqtasks.options import Limits
+from zmqtasks.processes.channel import Channel
+from zmqtasks.processes.events import (
+    WorkerEvent,
+    WorkerExited,
+    WorkerFailedToStart,
+    WorkerReady,
+    WorkerSaid,
+    WorkerStarted,
+)
+from zmqtasks.processes.exits import ExitWatch
+from zmqtasks.processes.framing import FrameKind
+from zmqtasks.processes.output import Drain, Outlet, Tail
+from zmqtasks.processes.progress import ProgressTable
+from zmqtasks.processes.spawn import WorkerFds
+from zmqtasks.wire import codec, payload
+
+if TYPE_CHECKING:
+    import asyncio
+
+MUTE_S = 1.0
+"""How long a process may live on after its socket has ended; a process that dies closes it just before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all seats of a workforce share."""
+
+    loop: asyncio.AbstractEventLoop
+    limits: Limits
+    """Of frames between node and worker."""
+    table: ProgressTable
+    outlet: Outlet
+    targets: tuple[int, int]
+    """File descriptors of ours that standard output and standard error of workers are passed on to."""
+    emit: Callable[[WorkerEvent], None]
+    on_vacant: Callable[[Seat], None]
+    """Called just before the last event of a seat."""
+
+
+class Seat:
+    """The supervisor's half of one worker.
+
+    Args:
+        slot: its place.
+        start: body of the START frame.
+        around: what all seats share.
+    """
+
+    def __init__(self, slot: int, start: bytes, around: Surroundings) -> None:
+        self.slot = slot
+        self.pid: int | None = None
+        self.ready = False
+        self.killed = False
+        self._start = start
+        self._around = around
+        self._channel: Channel | None = None
+        self._drains: list[Drain] = []
+        self._tail = Tail()
+        self._watch: ExitWatch | None = None
+        self._unsent: list[tuple[FrameKind, Buffer]] = []
+        self._begun_s = time.monotonic()
+        self._mute: asyncio.TimerHandle | None = None
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes sent to the worker that its kernel buffer has not taken yet."""
+        waiting = sum(len(body) for _, body in self._unsent)
+        return waiting + (self._channel.backlog_bytes if self._channel is not None else 0)
+
+    def open_fds(self) -> WorkerFds:
+        """Make both ends of everything, drop those of a former attempt, and return the worker's."""
+        self.close()
+        around = self._around
+        ours, theirs = socket.socketpair()
+        self._channel = Channel(
+            around.loop,
+            ours,
+            most_bytes=around.limits.message_bytes,
+            on_frame=self._heard,
+            on_ended=self._fell_mute,
+        )
+        self._channel.send(FrameKind.START, self._start)
+        outputs = [os.pipe() for _ in around.targets]
+        self._drains = [
+            Drain(around.loop, reader, self._tail, around.outlet, target)
+            for (reader, _), target in zip(outputs, around.targets, strict=True)
+        ]
+        return WorkerFds(theirs.detach(), outputs[0][1], outputs[1][1], around.table.fd)
+
+    def started(self, pid: int) -> None:
+        """Take note of the process and listen to it."""
+        assert self._channel is not None
+        self.pid = pid
+        self._begun_s = time.monotonic()
+        for kind, body in self._unsent:
+            self._channel.send(kind, body)
+        self._unsent.clear()
+        self._watch = ExitWatch(self._around.loop, pid, self._exited)
+        if self.killed:
+            self.kill()
+        self._around.emit(WorkerStarted(self.slot, pid))
+        self._channel.open()
+
+    def failed(self, reason: str) -> None:
+        """Take note that there will be no process."""
+        self.close()
+        self._around.on_vacant(self)
+        self._around.emit(WorkerFailedToStart(self.slot, None, reason))
+
+    def send(self, kind: FrameKind, body: Buffer) -> None:
+        """Send a frame, or keep it until there is a process."""
+        if self.pid is None or self._channel is None:
+            self._unsent.append((kind, body))
+        else:
+            self._channel.send(kind, body)
+
+    def kill(self) -> None:
+        """Kill the worker and its process group, now or as soon as there is a process."""
+        self.killed = True
+        if self.pid is not None:
+            self.signal_group()
+
+    def signal_group(self) -> None:
+        """Send SIGKILL to the group of the worker; its pid is ours until it is reaped."""
+        assert self.pid is not None
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it may not lead its group yet
+            os.kill(self.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Give back all descriptors; a second call does nothing. The process is not touched."""
+        if self._mute is not None:
+            self._mute.cancel()
+            self._mute = None
+        if self._watch is not None:
+            self._watch.close()
+        if self._channel is not None:
+            self._channel.close()
+        for drain in self._drains:
+            drain.close()
+
+    def _heard(self, kind: FrameKind, body: Buffer) -> None:
+        if kind is FrameKind.RESULTS:
+            self._heard_results(body)
+        elif kind is FrameKind.READY:
+            self.ready = True
+            self._around.emit(WorkerReady(self.slot))
+        elif kind is FrameKind.FAILED:
+            type_name, message, _ = payload.describe_failure(body, self._around.limits)
+            reason = f"the initializer failed: {type_name}: {message}"
+            self._around.emit(WorkerFailedToStart(self.slot, self.pid, reason, bytes(body)))
+
+    def _heard_results(self, body: Buffer) -> None:
+        try:
+            message = codec.decode(body, self._around.limits)
+        except RemoteProtocolError:  # a task wrote to the socket of its worker
+            self.kill()
+            return
+        if isinstance(message, Results):
+            self._around.emit(WorkerSaid(self.slot, message.outcomes))
+
+    def _fell_mute(self, error: RemoteProtocolError | None) -> None:
+        """Kill a worker that cannot be understood, and one whose socket ended, unless it is about to end by itself."""
+        if error is not None:
+            self.kill()
+        else:
+            self._mute = self._around.loop.call_later(MUTE_S, self.kill)
+
+    def _exited(self) -> None:
+        """Hand over what the worker left, then report its end."""
+        assert self.pid is not None
+        assert self._watch is not None
+        self.signal_group()  # before it is reaped: until then nobody else can have its number
+        ended = self._watch.reap()
+        progress = self._around.table.read(self.slot)
+        if self._channel is not None:
+            self._channel.drain()
+        for drain in self._drains:
+            drain.finish()
+        self.close()
+        uptime_s = time.monotonic() - self._begun_s
+        event = WorkerExited(self.slot, self.pid, ended.signal, ended.code, self._tail.text(), progress, uptime_s)
+        self._around.on_vacant(self)
+        self._around.emit(event)

@@ -1,0 +1,123 @@
+"""How a worker process comes to be: the interface of the two methods, and the portable one of them.
+
+Owns nothing that lives on: descriptors are made by the request and closed here once the worker has them. Never watches
+a worker. `workforce.py` calls it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from zmqtasks.messages import PeerId
+from zmqtasks.processes.command import python_command
+from zmqtasks.processes.worker import WORKER_VARIABLE
+from zmqtasks.processes.zygote import NODE_VARIABLE
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+class WorkerFds(NamedTuple):
+    """The worker's ends of what ties it to the supervisor."""
+
+    channel: int
+    stdout: int
+    stderr: int
+    progress: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnRequest:
+    """One worker wanted.
+
+    Args:
+        open_fds: makes fresh ends; called again when an attempt was lost, and then the former ones are worthless.
+            All but `progress` are closed by the spawner.
+        on_started: called with the pid of the worker, a child of this process.
+        on_failed: called with the reason when there will be no process.
+    """
+
+    open_fds: Callable[[], WorkerFds]
+    on_started: Callable[[int], None]
+    on_failed: Callable[[str], None]
+
+
+class Spawner(Protocol):
+    """Starts workers; answers each request once, never before `spawn` has returned."""
+
+    def spawn(self, request: SpawnRequest) -> None:
+        """Start one worker."""
+
+    def pids(self) -> set[int]:
+        """Return the processes it needs for itself."""
+
+    def settle(self) -> None:
+        """Drop the requests that wait; wait for the answer to one under way."""
+
+    def close(self) -> None:
+        """End them."""
+
+
+def child_environment(node: PeerId) -> dict[str, str]:
+    """Return our environment with the mark of a node, by which its processes can be found."""
+    environment = {name: value for name, value in os.environ.items() if name != WORKER_VARIABLE}
+    return environment | {NODE_VARIABLE: node}
+
+
+def close_fds(fds: WorkerFds) -> None:
+    """Close the worker's ends in the supervisor; the progress memory is shared by all and stays."""
+    for fd in (fds.channel, fds.stdout, fds.stderr):
+        os.close(fd)
+
+
+class DirectSpawner:
+    """Starts each worker as a fresh interpreter: everywhere, at some 100 ms a worker.
+
+    Args:
+        loop: where the answers are called.
+        node: whose workers these are.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, node: PeerId) -> None:
+        self._loop = loop
+        self._node = node
+
+    def spawn(self, request: SpawnRequest) -> None:
+        """Start one worker."""
+        try:
+            fds = request.open_fds()
+            try:
+                pid = self._execute(fds)
+            finally:
+                close_fds(fds)
+        except OSError as error:
+            self._loop.call_soon(request.on_failed, f"cannot start a worker: {error}")
+        else:
+            self._loop.call_soon(request.on_started, pid)
+
+    def pids(self) -> set[int]:
+        """Return nothing: it has no process of its own."""
+        return set()
+
+    def settle(self) -> None:
+        """Do nothing: a request is carried out at once."""
+
+    def close(self) -> None:
+        """Do nothing: it has no process of its own."""
+
+    def _execute(self, fds: WorkerFds) -> int:
+        process = subprocess.Popen(
+            python_command("zmqtasks.processes.worker", fds.channel, fds.progress),
+            stdin=subprocess.DEVNULL,
+            stdout=fds.stdout,
+            stderr=fds.stderr,
+            pass_fds=(fds.channel, fds.progress),
+            start_new_session=True,
+            env=child_environment(self._node),
+        )
+        process.returncode = 0  # its end is watched by `exits.py`: this object must not wait for it as well
+        return process.pid

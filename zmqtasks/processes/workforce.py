@@ -1,0 +1,212 @@
+"""The workers of one node: start them, talk to them, watch them, end them.
+
+Owns the processes, their descriptors, the progress memory and the zygote. Never blocks the loop but in `close`, never
+decides when a worker starts or dies, and runs no task. `node.py` is the only caller: it gives orders by slot and takes
+events from `on_event`, which is called from the loop, never from within an order.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from zmqtasks.errors import LocalProtocolError
+from zmqtasks.messages import PeerId, Tasks
+from zmqtasks.options import Limits
+from zmqtasks.processes import linux
+from zmqtasks.processes.events import WorkerEvent
+from zmqtasks.processes.exits import reap
+from zmqtasks.processes.framing import FrameKind, inner_limits
+from zmqtasks.processes.orphans import Orphans
+from zmqtasks.processes.output import Outlet
+from zmqtasks.processes.progress import Progress, ProgressTable
+from zmqtasks.processes.seat import Seat, Surroundings
+from zmqtasks.processes.spawn import DirectSpawner, Spawner, SpawnRequest
+from zmqtasks.processes.usage import rss_bytes
+from zmqtasks.processes.worker import STACK_SIGNAL, Settings
+from zmqtasks.processes.zygote_spawner import ZygoteSpawner
+from zmqtasks.wire import codec
+
+if TYPE_CHECKING:
+    import asyncio
+
+Method = Literal["auto", "zygote", "spawn"]
+SWEEP_S = 1.0
+SWEEP_SOON_S = 0.01
+_TARGETS = {"inherit": (1, 2), "stderr": (2, 2)}
+
+
+class Workforce:
+    """All workers of a node, by slot.
+
+    Args:
+        loop: the loop everything is watched on; use from its thread only.
+        node: peer id of the node; goes into outcomes, and marks its processes.
+        host: identity of this host, see `usage.host_id`.
+        slots: how many workers there can be at once.
+        limits: what a sink takes in one message.
+        on_event: takes what happens to workers.
+        method: "zygote" forks workers from a small process (Linux), "spawn" executes an interpreter for each, "auto"
+            takes the best there is.
+        preload: modules the zygote imports before it forks.
+        initializer: encoded function without arguments that each worker runs before it is ready.
+        sys_path: module search path of workers; None for that of this process.
+        cleanup_dir: folder to remove at the end, also when this process is killed (zygote only).
+        output: where workers' output goes, "inherit" for stdout and stderr, or "stderr" for both.
+
+    Raises:
+        OSError: no descriptors or processes left.
+        ValueError: "zygote" where there can be none, or no such output.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        node: PeerId,
+        host: str,
+        slots: int,
+        limits: Limits,
+        on_event: Callable[[WorkerEvent], None],
+        method: Method = "auto",
+        preload: Sequence[str] = (),
+        initializer: bytes | None = None,
+        sys_path: Sequence[str] | None = None,
+        cleanup_dir: str | None = None,
+        output: Literal["inherit", "stderr"] = "inherit",
+    ) -> None:
+        if output not in _TARGETS:
+            raise ValueError(f"output must be one of {', '.join(_TARGETS)}, not {output!r}")
+        self._loop = loop
+        self._slots = slots
+        self._cleanup_dir = cleanup_dir
+        self._on_event = on_event
+        self._seats: dict[int, Seat] = {}
+        self._orphans = Orphans(node)
+        self._closed = False
+        self._sweep_timer: asyncio.TimerHandle | None = None
+        path = list(sys.path if sys_path is None else sys_path)
+        self._settings = Settings(os.getpid(), 0, node, host, limits, path, initializer or b"")
+        self._spawner = self._choose_spawner(method, tuple(preload))
+        self._table = ProgressTable(slots)
+        self._outlet = Outlet()
+        self._around = Surroundings(
+            loop, inner_limits(limits), self._table, self._outlet, _TARGETS[output], self._emit, self._vacate
+        )
+        if linux.AVAILABLE:
+            linux.adopt_orphans()
+            self._sweep()
+
+    def start(self, slot: int) -> None:
+        """Start a worker in a free slot; `WorkerStarted` and `WorkerReady` follow, or `WorkerFailedToStart`.
+
+        Raises:
+            LocalProtocolError: the slot is taken, or there is no such slot, or this is closed.
+        """
+        if self._closed or slot in self._seats or not 0 <= slot < self._slots:
+            state = "closed" if self._closed else "taken" if slot in self._seats else f"not one of {self._slots}"
+            raise LocalProtocolError(f"cannot start a worker in slot {slot}: {state}")
+        self._table.clear(slot)
+        seat = Seat(slot, self._settings._replace(slot=slot).pack(), self._around)
+        self._seats[slot] = seat
+        self._spawner.spawn(SpawnRequest(seat.open_fds, seat.started, seat.failed))
+
+    def send(self, slot: int, tasks: Tasks) -> None:
+        """Send work without waiting; what the worker has not taken counts as `backlog_bytes`."""
+        self._seat(slot).send(FrameKind.TASKS, codec.encode(tasks))
+
+    def stop(self, slot: int) -> None:
+        """Have the worker finish what it was sent, run its exit handlers (5 s at most) and end."""
+        self._seat(slot).send(FrameKind.STOP, b"")
+
+    def kill(self, slot: int) -> None:
+        """Kill the worker and what it started; the orphans that leaves are killed when it has ended."""
+        self._seat(slot).kill()
+
+    def dump_stack(self, slot: int) -> bool:
+        """Ask the worker to write its stacks to its output, even where it hangs; False where it is not ready yet."""
+        seat = self._seat(slot)
+        if seat.pid is None or not seat.ready:
+            return False
+        os.kill(seat.pid, STACK_SIGNAL)
+        return True
+
+    def progress(self, slot: int) -> Progress:
+        """Return what the worker in a slot does now."""
+        return self._table.read(slot)
+
+    def memory(self, slot: int) -> int:
+        """Return the resident memory of the worker's process, in bytes; 0 while there is none."""
+        pid = self._seat(slot).pid
+        return 0 if pid is None else rss_bytes(pid)
+
+    def backlog_bytes(self, slot: int) -> int:
+        """Return how many bytes were sent that the worker's kernel buffer has not taken yet."""
+        return self._seat(slot).backlog_bytes
+
+    def pids(self) -> dict[int, int]:
+        """Return the process of each slot that has one."""
+        return {slot: seat.pid for slot, seat in self._seats.items() if seat.pid is not None}
+
+    def close(self) -> None:
+        """Kill every worker and what it started, and give everything back; waits for it, without further events.
+
+        A second call does nothing.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+        for seat in self._seats.values():
+            seat.kill()
+        self._spawner.settle()
+        for seat in self._seats.values():
+            if seat.pid is not None:
+                reap(seat.pid)
+            seat.close()
+        self._seats.clear()
+        if linux.AVAILABLE:
+            self._orphans.bury(self._spawner.pids())
+        self._spawner.close()
+        self._outlet.close()
+        self._table.close()
+        if self._cleanup_dir is not None:
+            shutil.rmtree(self._cleanup_dir, ignore_errors=True)
+
+    def _choose_spawner(self, method: Method, preload: tuple[str, ...]) -> Spawner:
+        node, path = self._settings.node, self._settings.sys_path
+        if method == "spawn" or (method == "auto" and not linux.AVAILABLE):
+            return DirectSpawner(self._loop, node)
+        if method not in ("auto", "zygote") or not linux.AVAILABLE:
+            raise ValueError(f"workers cannot be started by {method!r} here")
+        spawner = ZygoteSpawner(self._loop, node, sys_path=path, preload=preload, cleanup_dir=self._cleanup_dir)
+        spawner.start()
+        return spawner
+
+    def _seat(self, slot: int) -> Seat:
+        try:
+            return self._seats[slot]
+        except KeyError:
+            raise LocalProtocolError(f"there is no worker in slot {slot}") from None
+
+    def _emit(self, event: WorkerEvent) -> None:
+        if not self._closed:
+            self._on_event(event)
+
+    def _vacate(self, seat: Seat) -> None:
+        if self._closed:
+            return
+        del self._seats[seat.slot]
+        if linux.AVAILABLE and seat.pid is not None:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Look after orphans now, and again soon where some were killed: their children come to us next."""
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+        killed = self._orphans.sweep(set(self.pids().values()), self._spawner.pids(), self._loop.time())
+        self._sweep_timer = self._loop.call_later(SWEEP_SOON_S if killed else SWEEP_S, self._sweep)

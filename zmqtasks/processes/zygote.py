@@ -1,0 +1,160 @@
+"""The zygote: a small process with one thread that forks workers on request (Linux).
+
+Owns its control socket and nothing else: a request carries the descriptors of one worker, the answer its pid. It never
+runs a task and knows no job. It forks twice, so that the worker becomes a child of the supervisor, which watches it.
+When the supervisor is gone it kills what carries the node's mark, removes the node's folder, and ends. Started by
+`zygote_spawner.py`.
+
+    settings   JSON: supervisor, node, sys_path, preload, cleanup_dir       -> {} or {"error": text}
+    request    descriptors of channel, stdout, stderr, progress             -> {"pid": n} or {"error": text}
+
+One packet (SOCK_SEQPACKET) a message; the next request is sent when the last is answered.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from typing import Any, NoReturn
+
+from zmqtasks.processes import linux, worker
+
+NODE_VARIABLE = "ZMQTASKS_NODE"
+"""In the environment of the zygote, and so of all that comes from it: the peer id of its node."""
+PACKET_BYTES = 128 * 1024
+WORKER_FDS = 4
+_SWEEPS = 50
+_SWEEP_POLL_S = 0.01
+
+
+def main(control_fd: int) -> NoReturn:
+    """Serve requests until the supervisor is gone."""
+    os.set_inheritable(control_fd, False)
+    control = socket.socket(fileno=control_fd)
+    settings = json.loads(control.recv(PACKET_BYTES) or b"null")
+    if settings is not None:
+        error = _prepare(settings)
+        _answer(control, {"error": error} if error else {})
+        _serve(control, settings["supervisor"])
+        kill_marked(settings["node"])
+        if settings["cleanup_dir"]:
+            import shutil  # at the end, rather than into the memory of every worker
+
+            shutil.rmtree(settings["cleanup_dir"], ignore_errors=True)
+    os._exit(0)
+
+
+def _prepare(settings: dict[str, Any]) -> str:
+    """Import what workers shall find imported; return why that is not possible, or nothing."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.path[:] = settings["sys_path"]
+    # An import may take long or hang: it must not survive the supervisor, which later shows by the end of the socket.
+    linux.die_with_parent(settings["supervisor"])
+    try:
+        for name in settings["preload"]:
+            importlib.import_module(name)
+            if (threads := linux.count_threads()) > 1:
+                return f"cannot preload {name}: importing it started {threads - 1} threads, which do not survive a fork"
+    except Exception as error:  # the user's module
+        return f"cannot preload {name}: {type(error).__name__}: {error}"
+    linux.outlive_parent()
+    gc.collect()
+    gc.disable()  # a collection before a fork would only make pages that are no longer shared
+    gc.freeze()
+    return ""
+
+
+def _serve(control: socket.socket, supervisor: int) -> None:
+    while True:
+        try:
+            packet, fds, _, _ = socket.recv_fds(control, 1, WORKER_FDS, socket.MSG_CMSG_CLOEXEC)
+        except ConnectionResetError:
+            return
+        if not packet:
+            return
+        answer = _fork_worker(control, supervisor, fds)
+        for fd in fds:
+            os.close(fd)
+        if not _answer(control, answer):
+            return
+
+
+def _answer(control: socket.socket, answer: dict[str, Any]) -> bool:
+    try:
+        control.send(json.dumps(answer).encode())
+    except OSError:  # the supervisor is gone
+        return False
+    return True
+
+
+def _fork_worker(control: socket.socket, supervisor: int, fds: list[int]) -> dict[str, Any]:
+    if (threads := linux.count_threads()) > 1:
+        return {"error": f"the zygote has {threads} threads and cannot fork safely"}
+    reader, writer = os.pipe()
+    try:
+        between = os.fork()
+        if between == 0:
+            os.close(reader)
+            _fork_again(control, writer, fds)
+        os.waitpid(between, 0)  # when it has gone, the worker is a child of the supervisor
+        os.close(writer)
+        writer = -1
+        report = os.read(reader, 256)
+        return dict(json.loads(report)) if report else {"error": "the process between zygote and worker died"}
+    except OSError as error:
+        return {"error": f"cannot fork: {error}"}
+    finally:
+        os.close(reader)
+        if writer >= 0:
+            os.close(writer)
+
+
+def _fork_again(control: socket.socket, writer: int, fds: list[int]) -> NoReturn:
+    try:
+        pid = os.fork()
+    except OSError as error:
+        os.write(writer, json.dumps({"error": f"cannot fork: {error}"}).encode())
+        os._exit(1)
+    if pid:
+        os.write(writer, json.dumps({"pid": pid}).encode())
+        os._exit(0)
+    control.close()
+    os.close(writer)
+    _become_worker(*fds)
+
+
+def _become_worker(channel_fd: int, stdout_fd: int, stderr_fd: int, progress_fd: int) -> NoReturn:
+    os.setsid()
+    for source, target in ((stdout_fd, 1), (stderr_fd, 2)):
+        os.dup2(source, target)
+        os.close(source)
+    gc.enable()
+    worker.live(socket.socket(fileno=channel_fd), progress_fd)
+
+
+def kill_marked(node: str) -> None:
+    """Kill all that came from the zygote of this node, whatever session it fled to, and wait until it is gone."""
+    for _ in range(_SWEEPS):
+        marked = [pid for pid in _all_pids() if linux.environment_of(pid, NODE_VARIABLE) == node]
+        if not marked:
+            return
+        for pid in marked:
+            _kill(pid)
+        time.sleep(_SWEEP_POLL_S)
+
+
+def _all_pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except OSError:  # it was quicker, or belongs to somebody else now
+        return

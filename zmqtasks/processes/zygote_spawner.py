@@ -1,0 +1,217 @@
+"""The supervisor's side of the zygote: starts it, asks it for workers, replaces it when it is lost (Linux).
+
+Owns the zygote process and the requests it has not answered. One request is under way at a time, so that at most one
+is in doubt when the zygote dies: that one is sent again with fresh descriptors, and a worker that did come of the first
+attempt finds its socket closed and ends. Workers that run already do not notice. `workforce.py` calls it.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+from collections import deque
+from dataclasses import dataclass
+from os import getpid
+from typing import TYPE_CHECKING, Any
+
+from zmqtasks.messages import PeerId
+from zmqtasks.processes.command import python_command
+from zmqtasks.processes.spawn import SpawnRequest, child_environment, close_fds
+from zmqtasks.processes.zygote import PACKET_BYTES
+
+if TYPE_CHECKING:
+    import asyncio
+
+MOST_ATTEMPTS = 3
+ANSWER_S = 10.0
+"""A zygote that takes longer to fork is stopped or broken: it is replaced."""
+FAREWELL_S = 3.0
+
+
+@dataclass(slots=True)
+class _Pending:
+    request: SpawnRequest
+    attempts: int = 0
+
+
+class ZygoteSpawner:
+    """Starts workers by asking the zygote, which it starts at the first request.
+
+    Args:
+        loop: where the control socket is watched and answers are called.
+        node: whose workers these are.
+        sys_path: module search path of the zygote.
+        preload: modules it imports before it forks.
+        cleanup_dir: folder it removes when this process is gone, or None.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        node: PeerId,
+        *,
+        sys_path: list[str],
+        preload: tuple[str, ...] = (),
+        cleanup_dir: str | None = None,
+    ) -> None:
+        self._loop = loop
+        self._node = node
+        self._settings = {
+            "supervisor": getpid(),
+            "node": node,
+            "sys_path": sys_path,
+            "preload": list(preload),
+            "cleanup_dir": cleanup_dir,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._ready = False
+        self._waiting: deque[_Pending] = deque()
+        self._current: _Pending | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def spawn(self, request: SpawnRequest) -> None:
+        """Start one worker."""
+        self._waiting.append(_Pending(request))
+        if self._process is None:
+            self.start()
+        self._loop.call_soon(self._ask)
+
+    def start(self) -> None:
+        """Start the zygote, so that the first worker need not wait for its imports."""
+        if self._process is not None:
+            return
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                python_command("zmqtasks.processes.zygote", theirs.fileno()),
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+                env=child_environment(self._node),
+            )
+        ours.setblocking(False)
+        ours.send(json.dumps(self._settings).encode())
+        self._control, self._ready = ours, False
+        self._loop.add_reader(ours, self._answered)
+
+    def pids(self) -> set[int]:
+        """Return the zygote."""
+        return set() if self._process is None else {self._process.pid}
+
+    def settle(self) -> None:
+        """Drop the requests that wait; wait for the answer to one under way."""
+        self._waiting.clear()
+        if self._current is not None and self._control is not None:
+            self._control.settimeout(ANSWER_S)
+            self._answered()
+
+    def close(self) -> None:
+        """End the zygote, which kills what it forked and all that came of it; wait for that."""
+        self._disconnect()
+        if self._process is not None:
+            _await_end(self._process)
+            self._process = None
+
+    def _ask(self) -> None:
+        """Send the next request, if the zygote is free for it."""
+        if not self._ready or self._current is not None or not self._waiting or self._control is None:
+            return
+        self._current = self._waiting.popleft()
+        self._current.attempts += 1
+        try:
+            fds = self._current.request.open_fds()
+        except OSError as error:
+            self._finish({"error": f"cannot start a worker: {error}"})
+            return
+        try:
+            socket.send_fds(self._control, [b"W"], fds)
+        except OSError:  # it died: the end of the socket is about to tell
+            pass
+        finally:
+            close_fds(fds)
+        self._timer = self._loop.call_later(ANSWER_S, self._lost)
+
+    def _answered(self) -> None:
+        assert self._control is not None
+        try:
+            packet = self._control.recv(PACKET_BYTES)
+        except OSError:
+            packet = b""
+        if not packet:
+            self._lost()
+        elif not self._ready:
+            self._greeted(json.loads(packet))
+        else:
+            self._finish(json.loads(packet))
+        self._ask()
+
+    def _greeted(self, answer: dict[str, Any]) -> None:
+        if "error" in answer:
+            self._give_up(answer["error"])
+        else:
+            self._ready = True
+
+    def _finish(self, answer: dict[str, Any]) -> None:
+        pending, self._current = self._current, None
+        self._stop_timer()
+        if pending is None:
+            return
+        if "pid" in answer:
+            pending.request.on_started(answer["pid"])
+        else:
+            pending.request.on_failed(answer["error"])
+
+    def _lost(self) -> None:
+        """Replace the zygote: it died, or does not answer."""
+        was_ready = self._ready
+        code = self._kill()
+        pending, self._current = self._current, None
+        if not was_ready:
+            self._give_up(f"the zygote ended with exit code {code} before it was ready")
+        elif pending is not None and pending.attempts >= MOST_ATTEMPTS:
+            pending.request.on_failed(f"the zygote died {MOST_ATTEMPTS} times while it started this worker")
+        elif pending is not None:
+            self._waiting.appendleft(pending)
+        if self._waiting and self._process is None:  # a callback above may have started it
+            self.start()
+
+    def _give_up(self, reason: str) -> None:
+        """Fail all requests: another zygote would fare no better. The next request tries again."""
+        self._kill()
+        failed = list(self._waiting)
+        self._waiting.clear()
+        for pending in failed:
+            pending.request.on_failed(reason)
+
+    def _kill(self) -> int | None:
+        """End the zygote alone: killed before its socket is closed, it does not take the workers with it."""
+        if self._process is None:
+            return None
+        self._process.kill()
+        code = self._process.wait()
+        self._process = None
+        self._disconnect()
+        return code
+
+    def _disconnect(self) -> None:
+        self._stop_timer()
+        self._ready = False
+        if self._control is not None:
+            self._loop.remove_reader(self._control)
+            self._control.close()
+            self._control = None
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _await_end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(FAREWELL_S)
+    except subprocess.TimeoutExpired:  # busy with an import that hangs
+        process.kill()
+        process.wait()

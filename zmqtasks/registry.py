@@ -1,0 +1,352 @@
+"""The calls of an embedding program: which job a call belongs to, and where its result goes.
+
+Owns jobs, futures and mappings between the caller's threads and the loop. It is the `Collector` of an `Embedded`.
+Called by `client.py` and `aio.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from types import BuiltinFunctionType, FunctionType
+from typing import Any, NamedTuple, Protocol
+
+from zmqtasks.embedded import Embedded, Where
+from zmqtasks.errors import ZmqtasksError
+from zmqtasks.futures import SubmittedJob, TaskFuture
+from zmqtasks.machines.collection import Record
+from zmqtasks.machines.dispatch import Finish
+from zmqtasks.mapping import Mapping
+from zmqtasks.messages import JobId, Outcome, OutcomeKind
+from zmqtasks.options import Limits, TaskOptions
+from zmqtasks.tasks import options_of
+from zmqtasks.wire import payload
+
+logger = logging.getLogger(__name__)
+
+OPEN_JOBS = 256
+"""Jobs of submitted calls that are kept open for further calls of the same function."""
+KNOWN_FUNCTIONS = 1024
+AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
+
+
+class _Call(NamedTuple):
+    """A submitted call on its way to the loop."""
+
+    function: bytes
+    name: str
+    options: TaskOptions
+    future: TaskFuture
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    @property
+    def key(self) -> tuple[bytes, TaskOptions]:
+        return self.function, self.options
+
+    @property
+    def form(self) -> payload.Form:
+        if self.kwargs:
+            return payload.Form.CALL
+        return payload.Form.ONE if len(self.args) == 1 else payload.Form.MANY
+
+    def item(self, form: payload.Form) -> Any:
+        if form is payload.Form.ONE:
+            return self.args[0]
+        return self.args if form is payload.Form.MANY else (self.args, self.kwargs)
+
+
+class _Receiver(Protocol):
+    """Where the results of one job go."""
+
+    def sent(self, start: int, stop: int) -> None: ...
+
+    def succeed(self, outcome: Outcome, start: int, stop: int) -> None: ...
+
+    def fail(self, start: int, stop: int, error: BaseException) -> None: ...
+
+    def fail_all(self, error: BaseException) -> None: ...
+
+
+class Registry:
+    """All calls of one client, from any thread.
+
+    Args:
+        where: nodes and sink.
+
+    Raises:
+        NoNodes: no node answered in time.
+        BindError: an address cannot be bound.
+    """
+
+    def __init__(self, where: Where) -> None:
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._pending = 0
+        self._shut = False
+        self._broken: ZmqtasksError | None = None
+        self._bodies: dict[Any, tuple[bytes, str]] = {}
+        self._calls: deque[_Call] = deque()
+        self._woken = False
+        self._receivers: dict[JobId, _Receiver] = {}
+        self._submitted: OrderedDict[tuple[bytes, TaskOptions], SubmittedJob] = OrderedDict()
+        self._mappings: weakref.WeakSet[Mapping] = weakref.WeakSet()
+        self._failures: dict[tuple[JobId, int], Outcome] = {}
+        self._durations: dict[tuple[bytes, TaskOptions], float] = {}
+        self.embedded = Embedded(where, self)
+
+    # From any thread
+
+    def submit(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], changes: dict[str, Any]
+    ) -> TaskFuture:
+        """Submit a call; see `Client.submit`."""
+        options = _options_for(function, changes)
+        body, name = self._function_body(function, options.serializer)
+        future = TaskFuture()
+        future._on_cancel = self._cancelled
+        with self._lock:
+            self._check_open()
+            self._pending += 1
+            self._calls.append(_Call(body, name, options, future, args, kwargs))
+            wake, self._woken = not self._woken, True
+        future.add_done_callback(self._one_done)
+        if wake:
+            self.embedded.call_soon(self._take_calls)
+        return future
+
+    def map(
+        self,
+        function: Callable[..., Any],
+        iterables: Sequence[Iterable[Any]],
+        changes: dict[str, Any],
+        *,
+        ordered: bool,
+        bound: int | None,
+    ) -> Mapping:
+        """Open a mapping and pull its first arguments; see `Client.map`."""
+        options = _options_for(function, changes)
+        body, name = self._function_body(function, options.serializer)
+        with self._lock:
+            self._check_open()
+            self._pending += 1
+        box: list[JobId] = []
+
+        def add(items: Sequence[Any], form: payload.Form) -> None:
+            self.embedded.call_soon(self._add_to_mapping, box, items, form)
+
+        def end() -> None:
+            self.embedded.call_soon(self._end_mapping, box)
+
+        def cancel(stop: int) -> None:
+            self.embedded.call_soon(lambda: self.embedded.ventilator.cancel(box[0], 0, stop))
+
+        mapping = Mapping(iterables, ordered=ordered, bound=bound, add=add, end=end, cancel=cancel)
+        self.embedded.call_soon(lambda: box.append(self._open(body, name, options, mapping, self._mapping_ended)))
+        self._mappings.add(mapping)
+        try:
+            mapping.pull()
+        except BaseException:
+            mapping.close()
+            raise
+        return mapping
+
+    def shutdown(self, *, wait: bool, cancel_futures: bool) -> None:
+        """Take no more calls, and end when the last has ended; see `Client.shutdown`."""
+        with self._lock:
+            first, self._shut = not self._shut, True
+        if cancel_futures:
+            self.embedded.call_soon(self._cancel_all)
+        for mapping in list(self._mappings):
+            mapping.give_up() if cancel_futures else mapping.pull_the_rest()
+        if wait:
+            self._close_when_idle()
+        elif first:
+            threading.Thread(target=self._close_when_idle, name="zmqtasks-shutdown", daemon=True).start()
+
+    def describe(self) -> str:
+        """Return the state in a few words."""
+        state = "shut down" if self._shut else "broken" if self._broken else "open"
+        return f"{state}, {self._pending} pending"
+
+    def _close_when_idle(self) -> None:
+        with self._idle:
+            self._idle.wait_for(lambda: self._pending == 0)
+        self.embedded.close()
+
+    def _check_open(self) -> None:
+        if self._shut:
+            raise RuntimeError(AFTER_SHUTDOWN)
+        if self._broken is not None:
+            raise self._broken
+
+    def _function_body(self, function: Callable[..., Any], serializer: str) -> tuple[bytes, str]:
+        """Return the function encoded, and its name.
+
+        What travels by value is encoded at each call: it may refer to globals that have changed since the last.
+        """
+        if not callable(function):
+            raise TypeError(f"{function!r} is not callable")
+        plain = isinstance(function, FunctionType | BuiltinFunctionType | type)
+        if plain and (known := self._bodies.get((function, serializer))):
+            return known
+        packed = payload.pack_function(function, serializer), payload.function_name(function)
+        if plain and payload.travels_by_name(packed[0]) and len(self._bodies) < KNOWN_FUNCTIONS:
+            self._bodies[function, serializer] = packed
+        return packed
+
+    def _one_done(self, future: object) -> None:
+        with self._idle:
+            self._pending -= 1
+            if self._pending == 0:
+                self._idle.notify_all()
+
+    def _cancelled(self, future: TaskFuture) -> None:
+        self.embedded.call_soon(self._withdraw, future)
+
+    # In the loop's thread: calls
+
+    def _take_calls(self) -> None:
+        with self._lock:
+            calls, self._calls = self._calls, deque()
+            self._woken = False
+        for key, group in groupby(calls, key=lambda call: call.key):
+            self._submit_to(self._job_for(key, calls), list(group))
+
+    def _job_for(self, key: tuple[bytes, TaskOptions], calls: Iterable[_Call]) -> SubmittedJob:
+        job = self._submitted.get(key)
+        if job is None:
+            call = next(call for call in calls if call.key == key)
+            job = SubmittedJob("")
+            job.job_id = self._open(call.function, call.name, call.options, job)
+            self._submitted[key] = job
+            self._close_oldest_idle()
+        self._submitted.move_to_end(key)
+        return job
+
+    def _close_oldest_idle(self) -> None:
+        """Keep few jobs open: a program may submit a million different lambdas."""
+        if len(self._submitted) <= OPEN_JOBS:
+            return
+        for key, job in list(self._submitted.items())[:OPEN_JOBS]:
+            if job.is_idle and job.added:
+                del self._submitted[key]
+                self.embedded.ventilator.close_job(job.job_id)
+                return
+
+    def _submit_to(self, job: SubmittedJob, calls: list[_Call]) -> None:
+        if self._broken:
+            for call in calls:
+                call.future.set_exception(self._broken)
+            return
+        for form, group in groupby(calls, key=lambda call: call.form):
+            same = list(group)
+            job.add([call.future for call in same])
+            self.embedded.ventilator.add(job.job_id, [call.item(form) for call in same], form)
+
+    def _withdraw(self, future: TaskFuture) -> None:
+        # It is numbered: `_take_calls` was scheduled before this was.
+        assert future._job is not None
+        job = self._receivers.get(future._job)
+        if isinstance(job, SubmittedJob):
+            job.drop(future._index)
+            self.embedded.ventilator.cancel(future._job, future._index, future._index + 1)
+
+    def _cancel_all(self) -> None:
+        self._take_calls()
+        for job in list(self._submitted.values()):
+            for index in job.cancel_pending():
+                job.drop(index)
+                self.embedded.ventilator.cancel(job.job_id, index, index + 1)
+
+    # In the loop's thread: mappings
+
+    def _add_to_mapping(self, box: list[JobId], items: Sequence[Any], form: payload.Form) -> None:
+        if box[0] in self._receivers:
+            self.embedded.ventilator.add(box[0], items, form)
+
+    def _end_mapping(self, box: list[JobId]) -> None:
+        if box[0] in self._receivers:
+            self.embedded.ventilator.close_job(box[0])
+
+    def _mapping_ended(self) -> None:
+        self._one_done(None)
+
+    # In the loop's thread: jobs and their results
+
+    def _open(
+        self,
+        function: bytes,
+        name: str,
+        options: TaskOptions,
+        receiver: _Receiver,
+        on_end: Callable[[], None] = lambda: None,
+    ) -> JobId:
+        key = function, options
+
+        def finish(finish: Finish, error: BaseException | None) -> None:
+            if finish.kind is not OutcomeKind.OK:
+                self._fail(receiver, finish, error)
+
+        def end(task_s: float | None) -> None:
+            if task_s is not None and len(self._durations) < KNOWN_FUNCTIONS:
+                self._durations[key] = task_s
+            if self._receivers.pop(job_id, None) is None:
+                return
+            self.embedded.sink.forget(job_id)
+            on_end()
+
+        job_id = self.embedded.ventilator.open_job(
+            function,
+            name,
+            options,
+            on_finish=finish,
+            on_sent=receiver.sent,
+            on_end=end,
+            task_s=self._durations.get(key),
+        )
+        self._receivers[job_id] = receiver
+        return job_id
+
+    def record(self, records: Sequence[Record], on_stored: Callable[[], None]) -> None:
+        """Hand successes on; keep failures until the ventilator has judged them."""
+        for record in records:
+            outcome = record.outcome
+            receiver = self._receivers.get(outcome.job)
+            if outcome.kind is not OutcomeKind.OK:
+                self._failures[outcome.job, outcome.start] = outcome
+            elif receiver is not None:
+                receiver.succeed(outcome, record.start, record.stop)
+        on_stored()
+        self._failures.clear()
+
+    def _fail(self, receiver: _Receiver, finish: Finish, error: BaseException | None) -> None:
+        if error is None:
+            error = payload.unpack_failure(self._failures[finish.job, finish.start].body, Limits())
+        receiver.fail(finish.start, finish.stop, error)
+
+    def broken(self, error: ZmqtasksError) -> None:
+        """End all calls with this error, and take no more."""
+        with self._lock:
+            self._broken = error
+        self._take_calls()
+        receivers, self._receivers = self._receivers, {}
+        self._submitted.clear()
+        for receiver in receivers.values():
+            receiver.fail_all(error)
+            if isinstance(receiver, Mapping):
+                self._one_done(None)
+
+
+def _options_for(function: Callable[..., Any], changes: dict[str, Any]) -> TaskOptions:
+    marked = options_of(function)
+    if not marked and not changes:
+        return _DEFAULT
+    return _DEFAULT.replace(**{**marked, **changes})
+
+
+_DEFAULT = TaskOptions()

@@ -1,0 +1,145 @@
+"""A node's way to one sink: outcomes are batched, sent, and kept until the sink has acknowledged them.
+
+Owns what the sink has not acknowledged; a session that breaks loses nothing. Never opens a body. Called by `node.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+
+from zmqtasks.machines.session import Closed
+from zmqtasks.messages import Address, Held, Outcome, PeerId, Phase, Results, Role, SessionId, Status
+from zmqtasks.options import MIB
+from zmqtasks.peer import Link, Peer
+
+logger = logging.getLogger(__name__)
+
+MESSAGE_BYTES = MIB
+"""Outcomes that are ready at once travel together, up to about this."""
+MESSAGE_OUTCOMES = 10_000
+OUTCOME_BYTES = 64
+"""What an outcome weighs beside its body."""
+NO_SESSION = SessionId(0, 0)
+
+
+class Route:
+    """Send outcomes to one sink.
+
+    Args:
+        peer: this node.
+        address: the sink's.
+        ventilator: whose tasks these are.
+        most_bytes: beyond this much unacknowledged, the route is congested.
+        on_congestion: told when that changes.
+        earlier: outcomes that an earlier route to this sink could not bring.
+    """
+
+    def __init__(
+        self,
+        peer: Peer,
+        address: Address,
+        ventilator: PeerId,
+        most_bytes: int,
+        on_congestion: Callable[[Route, bool], None],
+        earlier: Iterable[Outcome] = (),
+    ) -> None:
+        self.address = address
+        self.ventilator = ventilator
+        self._loop = peer.loop
+        self._most_bytes = most_bytes
+        self._on_congestion = on_congestion
+        self._congested = False
+        self._waiting: deque[Outcome] = deque(earlier)
+        self._waiting_bytes = sum(_weight(outcome) for outcome in self._waiting)
+        self._scheduled = self._closed = False
+        self._window_bytes = most_bytes
+        self._link = peer.open(address, Role.NODE, self)
+
+    @property
+    def sink(self) -> PeerId:
+        """Return the id of the sink."""
+        return self.address.peer
+
+    def add(self, outcome: Outcome) -> None:
+        """Send an outcome, with those that come in the same turn of the loop."""
+        self._waiting.append(outcome)
+        self._waiting_bytes += _weight(outcome)
+        self._schedule()
+        self._judge_congestion()
+
+    def unsent(self) -> tuple[Outcome, ...]:
+        """Return what the sink has not acknowledged."""
+        sent = (m for m in self._link.unacked() if isinstance(m, Results))
+        return (*(outcome for message in sent for outcome in message.outcomes), *self._waiting)
+
+    def finished(self) -> Iterator[Held]:
+        """Return the inventory of what ended and is not acknowledged."""
+        return (Held(o.job, o.start, o.stop, o.attempt, Phase.FINISHED) for o in self.unsent())
+
+    def is_empty(self) -> bool:
+        """Tell whether the sink has acknowledged everything."""
+        return not self._waiting and not self._link.unacked_bytes and not self._link.unacked()
+
+    def close(self) -> None:
+        """End the session; idempotent."""
+        self._closed = True
+        self._link.close()
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        while self._waiting and not self._closed and self._link.is_up and self._link.unacked_bytes < self._window_bytes:
+            self._link.send(Results(NO_SESSION, 0, tuple(self._next_batch())))
+        self._judge_congestion()
+
+    def _next_batch(self) -> Iterator[Outcome]:
+        nbytes = count = 0
+        while self._waiting and nbytes < MESSAGE_BYTES and count < MESSAGE_OUTCOMES:
+            outcome = self._waiting.popleft()
+            self._waiting_bytes -= _weight(outcome)
+            nbytes += len(outcome.body)
+            count += 1
+            yield outcome
+
+    def _judge_congestion(self) -> None:
+        congested = self._waiting_bytes + self._link.unacked_bytes > self._most_bytes
+        if congested is not self._congested and not self._closed:
+            self._congested = congested
+            self._on_congestion(self, congested)
+
+    # The session
+
+    def link_opened(self, link: Link, status: Status) -> None:
+        """The sink answered: send what waits."""
+        self._window_bytes = status.window.bytes or self._most_bytes
+        self._schedule()
+
+    def link_heard(self, link: Link, status: Status) -> None:
+        """The sink acknowledged something, or told another window."""
+        self._window_bytes = status.window.bytes or self._most_bytes
+        if self._waiting or self._congested:
+            self._flush()
+
+    def link_suspected(self, link: Link) -> None:
+        """Nothing to do: what is sent waits in the session."""
+
+    def link_closed(self, link: Link, closed: Closed) -> None:
+        """What the sink did not acknowledge is sent again in the next session."""
+        for message in reversed(closed.unacked):
+            if isinstance(message, Results):
+                self._waiting.extendleft(reversed(message.outcomes))
+                self._waiting_bytes += sum(_weight(outcome) for outcome in message.outcomes)
+
+    def link_refused(self, link: Link, reason: str) -> None:
+        """The sink will not have us: results wait until the ventilator's lease ends."""
+        logger.error("sink %s refused our results: %s", self.address.endpoints, reason)
+
+
+def _weight(outcome: Outcome) -> int:
+    return OUTCOME_BYTES + len(outcome.body)

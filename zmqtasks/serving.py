@@ -1,0 +1,126 @@
+"""Roles as programs: a node or a sink on an asyncio loop, until it is told to end.
+
+Owns the main loop of such a program. Called by the commands `worker` and `sink`, and as the process that
+`own_node.py` launches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import logging
+import random
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from zmqtasks.errors import ZmqtasksError
+from zmqtasks.messages import Address
+from zmqtasks.node import Node
+from zmqtasks.options import Limits, NodeOptions
+from zmqtasks.peer import Peer
+from zmqtasks.processes.launch import Lifeline
+from zmqtasks.processes.usage import host_id
+from zmqtasks.processes.workforce import Workforce
+from zmqtasks.transport.network import ZmqNetwork
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a program's inbox is: bound endpoints, advertised ones, and a private folder for ipc."""
+
+    bind: tuple[str, ...] = ()
+    advertise: tuple[str, ...] = ()
+    folder: Path | None = None
+
+
+def open_peer(loop: asyncio.AbstractEventLoop, place: Place) -> Peer:
+    """Return a peer with its inbox bound.
+
+    Raises:
+        BindError: an endpoint cannot be bound.
+    """
+    network = ZmqNetwork(
+        loop, secrets.token_hex(8), host_id(), bind=place.bind, advertise=place.advertise, folder=place.folder
+    )
+    return Peer(loop, network, secrets.randbits(63), random.random)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What a node's workers need beside `NodeOptions`."""
+
+    initializer: bytes = b""
+    sys_path: Sequence[str] | None = None
+    cleanup_dir: str | None = None
+    output: str = "inherit"
+
+
+def open_node(
+    loop: asyncio.AbstractEventLoop,
+    place: Place,
+    options: NodeOptions,
+    settings: WorkerSettings,
+    on_drained: Callable[[], None],
+) -> Node:
+    """Return a node that takes work.
+
+    Raises:
+        BindError: an endpoint cannot be bound.
+    """
+    peer = open_peer(loop, place)
+    slots = options.worker_count() + options.standby
+
+    def make_workers(on_event: Callable[..., None]) -> Workforce:
+        return Workforce(
+            loop,
+            node=peer.id,
+            host=peer.address.host,
+            slots=slots,
+            limits=Limits(),
+            on_event=on_event,
+            method=options.method,  # type: ignore[arg-type]
+            preload=options.preload,
+            initializer=settings.initializer or None,
+            sys_path=settings.sys_path,
+            cleanup_dir=settings.cleanup_dir,
+            output=settings.output,  # type: ignore[arg-type]
+        )
+
+    return Node(peer, options, make_workers, on_drained=on_drained)
+
+
+def main() -> None:
+    """Be the node of the program that launched this one, until it is gone."""
+    lifeline = Lifeline()
+    config = lifeline.read_config()
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_serve_owner(lifeline, config))
+
+
+async def _serve_owner(lifeline: Lifeline, config: dict[str, object]) -> None:
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    folder = str(config["folder"])
+    options = dict(config["options"])  # type: ignore[call-overload]
+    options["preload"] = tuple(options["preload"])
+    settings = WorkerSettings(
+        base64.b64decode(str(config["initializer"])),
+        list(config["sys_path"]),  # type: ignore[call-overload]
+        folder,
+        str(config["output"]),
+    )
+    try:
+        node = open_node(loop, Place(folder=Path(folder)), NodeOptions(**options), settings, ended.set)
+    except (ZmqtasksError, OSError, ValueError) as error:
+        lifeline.report_error(str(error))
+        return
+    lifeline.watch(loop, ended.set)
+    address: Address = node.address
+    lifeline.report(peer=address.peer, host=address.host, endpoints=list(address.endpoints))
+    await ended.wait()
+    node.close()

@@ -1,0 +1,190 @@
+"""The shell of a sink: the collection machine on sessions from nodes, in front of a recorder.
+
+Owns the order "record, then acknowledge": what a node has heard acknowledged is stored. Decides nothing about
+outcomes (`machines/collection.py` does). Runs in the loop's thread. Called by `embedded.py` and by the commands.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from zmqtasks.machines.collection import Collection, JobForgotten, OutcomeReceived, Record, Tell
+from zmqtasks.machines.ranges import RangeSet
+from zmqtasks.machines.session import Closed
+from zmqtasks.messages import (
+    Bulk,
+    Cancel,
+    JobId,
+    OutcomeKind,
+    PeerId,
+    Query,
+    Results,
+    Role,
+    SessionId,
+    Settled,
+    Status,
+    Stored,
+    Window,
+)
+from zmqtasks.options import MIB
+from zmqtasks.peer import Guest, Link, Peer, Report
+
+logger = logging.getLogger(__name__)
+
+WINDOW_BYTES = 64 * MIB
+"""Results a node may have on the way to a sink, unacknowledged."""
+NO_SESSION = SessionId(0, 0)
+
+
+class Recorder(Protocol):
+    """Where a sink puts what is new."""
+
+    def record(self, records: Sequence[Record], on_stored: Callable[[], None]) -> None:
+        """Store these; then call `on_stored`, in the loop's thread."""
+
+
+class Sink:
+    """Take outcomes from nodes, record what is new, acknowledge what is recorded.
+
+    Args:
+        peer: owned by the caller.
+        recorder: where records go.
+        tell: told of each outcome once it is recorded, or known to be; None for a standalone sink, which opens a
+            session with each ventilator and tells it there.
+    """
+
+    def __init__(self, peer: Peer, recorder: Recorder, tell: Callable[[Settled], None] | None = None) -> None:
+        self.guests: dict[PeerId, Guest] = {}
+        self._peer = peer
+        self._recorder = recorder
+        self._collection = Collection()
+        self._tellers: dict[PeerId, _Teller] = {}
+        self._standalone = tell is None
+        self._tell = tell or self._tell_ventilator
+        peer.host(Role.NODE, self)
+        if self._standalone:
+            peer.host(Role.VENTILATOR, self)
+            peer.host(Role.OBSERVER, self)
+
+    def resume(self, job: JobId, succeeded: RangeSet, failed: dict[int, int]) -> None:
+        """Start from what the recorder already has of a job."""
+        self._collection.resume(job, succeeded, failed)
+
+    def forget(self, job: JobId) -> None:
+        """Let go of a job that has ended."""
+        self._collection.handle(JobForgotten(job), self._peer.loop.time())
+
+    # Sessions from nodes and ventilators
+
+    def guest_joined(self, guest: Guest, *, again: bool) -> None:
+        """A node will send results; a ventilator wants to be told of them."""
+        self.guests[guest.id] = guest
+        if guest.role is Role.VENTILATOR:
+            if teller := self._tellers.pop(guest.id, None):
+                teller.close()
+            self._tellers[guest.id] = _Teller(self._peer, guest)
+
+    def guest_delivered(self, guest: Guest, message: Bulk | Cancel | Query) -> None:
+        """Record what is new in these results; acknowledge them when that is stored."""
+        if isinstance(message, Query):
+            # Through the recorder as well: what is told has to be stored.
+            self._recorder.record((), lambda: self._answer(guest, message))
+        elif isinstance(message, Results):
+            self._collect(guest, message)
+
+    def _collect(self, guest: Guest, message: Results) -> None:
+        now = self._peer.loop.time()
+        records: list[Record] = []
+        told: list[Settled] = []
+        for outcome in message.outcomes:
+            for command in self._collection.handle(OutcomeReceived(outcome), now):
+                if isinstance(command, Record):
+                    records.append(command)
+                elif isinstance(command, Tell):
+                    told.append(command.settled)
+
+        def stored() -> None:
+            guest.processed(message.seq)
+            for settled in told:
+                self._tell(settled)
+
+        # Repetitions pass through the recorder too: what they repeat may still be on its way to the disk.
+        self._recorder.record(records, stored)
+
+    def guest_left(self, guest: Guest, closed: Closed) -> None:
+        """A peer is gone; what it sent is kept."""
+        if self.guests.get(guest.id) is guest:
+            del self.guests[guest.id]
+        if guest.role is Role.VENTILATOR and (teller := self._tellers.pop(guest.id, None)):
+            teller.close()
+
+    def report(self, guest: Guest, *, full: bool) -> Report:
+        """Tell how much may be under way unacknowledged."""
+        return Report(window=Window(1_000_000, WINDOW_BYTES))
+
+    # Telling ventilators
+
+    def _tell_ventilator(self, settled: Settled) -> None:
+        if teller := self._tellers.get(settled.job.partition(":")[0]):
+            teller.tell(settled)
+
+    def _answer(self, guest: Guest, query: Query) -> None:
+        """Tell a ventilator all that is stored of its jobs."""
+        teller = self._tellers.get(guest.id)
+        for job in query.jobs if teller else ():
+            assert teller is not None
+            for start, stop in self._collection.succeeded(job):
+                teller.tell(Settled(job, 0, "", start, stop, OutcomeKind.OK, 0.0))
+            for index, attempt in self._collection.failed(job).items():
+                teller.tell(Settled(job, attempt, "", index, index + 1, OutcomeKind.ERROR, 0.0))
+
+    def close(self) -> None:
+        """End the sessions with ventilators."""
+        for teller in self._tellers.values():
+            teller.close()
+        self._tellers.clear()
+
+
+class _Teller:
+    """A standalone sink's session with one ventilator: what is stored, in order, reliably."""
+
+    def __init__(self, peer: Peer, guest: Guest) -> None:
+        self._loop = peer.loop
+        self._waiting: deque[Settled] = deque()
+        self._scheduled = False
+        self._link = peer.open(guest.address, Role.SINK, self)
+
+    def tell(self, settled: Settled) -> None:
+        self._waiting.append(settled)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        if self._waiting and self._link.is_up:
+            settled = tuple(self._waiting)
+            self._waiting.clear()
+            self._link.send(Stored(NO_SESSION, 0, settled))
+
+    def close(self) -> None:
+        self._link.close()
+
+    def link_opened(self, link: Link, status: Status) -> None:
+        self._flush()
+
+    def link_heard(self, link: Link, status: Status) -> None:
+        """Nothing to do: a ventilator's window is never the narrow one."""
+
+    def link_suspected(self, link: Link) -> None:
+        """Nothing to do: what is told waits in the session."""
+
+    def link_closed(self, link: Link, closed: Closed) -> None:
+        unacked = [s for message in closed.unacked if isinstance(message, Stored) for s in message.settled]
+        self._waiting.extendleft(reversed(unacked))
+
+    def link_refused(self, link: Link, reason: str) -> None:
+        logger.error("ventilator %s refused to be told: %s", link.partner, reason)

@@ -1,0 +1,177 @@
+"""Results in a SQLite database, which other programs may read while it grows.
+
+Owns the schema and the rule which row stays. Write-ahead log, so that readers and the writer do not wait for each
+other; `synchronous=NORMAL`, so that a commit survives the death of the process, not a power cut. Called by the writer.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from itertools import islice
+
+from zmqtasks.machines.ranges import RangeSet
+from zmqtasks.messages import JobId
+from zmqtasks.store.rows import KIND, Recorded, Row, StoredJob
+
+FORMAT = 1
+"""Raised whenever an older program could no longer read or write the file."""
+BUSY_S = 10.0
+"""How long to wait for another writer of the same file."""
+STATEMENT_ROWS = 1024
+"""Rows a statement. Python lets go of its global lock at each step of a statement and has to wait for it again when
+other threads are busy: with a row a step, each row would cost a switch of threads."""
+
+SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE jobs (id TEXT PRIMARY KEY, name TEXT NOT NULL, total INTEGER, opened_at TEXT NOT NULL);
+CREATE TABLE results (
+    job TEXT NOT NULL,
+    task INTEGER NOT NULL,
+    status TEXT NOT NULL,      -- ok, or why not: error, crashed, timeout, out_of_memory, too_big, lost, node_killer
+    input TEXT,                -- the input as text, where the command that submitted it knew it
+    value TEXT,                -- JSON
+    pickle BLOB,               -- where JSON does not give back the same value
+    error_type TEXT,
+    error TEXT,
+    traceback TEXT,
+    attempt INTEGER NOT NULL,
+    node TEXT NOT NULL,
+    elapsed_s REAL NOT NULL,   -- mean of the run of tasks this one came back with
+    recorded_at TEXT NOT NULL, -- UTC
+    PRIMARY KEY (job, task)
+);
+CREATE VIEW failures AS
+    SELECT job, task, status, input, error_type, error, traceback, attempt, node, elapsed_s, recorded_at
+    FROM results WHERE status <> 'ok';
+"""
+
+COLUMNS = len(Row._fields)
+UPSERT = f"""
+INSERT INTO results ({", ".join(Row._fields)}) VALUES {{rows}}
+ON CONFLICT (job, task) DO UPDATE SET
+    {", ".join(f"{name} = excluded.{name}" for name in Row._fields if name not in ("job", "task", "input"))},
+    input = COALESCE(excluded.input, input)
+WHERE status <> 'ok' AND (excluded.status = 'ok' OR excluded.attempt > attempt)
+"""
+
+NOTE = """
+INSERT INTO jobs (id, name, total, opened_at) VALUES (?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET
+    name = CASE excluded.name WHEN '' THEN name ELSE excluded.name END, total = COALESCE(excluded.total, total)
+"""
+
+OK_RANGES = """
+SELECT MIN(task), MAX(task) + 1
+FROM (SELECT task, task - ROW_NUMBER() OVER (ORDER BY task) AS island FROM results WHERE job = ? AND status = 'ok')
+GROUP BY island
+"""
+
+
+class SqliteFile:
+    """One database; opened here, written by one thread.
+
+    Args:
+        path: of the file; created where it is missing.
+
+    Raises:
+        ValueError: it is no database of results, or of a newer format.
+        OSError: it cannot be opened or created.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._known_jobs: set[JobId] = set()
+        with _as_os_error(path):
+            self._connection = _connect(path)
+        try:
+            with _as_os_error(path):
+                self._prepare()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def write(self, jobs: Sequence[StoredJob], new: Iterable[Row]) -> None:
+        """Write jobs and rows in one transaction; see `Backend`."""
+        with _as_os_error(self._path), self._transaction():
+            self._note(jobs)
+            remaining = iter(new)
+            while rows := list(islice(remaining, STATEMENT_ROWS)):
+                self._note(StoredJob(job) for job in {row.job for row in rows} - self._known_jobs)
+                self._upsert(rows)
+
+    def recorded(self, job: JobId) -> Recorded:
+        """Return what the file has of `job`; see `Backend`."""
+        failed = "SELECT task, attempt, status FROM results WHERE job = ? AND status <> 'ok'"
+        with _as_os_error(self._path), closing(_connect(self._path)) as connection:
+            ok = RangeSet(connection.execute(OK_RANGES, (job,)))
+            return Recorded(ok, {task: (n, KIND[status]) for task, n, status in connection.execute(failed, (job,))})
+
+    def jobs(self) -> list[StoredJob]:
+        """Return the jobs in the file, oldest first; see `Backend`."""
+        with _as_os_error(self._path), closing(_connect(self._path)) as connection:
+            return [StoredJob(*row) for row in connection.execute("SELECT id, name, total FROM jobs ORDER BY rowid")]
+
+    def close(self) -> None:
+        """Close the database; the last one to do so folds the log into the file."""
+        self._connection.close()
+
+    def _prepare(self) -> None:
+        """Create the tables in a new file, and refuse a file of something else before touching it."""
+        with self._transaction():
+            tables = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_master")}
+            if not tables:
+                for statement in SCHEMA.split(";\n"):
+                    self._connection.execute(statement)
+                self._connection.execute("INSERT INTO meta VALUES ('format', ?)", (str(FORMAT),))
+            elif not {"meta", "jobs", "results"} <= tables:
+                raise ValueError(f"{self._path} is a database, but not one of results of zmqtasks")
+            (found,) = self._connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone() or ("none",)
+            if found != str(FORMAT):
+                raise ValueError(f"{self._path} has format {found}; this version of zmqtasks knows format {FORMAT}")
+        self._connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+
+    def _note(self, jobs: Iterable[StoredJob]) -> None:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        for job in jobs:
+            self._connection.execute(NOTE, (*job, now))
+            self._known_jobs.add(job.id)
+
+    def _upsert(self, rows: Sequence[Row]) -> None:
+        places = ", ".join(["(" + ", ".join("?" * COLUMNS) + ")"] * len(rows))
+        self._connection.execute(UPSERT.format(rows=places), [field for row in rows for field in row])
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._known_jobs.clear()  # what was noted in this transaction is gone with it
+            if self._connection.in_transaction:  # a full disk ends it by itself
+                self._connection.execute("ROLLBACK")
+            raise
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        os.fspath(path), timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=4
+    )
+
+
+@contextmanager
+def _as_os_error(path: str) -> Iterator[None]:
+    """Raise what SQLite says of the disk, the file and its locks as OSError, and of strange contents as ValueError."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise OSError(f"{path}: {error}") from error
+    except sqlite3.DatabaseError as error:
+        if type(error) is not sqlite3.DatabaseError:
+            raise  # a defect of this module
+        raise ValueError(f"{path} is not a database of results: {error}") from error

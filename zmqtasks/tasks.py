@@ -1,0 +1,54 @@
+"""The `@task` decorator: options that travel with a function.
+
+Owns nothing but the mark. Needs no mesh: a decorated function is called here as before. Read by `embedded.py`
+(options) and by `wire` (in safe mode only marked functions may be called).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
+
+from zmqtasks.options import TaskOptions
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+MARK = "__zmqtasks_task__"
+"""Attribute that holds the options of a decorated function."""
+
+
+@overload
+def task(function: F, /) -> F: ...
+@overload
+def task(**options: Any) -> Callable[[F], F]: ...
+def task(function: Any = None, /, **options: Any) -> Any:
+    """Mark a function as a task, with options that hold wherever it is submitted.
+
+        @zmqtasks.task(timeout=30, retries=3)
+        def convert(path): ...
+
+    `convert(path)` still calls it here. What `client.options(...)` says goes before what stands here.
+
+    Args:
+        function: where the decorator is used without options.
+        options: fields of `TaskOptions`.
+
+    Raises:
+        TypeError: no such option, or not a function.
+        ValueError: a value out of range.
+    """
+    TaskOptions().replace(**options)
+
+    def mark(target: F) -> F:
+        if not callable(target):
+            raise TypeError(f"@task marks functions, not {type(target).__name__}")
+        setattr(target, MARK, options)
+        return target
+
+    return mark if function is None else mark(function)
+
+
+def options_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the options a function was marked with, or {}."""
+    marked = getattr(function, MARK, None)
+    return marked if isinstance(marked, dict) else {}

@@ -1,0 +1,1 @@
+"""ZeroMQ: sockets, inbox and outbox. The only importer of zmq."""

@@ -1,0 +1,151 @@
+"""What `peer.py` sees of ZeroMQ: one inbox, outlets to others, addresses.
+
+Owns the context, the inbox and the private folder of an ipc endpoint. `testing.SimNetwork` has the same face.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from zmqtasks.messages import Address, Bulk, Control, Message, PeerId
+from zmqtasks.options import Limits
+from zmqtasks.transport import sockets
+from zmqtasks.transport.inbox import Inbox
+from zmqtasks.transport.outlet import Outlet
+
+LONGEST_IPC_PATH = 107
+"""sizeof(sockaddr_un.sun_path) - 1 on Linux."""
+
+
+class Wire(Protocol):
+    """The way to one peer."""
+
+    endpoint: str
+
+    def send_control(self, message: Control) -> None:
+        """Send a small message that may be lost."""
+
+    def send_bulk(self, message: Bulk) -> None:
+        """Send a numbered message."""
+
+    def forget_waiting(self) -> None:
+        """Drop bulk that waits for a connection."""
+
+    def close(self, linger_s: float = 0.0) -> None:
+        """Close it; idempotent."""
+
+
+class Network(Protocol):
+    """A peer's inbox and its ways to others."""
+
+    address: Address
+
+    def listen(self, on_message: Callable[[Message], None]) -> None:
+        """Begin to deliver what comes."""
+
+    def drain(self) -> None:
+        """Deliver what has come so far."""
+
+    def reach(self, address: Address) -> Wire:
+        """Return a new way to a peer."""
+
+    def prefers(self, address: Address, endpoint: str) -> bool:
+        """Tell whether a new way to `address` would be better than the one through `endpoint`."""
+
+    def close(self) -> None:
+        """Close the inbox and all that belongs to it; idempotent."""
+
+
+class ZmqNetwork:
+    """A peer's inbox and outlets on ZeroMQ.
+
+    Args:
+        loop: everything runs in its thread.
+        peer: id of this peer.
+        host: identity of this host; peers with the same one can use ipc.
+        bind: endpoints to bind, e.g. ("tcp://127.0.0.1:0",); () for ipc alone.
+        advertise: endpoints others shall use instead of the bound ones; then no ipc is offered either.
+        folder: private folder for the ipc endpoint; None makes one, which `close` removes.
+        limits: of one message.
+
+    Raises:
+        BindError: an endpoint cannot be bound.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        peer: PeerId,
+        host: str,
+        *,
+        bind: tuple[str, ...] = (),
+        advertise: tuple[str, ...] = (),
+        folder: Path | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self._loop = loop
+        self._limits = limits or Limits()
+        self._host = host
+        self._own_folder = None if folder or advertise else Path(tempfile.mkdtemp(prefix="zmqtasks-"))
+        self._inbox: Inbox | None = None
+        self._context = sockets.new_context()
+        ipc = () if advertise else (_ipc_endpoint(folder or self._own_folder, peer),)
+        try:
+            self._socket, bound = sockets.bound_pull(self._context, (*bind, *ipc), self._limits)
+        except Exception:
+            self.close()
+            raise
+        self.address = Address(peer, host, advertise or bound)
+
+    def listen(self, on_message: Callable[[Message], None]) -> None:
+        """Begin to deliver what comes."""
+        self._inbox = Inbox(self._loop, self._socket, self._limits, on_message)
+
+    def drain(self) -> None:
+        """Deliver what has come so far."""
+        if self._inbox:
+            self._inbox.drain()
+
+    def reach(self, address: Address) -> Outlet:
+        """Return a new way to a peer: ipc on one host, else its first other endpoint.
+
+        Raises:
+            BindError: the endpoint is malformed.
+        """
+        return Outlet(self._loop, self._context, self._best(address))
+
+    def prefers(self, address: Address, endpoint: str) -> bool:
+        """Tell whether a new way to `address` would be better than the one through `endpoint`."""
+        best = self._best(address)
+        return best.startswith("ipc://") and best != endpoint
+
+    def _best(self, address: Address) -> str:
+        if address.host == self._host:
+            for endpoint in address.endpoints:
+                # Containers may share a boot id without sharing files.
+                if endpoint.startswith("ipc://") and os.path.exists(endpoint.removeprefix("ipc://")):
+                    return endpoint
+        return next((e for e in address.endpoints if not e.startswith("ipc://")), address.endpoints[0])
+
+    def close(self) -> None:
+        """Close inbox and context, remove the private folder; idempotent."""
+        if self._inbox:
+            self._inbox.close()
+        self._context.destroy(linger=None)
+        if self._own_folder:
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(self._own_folder)
+
+
+def _ipc_endpoint(folder: Path | None, peer: PeerId) -> str:
+    path = f"{folder}/{peer}"
+    if len(path) > LONGEST_IPC_PATH:
+        raise ValueError(f"the path of a socket may have {LONGEST_IPC_PATH} characters, {path} has {len(path)}")
+    return f"ipc://{path}"

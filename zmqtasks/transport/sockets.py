@@ -1,0 +1,109 @@
+"""Sockets with explicit options, each from one named constructor.
+
+Owns the ZeroMQ context of a peer and every socket option. Knows nothing of messages. Called by `inbox.py`, `outlet.py`.
+"""
+
+from __future__ import annotations
+
+import errno
+import resource
+
+import zmq
+
+from zmqtasks.errors import BindError, IncompatibleVersion
+from zmqtasks.options import Limits
+
+LEAST_LIBZMQ = (4, 3, 5)
+"""Older ones have remote holes: CVE-2019-6250, CVE-2019-13132, CVE-2020-15166."""
+HIGH_WATER_MARK = 1000
+"""Messages. Not flow control (windows are): it only bounds what a defect could pile up."""
+
+
+def new_context() -> zmq.Context[zmq.Socket[bytes]]:
+    """Return a context of our own that may hold as many sockets as the process may hold descriptors.
+
+    Raises:
+        IncompatibleVersion: libzmq is older than 4.3.5.
+    """
+    if zmq.zmq_version_info() < LEAST_LIBZMQ:
+        wanted = ".".join(map(str, LEAST_LIBZMQ))
+        raise IncompatibleVersion(f"libzmq {zmq.zmq_version()} has known holes; zmqtasks needs {wanted} or later")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    context = zmq.Context()
+    context.set(zmq.MAX_SOCKETS, min(hard if hard > 0 else 65_536, 65_536, context.get(zmq.SOCKET_LIMIT)))
+    return context
+
+
+def _set_common_options(socket: zmq.Socket[bytes]) -> None:
+    socket.linger = 0
+    # Application heartbeats judge liveness; these only clear away dead connections. A tight ZMTP heartbeat throws
+    # away everything in its buffers when a link is silent for a moment. Source: docs/design/protocol.md.
+    socket.setsockopt(zmq.HEARTBEAT_IVL, 5_000)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 20_000)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, 5_000)
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 30)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, 10)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, 3)
+    socket.setsockopt(zmq.TCP_MAXRT, 30_000)
+
+
+def bound_pull(
+    context: zmq.Context[zmq.Socket[bytes]], endpoints: tuple[str, ...], limits: Limits
+) -> tuple[zmq.Socket[bytes], tuple[str, ...]]:
+    """Return the PULL socket of an inbox, and the endpoints it is bound to (with the ports that were drawn).
+
+    Raises:
+        BindError: an endpoint cannot be bound; the text names it and says why.
+    """
+    socket = context.socket(zmq.PULL)
+    _set_common_options(socket)
+    socket.rcvhwm = HIGH_WATER_MARK
+    socket.setsockopt(zmq.BACKLOG, 1024)
+    socket.setsockopt(zmq.MAXMSGSIZE, limits.message_bytes + 4096)
+    bound = []
+    for endpoint in endpoints:
+        try:
+            socket.setsockopt(zmq.IPV6, int("[" in endpoint))
+            socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            socket.close()
+            raise BindError(f"cannot bind {endpoint}: {_reason(error, endpoint)}") from error
+        bound.append(socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0"))
+    return socket, tuple(bound)
+
+
+def _reason(error: zmq.ZMQError, endpoint: str) -> str:
+    reasons = {
+        zmq.EADDRINUSE: "the address is in use; choose another port, or 0 for any free one",
+        errno.ENODEV: "this host has no such address or interface",
+        zmq.EADDRNOTAVAIL: "this host has no such address",
+        errno.EINVAL: 'it is malformed; write "tcp://HOST:PORT"',
+        zmq.EPROTONOSUPPORT: 'no such protocol; write "tcp://HOST:PORT"',
+        errno.EACCES: "permission denied; ports below 1024 belong to root",
+    }
+    return reasons.get(error.errno or 0, str(error))
+
+
+def connected_push(context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.Socket[bytes]:
+    """Return a PUSH socket to one inbox. It takes messages only while the connection stands (IMMEDIATE).
+
+    Raises:
+        BindError: the endpoint is malformed.
+    """
+    socket = context.socket(zmq.PUSH)
+    _set_common_options(socket)
+    socket.sndhwm = HIGH_WATER_MARK
+    socket.setsockopt(zmq.IMMEDIATE, 1)
+    socket.setsockopt(zmq.RECONNECT_IVL, 100)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 5_000)
+    socket.setsockopt(zmq.CONNECT_TIMEOUT, 5_000)
+    try:
+        socket.setsockopt(zmq.IPV6, int("[" in endpoint))
+        socket.connect(endpoint)
+    except zmq.ZMQError as error:
+        socket.close()
+        raise BindError(f"cannot connect to {endpoint}: {_reason(error, endpoint)}") from error
+    return socket

@@ -1,0 +1,425 @@
+"""The shell of a ventilator: the dispatch machine on sessions to nodes, and to a standalone sink.
+
+Owns the arguments of tasks until they have ended, encoded from the moment they are sent. Decides nothing about tasks
+(`machines/dispatch.py` does). Runs in the loop's thread. Called by `embedded.py` and by the commands.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from zmqtasks.errors import NodeKiller, TaskLost
+from zmqtasks.machines import dispatch
+from zmqtasks.machines.session import Closed
+from zmqtasks.messages import (
+    Address,
+    Bulk,
+    Cancel,
+    Chunk,
+    Job,
+    JobId,
+    Outcome,
+    OutcomeKind,
+    PeerState,
+    Query,
+    Range,
+    Results,
+    Role,
+    SessionId,
+    Settled,
+    Status,
+    Stored,
+    Tasks,
+    Window,
+)
+from zmqtasks.options import MIB, TaskOptions
+from zmqtasks.peer import Guest, Link, Peer, Report, Timer
+from zmqtasks.source import Source
+from zmqtasks.wire import payload
+
+logger = logging.getLogger(__name__)
+
+MESSAGE_BYTES = 8 * MIB
+"""Chunks for one node are put into one message up to about this."""
+NO_SESSION = SessionId(0, 0)
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """A job as it travels, and its arguments."""
+
+    wire: Job
+    source: Source
+    on_sent: Callable[[int, int], None]
+    on_finish: Callable[[dispatch.Finish, BaseException | None], None]
+    on_end: Callable[[float | None], None]
+
+
+@dataclass(slots=True, eq=False)
+class NodeLink:
+    """What this side knows of a node, in `Link.data`."""
+
+    named: set[JobId] = field(default_factory=set)
+    """Jobs that were named in this session."""
+    ended: list[JobId] = field(default_factory=list)
+    open: bool = False
+    status: Status | None = None
+
+
+class Ventilator:
+    """Give tasks to nodes until each has ended.
+
+    Args:
+        peer: owned by the caller.
+        sink: where results go; the peer's own address where the sink lives in this program.
+        on_nodes: called whenever a node comes or goes.
+        first_attempt: see `Dispatch`.
+    """
+
+    def __init__(
+        self,
+        peer: Peer,
+        sink: Address | None = None,
+        *,
+        on_nodes: Callable[[], None] = lambda: None,
+        first_attempt: int = 1,
+    ) -> None:
+        self.links: list[Link] = []
+        self.refusals: dict[Address, str] = {}
+        self._peer = peer
+        self._sink = sink or peer.address
+        self._on_nodes = on_nodes
+        self._dispatch = dispatch.Dispatch(first_attempt)
+        self._jobs: dict[JobId, _Job] = {}
+        self._numbers = 0
+        self._timer: Timer | None = None
+        self._sink_link: Link | None = None
+        self._unsent: list[Outcome] = []
+        if sink is not None:
+            peer.host(Role.SINK, self)
+            self._sink_link = peer.open(sink, Role.VENTILATOR, _SinkSide(self))
+
+    # Nodes
+
+    def add_node(self, address: Address) -> Link:
+        """Open a session with a node; it gets work as soon as it answers.
+
+        Raises:
+            BindError: the address is malformed.
+        """
+        link = self._peer.open(address, Role.VENTILATOR, self)
+        link.data = link.data or NodeLink()
+        self.links.append(link)
+        return link
+
+    def drop_node(self, link: Link, *, died: bool = False) -> None:
+        """End the session with a node; what it has goes to others. `died` where its process is known to be gone."""
+        self.links.remove(link)
+        self._lose(link, died=died)
+        link.close()
+
+    def nodes(self) -> list[Link]:
+        """Return the links to nodes that are up."""
+        return [link for link in self.links if link.is_up]
+
+    def close(self) -> None:
+        """End all sessions; tasks that have not ended are forgotten."""
+        if self._timer:
+            self._timer.cancel()
+        for link in self.links:
+            link.close()
+        if self._sink_link:
+            self._sink_link.close()
+
+    # Jobs
+
+    def open_job(
+        self,
+        function: bytes,
+        name: str,
+        options: TaskOptions,
+        *,
+        on_finish: Callable[[dispatch.Finish, BaseException | None], None],
+        on_sent: Callable[[int, int], None] = lambda start, stop: None,
+        on_end: Callable[[float | None], None] = lambda task_s: None,
+        task_s: float | None = None,
+        job_id: JobId | None = None,
+    ) -> JobId:
+        """Open a job; tasks are added later.
+
+        Args:
+            function: encoded by `payload.pack_function`.
+            name: for people.
+            options: of each task.
+            on_finish: told of ranges that have ended, with the error where this side decided it.
+            on_sent: told of ranges that go to a node, before they are encoded.
+            on_end: told once, when the job is closed and all its tasks have ended, with the mean seconds of a task.
+            task_s: what a task of this function is known to take.
+            job_id: of a job that is resumed.
+        """
+        self._numbers += 1
+        job_id = job_id or f"{self._peer.id}:{self._numbers}"
+        wire = Job(job_id, name, self._sink_address(), options, function)
+        source = Source(options, self._peer.limits.message_bytes)
+        self._jobs[job_id] = _Job(wire, source, on_sent, on_finish, on_end)
+        self._handle(dispatch.JobOpened(job_id, options, task_s))
+        return job_id
+
+    def add(self, job_id: JobId, items: Sequence[Any], form: payload.Form) -> None:
+        """Add tasks to a job, numbered on from the last; `items` is owned from now on."""
+        self._jobs[job_id].source.add(items, form)
+        self._handle(dispatch.TasksAdded(job_id, len(items)))
+
+    def close_job(self, job_id: JobId) -> None:
+        """Say that no more tasks come; the job ends with its last task."""
+        self._handle(dispatch.JobClosed(job_id))
+
+    def cancel(self, job_id: JobId, start: int, stop: int) -> None:
+        """Give up tasks: those not sent are never sent, those queued on nodes are taken back."""
+        if job := self._jobs.get(job_id):
+            job.source.release(start, stop)
+            self._handle(dispatch.TasksCancelled(job_id, start, stop))
+
+    def settle(self, settled: Settled) -> None:
+        """Take the word of the sink of this program that an outcome is recorded."""
+        self._handle(dispatch.OutcomeSettled(settled))
+
+    def kept_bytes(self, job_id: JobId) -> int:
+        """Return the bytes of encoded arguments that are kept for a job."""
+        return self._jobs[job_id].source.kept_bytes if job_id in self._jobs else 0
+
+    def waiting(self) -> int:
+        """Return how many tasks are not aboard any node."""
+        return self._dispatch.waiting()
+
+    def aboard(self) -> int:
+        """Return how many tasks are aboard nodes."""
+        return self._dispatch.aboard()
+
+    def _sink_address(self) -> Address:
+        link = self._sink_link
+        known = link.data if link and isinstance(link.data, Address) else None
+        return known or self._sink
+
+    # The machine
+
+    def _handle(self, event: dispatch.Event) -> None:
+        self._carry_out(self._dispatch.handle(event, self._peer.loop.time()))
+
+    def _carry_out(self, commands: list[dispatch.Command]) -> None:
+        for command in commands:
+            match command:
+                case dispatch.Send(node, cuts):
+                    self._send(node, cuts)
+                case dispatch.Finish():
+                    self._finish(command)
+                case dispatch.Recall(node, ranges):
+                    self._recall(node, ranges)
+                case dispatch.FinishJob(job_id, task_s):
+                    self._end_job(job_id, task_s)
+        self._rearm()
+
+    def _rearm(self) -> None:
+        deadline = self._dispatch.next_deadline()
+        if self._timer:
+            self._timer.cancel()
+        self._timer = self._peer.loop.call_at(deadline, self._tick) if deadline < float("inf") else None
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._carry_out(self._dispatch.tick(self._peer.loop.time()))
+
+    def _link_to(self, node: str) -> Link:
+        return next(link for link in self.links if link.partner == node and link.data.open)
+
+    def _send(self, node: str, cuts: tuple[dispatch.Cut, ...]) -> None:
+        """Encode what the machine cut, and send it in as few messages as is reasonable."""
+        link = self._link_to(node)
+        events: list[dispatch.Event] = []
+        chunks: list[Chunk] = []
+        for cut in cuts:
+            job = self._jobs[cut.job]
+            job.on_sent(cut.start, cut.stop)
+            encoded, failures = job.source.encode(cut.start, cut.stop, leaves_host=link.leaves_host)
+            for part in encoded:
+                chunks.append(Chunk(cut.job, cut.attempt, part.start, part.stop, part.origin, part.body))
+            events.append(dispatch.Encoded(cut.attempt, sum(len(part.body) for part in encoded)))
+            for index, error in failures:
+                events.append(dispatch.EncodingFailed(cut.attempt, index, index + 1))
+                self._conclude(cut.job, index, index + 1, OutcomeKind.ERROR, error)
+        self._ship(link, chunks)
+        for event in events:
+            self._handle(event)
+
+    def _ship(self, link: Link, chunks: list[Chunk]) -> None:
+        batch: list[Chunk] = []
+        nbytes = 0
+        for chunk in chunks:
+            if batch and nbytes + len(chunk.body) > MESSAGE_BYTES:
+                self._ship_batch(link, batch)
+                batch, nbytes = [], 0
+            batch.append(chunk)
+            nbytes += len(chunk.body)
+        if batch:
+            self._ship_batch(link, batch)
+
+    def _ship_batch(self, link: Link, chunks: list[Chunk]) -> None:
+        known: NodeLink = link.data
+        unnamed = dict.fromkeys(chunk.job for chunk in chunks if chunk.job not in known.named)
+        known.named.update(unnamed)
+        jobs = tuple(self._jobs[job_id].wire for job_id in unnamed)
+        ended, known.ended = tuple(known.ended), []
+        link.send(Tasks(NO_SESSION, 0, jobs, tuple(chunks), ended))
+
+    def _finish(self, finish: dispatch.Finish) -> None:
+        if finish.kind is OutcomeKind.LOST:
+            text = "the node that had this at-most-once task was lost: it may have run, or not"
+            self._conclude(finish.job, finish.start, finish.stop, finish.kind, TaskLost(text))
+        elif finish.kind is OutcomeKind.NODE_KILLER:
+            text = "each of several nodes died with this as its only task"
+            self._conclude(finish.job, finish.start, finish.stop, finish.kind, NodeKiller(text))
+        else:
+            self._let_go(finish, None)
+
+    def _conclude(self, job_id: JobId, start: int, stop: int, kind: OutcomeKind, error: BaseException) -> None:
+        """End tasks with an error this side decided; a standalone sink is told to record it."""
+        if self._sink_link:
+            body = payload.pack_failure(error)
+            for index in range(start, stop):
+                outcome = Outcome(job_id, 0, self._peer.id, index, index + 1, kind, 0.0, body)
+                self._unsent.append(outcome)
+            self._send_to_sink()
+        self._let_go(dispatch.Finish(job_id, start, stop, kind), error)
+
+    def _let_go(self, finish: dispatch.Finish, error: BaseException | None) -> None:
+        if job := self._jobs.get(finish.job):
+            job.source.release(finish.start, finish.stop)
+            job.on_finish(finish, error)
+
+    def _recall(self, node: str, ranges: tuple[Range, ...]) -> None:
+        self._link_to(node).request(lambda number: Cancel(number, ranges))
+
+    def _end_job(self, job_id: JobId, task_s: float | None) -> None:
+        job = self._jobs.pop(job_id)
+        for link in self.links:
+            if job_id in link.data.named:
+                link.data.named.discard(job_id)
+                link.data.ended.append(job_id)
+        job.on_end(task_s)
+
+    # Sessions with nodes
+
+    def link_opened(self, link: Link, status: Status) -> None:
+        """A node answered: it gets work."""
+        twin = next((k for k in self.links if k is not link and k.partner == link.partner and k.data.open), None)
+        if twin is not None:
+            logger.warning("%s and %s are the same node; keeping the first", twin.address, link.address)
+            self.links.remove(link)
+            link.close()
+            return
+        link.data = NodeLink(open=True, status=status)
+        workers, have = status.load.workers, status.have or ()
+        assert link.partner is not None
+        self._handle(dispatch.NodeOpened(link.partner, workers, status.window, have))
+        if status.state is not PeerState.UP:
+            self.link_heard(link, status)
+        self._on_nodes()
+
+    def link_heard(self, link: Link, status: Status) -> None:
+        """A node told its window, load and state."""
+        if link.data.open and link.partner:
+            link.data.status = status
+            is_open = status.state is PeerState.UP
+            self._handle(dispatch.NodeHeard(link.partner, status.load.workers, status.window, is_open))
+
+    def link_suspected(self, link: Link) -> None:
+        """A node is silent: it gets no more work for now."""
+        if link.data.open and link.partner:
+            self._handle(dispatch.NodeSuspected(link.partner))
+
+    def link_closed(self, link: Link, closed: Closed) -> None:
+        """A session with a node is over: what was aboard goes to others."""
+        self._lose(link, died=closed.died)
+
+    def _lose(self, link: Link, *, died: bool) -> None:
+        if link.data and link.data.open and link.partner:
+            link.data.open = False
+            if self._sink_link:
+                self._sink_link.request(lambda number: Query(number, tuple(self._jobs)))
+            self._handle(dispatch.NodeLost(link.partner, died))
+            self._on_nodes()
+
+    def link_refused(self, link: Link, reason: str) -> None:
+        """A node will not have us."""
+        logger.error("%s refused us: %s", link.address.endpoints[0], reason)
+        self.refusals[link.address] = reason
+        self._on_nodes()
+
+    # Sessions with a standalone sink
+
+    def sink_opened(self, link: Link, status: Status) -> None:
+        """The sink answered: give it what waited, and ask what it already has."""
+        link.data = status.address
+        self._send_to_sink()
+        link.request(lambda number: Query(number, tuple(self._jobs)))
+        self._on_nodes()
+
+    def sink_closed(self, closed: Closed) -> None:
+        """The session with the sink is over: what it did not acknowledge is sent again in the next."""
+        again = [o for message in closed.unacked if isinstance(message, Results) for o in message.outcomes]
+        self._unsent[:0] = again
+
+    def sink_is_up(self) -> bool:
+        """Tell whether results have somewhere to go."""
+        return self._sink_link is None or self._sink_link.is_up
+
+    def flushed(self) -> bool:
+        """Tell whether the standalone sink has acknowledged all that this side decided."""
+        return not self._unsent and (self._sink_link is None or self._sink_link.unacked_bytes == 0)
+
+    def _send_to_sink(self) -> None:
+        if self._sink_link and self._sink_link.is_up and self._unsent:
+            outcomes, self._unsent = tuple(self._unsent), []
+            self._sink_link.send(Results(NO_SESSION, 0, outcomes))
+
+    def guest_joined(self, guest: Guest, *, again: bool) -> None:
+        """The sink opened its way back."""
+
+    def guest_delivered(self, guest: Guest, message: Bulk | Cancel | Query) -> None:
+        """The sink tells what it has stored."""
+        if isinstance(message, Stored):
+            for settled in message.settled:
+                self.settle(settled)
+            guest.processed(message.seq)
+
+    def guest_left(self, guest: Guest, closed: Closed) -> None:
+        """The sink's way back is gone; it opens another."""
+
+    def report(self, guest: Guest, *, full: bool) -> Report:
+        """Tell the sink that anything it has stored is welcome."""
+        return Report(window=Window(1_000_000, 64 * MIB))
+
+
+class _SinkSide:
+    """The ventilator's session with a standalone sink, apart from those with nodes."""
+
+    def __init__(self, ventilator: Ventilator) -> None:
+        self._ventilator = ventilator
+
+    def link_opened(self, link: Link, status: Status) -> None:
+        self._ventilator.sink_opened(link, status)
+
+    def link_heard(self, link: Link, status: Status) -> None:
+        """Nothing to do: a sink's window concerns nodes."""
+
+    def link_suspected(self, link: Link) -> None:
+        logger.warning("the sink is silent; results wait on the nodes")
+
+    def link_closed(self, link: Link, closed: Closed) -> None:
+        self._ventilator.sink_closed(closed)
+
+    def link_refused(self, link: Link, reason: str) -> None:
+        self._ventilator.link_refused(link, reason)

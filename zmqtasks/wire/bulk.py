@@ -1,0 +1,160 @@
+"""Bulk messages as headers with bodies and back: TASKS, RESULTS, STORED.
+
+Owns their keys and the order of their bodies. Hot: one record a chunk or a run, never one a task. Called by `codec`
+through its tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from zmqtasks.errors import RemoteProtocolError
+from zmqtasks.messages import Chunk, Job, Outcome, OutcomeKind, Results, Settled, Stored, Tasks
+from zmqtasks.options import TaskOptions
+from zmqtasks.wire.fields import array, flag, integer, label, mapping, record, seconds, text
+from zmqtasks.wire.values import Bodies, Header, Parts, address, job_ids, member, session, span
+
+_KINDS = {kind.value: kind for kind in OutcomeKind}
+
+# --- options of a job: only what differs from the default travels
+
+
+def _seconds_or_none(value: object, name: str) -> float | None:
+    return None if value is None else seconds(value, name)
+
+
+def _integer_or_none(value: object, name: str) -> int | None:
+    return None if value is None else integer(value, name)
+
+
+def _signed(value: object, name: str) -> int:
+    return integer(value, name, -(2**63))
+
+
+_OPTIONS: dict[str, Callable[[object, str], object]] = {
+    "timeout": _seconds_or_none,
+    "max_memory": _integer_or_none,
+    "retries": integer,
+    "backoff": seconds,
+    "priority": _signed,
+    "retry": flag,
+    "crash_limit": integer,
+    "serializer": text,
+    "compression": text,
+}
+_DEFAULT_OPTIONS = TaskOptions()
+
+
+def _pack_options(options: TaskOptions) -> Header:
+    if options == _DEFAULT_OPTIONS:
+        return {}
+    values = {name: getattr(options, name) for name in _OPTIONS}
+    return {name: value for name, value in values.items() if value != getattr(_DEFAULT_OPTIONS, name)}
+
+
+def _options(value: object) -> TaskOptions:
+    given = mapping(value, "job.options")
+    known = {name: check(given[name], f"job.options.{name}") for name, check in _OPTIONS.items() if name in given}
+    try:
+        return TaskOptions(**known)  # type: ignore[arg-type]  # each was checked by its own entry of the table
+    except ValueError as error:
+        raise RemoteProtocolError(f"job.options: {error}") from error
+
+
+# --- bulk messages
+
+
+def encode_tasks(message: Tasks) -> Parts:
+    """Return the header and the bodies of a TASKS."""
+    jobs, chunks = message.jobs, message.chunks
+    header = {
+        "t": "tasks",
+        "s": message.session,
+        "n": message.seq,
+        "j": [(j.id, j.name, j.sink, _pack_options(j.options), len(j.function)) for j in jobs],
+        "c": [(c.job, c.attempt, c.start, c.stop, c.origin, len(c.body)) for c in chunks],
+        "e": list(message.ended),
+    }
+    return header, [j.function for j in jobs] + [c.body for c in chunks]
+
+
+def decode_tasks(header: Header, bodies: Bodies) -> Tasks:
+    """Return the TASKS of a header."""
+    return Tasks(
+        session=session(header),
+        seq=integer(header.get("n"), "n (seq)"),
+        jobs=tuple([_job(entry, bodies) for entry in array(header.get("j"), "j (jobs)")]),
+        chunks=tuple([_chunk(entry, bodies) for entry in array(header.get("c"), "c (chunks)")]),
+        ended=job_ids(header.get("e"), "e (ended)"),
+    )
+
+
+def _job(entry: object, bodies: Bodies) -> Job:
+    job, name, sink, options, size = record(entry, "job", 5)
+    return Job(
+        label(job, "job.id"),
+        text(name, "job.name"),
+        address(sink),
+        _options(options),
+        bodies.take(size, "job.function length"),
+    )
+
+
+def _chunk(entry: object, bodies: Bodies) -> Chunk:
+    job, attempt, start, stop, origin, size = record(entry, "chunk", 6)
+    start, stop = span(start, stop, "chunk")
+    return Chunk(
+        label(job, "chunk.job"),
+        integer(attempt, "chunk.attempt"),
+        start,
+        stop,
+        integer(origin, "chunk.origin", 0, start),
+        bodies.take(size, "chunk.body length"),
+    )
+
+
+def encode_results(message: Results) -> Parts:
+    """Return the header and the bodies of a RESULTS."""
+    outcomes = message.outcomes
+    rows = [(o.job, o.attempt, o.node, o.start, o.stop, o.kind, o.elapsed_s, len(o.body)) for o in outcomes]
+    return {"t": "results", "s": message.session, "n": message.seq, "o": rows}, [o.body for o in outcomes]
+
+
+def decode_results(header: Header, bodies: Bodies) -> Results:
+    """Return the RESULTS of a header."""
+    outcomes = array(header.get("o"), "o (outcomes)")
+    return Results(
+        session(header),
+        integer(header.get("n"), "n (seq)"),
+        tuple([_outcome(entry, bodies) for entry in outcomes]),
+    )
+
+
+def _outcome(entry: object, bodies: Bodies) -> Outcome:
+    settled = _settled(record(entry, "outcome", 8))
+    return Outcome(*settled, bodies.take(entry[7], "outcome.body length"))  # type: ignore[index]
+
+
+def _settled(entry: object) -> Settled:
+    job, attempt, node, start, stop, kind, elapsed_s = record(entry, "outcome", 7)
+    start, stop = span(start, stop, "outcome")
+    return Settled(
+        label(job, "outcome.job"),
+        integer(attempt, "outcome.attempt"),
+        label(node, "outcome.node"),
+        start,
+        stop,
+        member(kind, "outcome.kind", _KINDS, int),
+        seconds(elapsed_s, "outcome.elapsed_s"),
+    )
+
+
+def encode_stored(message: Stored) -> Parts:
+    """Return the header and the bodies of a STORED."""
+    return {"t": "stored", "s": message.session, "n": message.seq, "o": list(message.settled)}, []
+
+
+def decode_stored(header: Header, _: Bodies) -> Stored:
+    """Return the STORED of a header."""
+    settled = array(header.get("o"), "o (outcomes)")
+    return Stored(session(header), integer(header.get("n"), "n (seq)"), tuple([_settled(entry) for entry in settled]))

@@ -1,0 +1,102 @@
+"""Messages to frames and back: the bytes of the protocol (docs/design/protocol.md).
+
+A frame is `u32 header length, big endian | header, a msgpack map | bodies, back to back`. The header says what the
+message is (`control`, `bulk`), and how long each body is. Bodies are opaque here: encoding copies each once, decoding
+slices a memoryview.
+Whatever a peer sends, decoding gives a valid message or raises `RemoteProtocolError`. It never opens a body, never
+logs and never touches a socket. Called by the shells that own a socket or a channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from zmqtasks.errors import LocalProtocolError, RemoteProtocolError
+from zmqtasks.messages import Cancel, Hello, Message, Query, Results, Status, Stored, Tasks
+from zmqtasks.options import Limits
+from zmqtasks.wire import bulk, control
+from zmqtasks.wire.fields import integer, malformed, text
+from zmqtasks.wire.headers import LEAST_ITEMS, pack_map, parse_map
+from zmqtasks.wire.values import Bodies, Header, Parts
+
+LENGTH_BYTES = 4
+"""Size of the header length in front of each frame."""
+
+
+def encode(message: Message, limits: Limits | None = None) -> bytes:
+    """Return the frame of a message.
+
+    Args:
+        message: any of the seven kinds.
+        limits: what the receiver takes, in bytes and entries; None checks nothing.
+
+    Raises:
+        LocalProtocolError: the message exceeds `limits`, or holds a value the wire has no room for.
+    """
+    header, bodies = _ENCODERS[type(message)](message)
+    try:
+        packed = pack_map(header)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise LocalProtocolError(f"{type(message).__name__} cannot be encoded: {error}") from error
+    if limits is not None:
+        _check_outgoing(header, LENGTH_BYTES + len(packed) + sum(map(len, bodies)), len(packed), limits)
+    return b"".join((len(packed).to_bytes(LENGTH_BYTES, "big"), packed, *bodies))
+
+
+def decode(frame: bytes | bytearray | memoryview, limits: Limits) -> Message:
+    """Return the message of a frame; its bodies are memoryviews into the frame.
+
+    Args:
+        frame: all bytes of one message.
+        limits: what is taken, in bytes and entries; checked before anything is allocated.
+
+    Raises:
+        RemoteProtocolError: the frame is malformed or too large; the text names the field.
+    """
+    view = memoryview(frame)
+    if len(view) > limits.message_bytes:
+        raise RemoteProtocolError(f"frame: expected at most {limits.message_bytes} bytes, got {len(view)}")
+    if len(view) < LENGTH_BYTES:
+        raise RemoteProtocolError(f"frame: expected at least {LENGTH_BYTES} bytes, got {len(view)}")
+    most_bytes = min(limits.header_bytes, len(view) - LENGTH_BYTES)
+    end = LENGTH_BYTES + integer(int.from_bytes(view[:LENGTH_BYTES], "big"), "header length", 0, most_bytes)
+    header = parse_map(view[LENGTH_BYTES:end], "header", limits.items)
+    decoder = _DECODERS.get(text(header.get("t"), "t"))
+    if decoder is None:
+        malformed("t", f"one of {', '.join(_DECODERS)}", header["t"])
+    bodies = Bodies(view[end:])
+    message = decoder(header, bodies)
+    bodies.finish()
+    return message
+
+
+def _check_outgoing(header: Header, frame_bytes: int, header_bytes: int, limits: Limits) -> None:
+    items = max((len(value) for value in header.values() if isinstance(value, list)), default=0)
+    for what, size, most in (
+        ("message_bytes", frame_bytes, limits.message_bytes),
+        ("header_bytes", header_bytes, limits.header_bytes),
+        ("items", items, max(limits.items, LEAST_ITEMS)),
+    ):
+        if size > most:
+            raise LocalProtocolError(f"{header['t']} message: the other side takes {what} up to {most}, this is {size}")
+
+
+_ENCODERS: dict[type, Callable[[Any], Parts]] = {
+    Hello: control.encode_hello,
+    Status: control.encode_status,
+    Tasks: bulk.encode_tasks,
+    Results: bulk.encode_results,
+    Stored: bulk.encode_stored,
+    Cancel: control.encode_cancel,
+    Query: control.encode_query,
+}
+_DECODERS: dict[str, Callable[[Header, Bodies], Message]] = {
+    "hello": control.decode_hello,
+    "status": control.decode_status,
+    "tasks": bulk.decode_tasks,
+    "results": bulk.decode_results,
+    "stored": bulk.decode_stored,
+    "cancel": control.decode_cancel,
+    "query": control.decode_query,
+}

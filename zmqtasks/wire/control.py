@@ -1,0 +1,126 @@
+"""Control messages as headers and back: HELLO, STATUS, CANCEL, QUERY.
+
+Owns their keys. None has a body. Called by `codec` through its tables.
+"""
+
+from __future__ import annotations
+
+from zmqtasks.messages import (
+    Cancel,
+    Held,
+    Hello,
+    Load,
+    PeerState,
+    Phase,
+    Query,
+    Range,
+    Role,
+    Status,
+    Window,
+)
+from zmqtasks.wire.fields import array, flag, integer, label, mapping, record, seconds, text
+from zmqtasks.wire.values import Bodies, Header, Parts, address, job_ids, limits_of, member, pack_limits, session, span
+
+_ROLES = {role.value: role for role in Role}
+_STATES = {state.value: state for state in PeerState}
+_PHASES = {phase.value: phase for phase in Phase}
+
+
+def encode_hello(message: Hello) -> Parts:
+    """Return the header and the bodies of a HELLO."""
+    return {
+        "t": "hello",
+        "s": message.session,
+        "r": message.role,
+        "a": message.address,
+        "p": message.protocol,
+        "l": pack_limits(message.limits),
+        "v": dict(message.versions),
+        "e": message.lease_s,
+    }, []
+
+
+def decode_hello(header: Header, _: Bodies) -> Hello:
+    """Return the HELLO of a header."""
+    low, high = record(header.get("p"), "p (protocol)", 2)
+    low = integer(low, "protocol.low")
+    versions = mapping(header.get("v"), "v (versions)")
+    return Hello(
+        session=session(header),
+        role=member(header.get("r"), "r (role)", _ROLES, str),
+        address=address(header.get("a")),
+        protocol=(low, integer(high, "protocol.high", low)),
+        limits=limits_of(header.get("l")),
+        versions=tuple((label(name, "versions"), text(value, "versions")) for name, value in versions.items()),
+        lease_s=seconds(header.get("e"), "e (lease)"),
+    )
+
+
+def encode_status(message: Status) -> Parts:
+    """Return the header and the bodies of a STATUS."""
+    return {
+        "t": "status",
+        "s": message.session,
+        "a": message.address,
+        "i": message.incarnation,
+        "st": message.state,
+        "re": message.reason,
+        "c": message.cum,
+        "g": message.gap,
+        "w": message.window,
+        "h": None if message.have is None else list(message.have),
+        "o": message.load,
+        "l": pack_limits(message.limits),
+    }, []
+
+
+def decode_status(header: Header, _: Bodies) -> Status:
+    """Return the STATUS of a header."""
+    tasks, size = record(header.get("w"), "w (window)", 2)
+    have = header.get("h")
+    return Status(
+        session=session(header),
+        address=address(header.get("a")),
+        incarnation=integer(header.get("i"), "i (incarnation)"),
+        state=member(header.get("st"), "st (state)", _STATES, str),
+        reason=text(header.get("re"), "re (reason)"),
+        cum=integer(header.get("c"), "c (cum)"),
+        gap=flag(header.get("g"), "g (gap)"),
+        window=Window(integer(tasks, "window.tasks"), integer(size, "window.bytes")),
+        have=None if have is None else tuple(_held(entry) for entry in array(have, "h (have)")),
+        load=Load(*(integer(entry, "load") for entry in record(header.get("o"), "o (load)", len(Load._fields)))),
+        limits=limits_of(header.get("l")),
+    )
+
+
+def _held(entry: object) -> Held:
+    job, start, stop, attempt, phase = record(entry, "have", 5)
+    start, stop = span(start, stop, "have")
+    attempt = integer(attempt, "have.attempt")
+    return Held(label(job, "have.job"), start, stop, attempt, member(phase, "have.phase", _PHASES, int))
+
+
+def encode_cancel(message: Cancel) -> Parts:
+    """Return the header and the bodies of a CANCEL."""
+    return {"t": "cancel", "s": message.session, "r": list(message.ranges), "k": message.kill}, []
+
+
+def decode_cancel(header: Header, _: Bodies) -> Cancel:
+    """Return the CANCEL of a header."""
+    ranges = tuple(_range(entry) for entry in array(header.get("r"), "r (ranges)"))
+    return Cancel(session(header), ranges, flag(header.get("k"), "k (kill)"))
+
+
+def _range(entry: object) -> Range:
+    job, start, stop = record(entry, "range", 3)
+    return Range(label(job, "range.job"), *span(start, stop, "range"))
+
+
+def encode_query(message: Query) -> Parts:
+    """Return the header and the bodies of a QUERY."""
+    return {"t": "query", "s": message.session, "j": list(message.jobs)}, []
+
+
+def decode_query(header: Header, _: Bodies) -> Query:
+    """Return the QUERY of a header."""
+    return Query(session(header), job_ids(header.get("j"), "j (jobs)"))

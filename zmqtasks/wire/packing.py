@@ -1,0 +1,179 @@
+"""Arguments and results into bodies.
+
+Owns which layout a sequence gets, and where it is cut. What cannot travel is one item, never its neighbours. Called by
+clients (arguments) and workers (results) as `payload.pack`.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, chain
+from types import NoneType
+from typing import Any
+
+from zmqtasks.errors import SerializationError, TooBig
+from zmqtasks.wire.bodies import DEFAULT_LIMITS, END_BYTES, HEAD_BYTES, MOST_COUNT, Form, Head, Layout, caused
+from zmqtasks.wire.compression import Compressor, compress, compressor_of
+from zmqtasks.wire.serializers import HARM, Serializer, dump_plain, dumpers, serializer_of
+
+_PLAIN = frozenset({int, float, str, bytes, bool, NoneType})
+_GUESS_BYTES = {int: 5, float: 9, str: 5, bytes: 5, bool: 1, NoneType: 1, tuple: 3}
+"""What pickle writes for a value besides its characters; only a guess, to cut a long sequence near the right place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Items [start, stop) of what was packed: their body, or why the only one of them cannot travel."""
+
+    start: int
+    stop: int
+    body: bytes | None
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Packing:
+    """How to pack: what the public function was asked for, checked."""
+
+    form: Form
+    serializer: Serializer
+    compressor: Compressor
+    most_bytes: int
+    """Largest body."""
+    cut_bytes: int
+    """Largest body of more than one item."""
+
+    def body(self, layout: Layout, items: int, parts: Sequence[bytes]) -> bytes:
+        compressor, raw_bytes = self.compressor, sum(map(len, parts))
+        if compressor is not Compressor.NONE:
+            compressor, data = compress(b"".join(parts), compressor)
+            parts = [data]
+        return b"".join((Head(self.serializer, compressor, layout, self.form, items, raw_bytes).packed(), *parts))
+
+
+def pack(
+    items: Sequence[Any],
+    *,
+    form: Form = Form.ONE,
+    serializer: str = "pickle",
+    compression: str = "none",
+    most_bytes: int = DEFAULT_LIMITS.message_bytes,
+    cut_bytes: int | None = None,
+) -> list[Run]:
+    """Pack items into as few bodies as the bounds allow, in order and without a gap.
+
+    A `range` stays one. An item that cannot travel ends the body before it and becomes a run of its own, with a
+    `SerializationError` whose cause says why, or with `TooBig`.
+
+    Args:
+        items: one entry a task.
+        form: what an item is to the function.
+        serializer: "pickle" or "msgpack".
+        compression: what to compress with where it pays; never "auto", which `choose` resolves.
+        most_bytes: largest body, uncompressed; leave room for the header of the message.
+        cut_bytes: about the largest body of more than one item, uncompressed; None for `most_bytes`.
+
+    Raises:
+        ValueError: no such serializer or compression.
+    """
+    most_bytes = min(most_bytes, MOST_COUNT)
+    cut_bytes = most_bytes if cut_bytes is None else min(cut_bytes, most_bytes)
+    packing = _Packing(form, serializer_of(serializer), compressor_of(compression), most_bytes, cut_bytes)
+    if type(items) not in (list, tuple, range):
+        items = list(items)
+    runs = []
+    for start, stop, plain in _pieces(items, cut_bytes):
+        runs += _bulk(items, start, stop, packing) if plain else _each(items, start, stop, packing)
+    return runs
+
+
+def _pieces(items: Sequence[Any], cut_bytes: int) -> Iterator[tuple[int, int, bool]]:
+    """Yield (start, stop, plain): the whole, or where it is plain and large, even parts of about `cut_bytes`."""
+    if isinstance(items, range):
+        step, plain = MOST_COUNT, True
+    else:
+        weight = _plain_weight(items)
+        plain = weight is not None
+        parts = -(-(weight or 1) // max(cut_bytes, 1))
+        step = max(1, -(-len(items) // parts)) if plain else MOST_COUNT
+    for start in range(0, len(items), step):
+        yield start, min(start + step, len(items)), plain
+
+
+def _plain_weight(items: Sequence[Any]) -> int | None:
+    """Return about how many bytes plain items take, or None where there is any other.
+
+    Plain are scalars of an exact type, which no code of the user takes part in, and tuples of them. Lists are not:
+    pickled at once, a list that is in two items would be one list again, and a task could see what another did to it.
+    """
+    kinds = set(map(type, items))
+    if kinds <= _PLAIN:
+        return _weight(items, kinds)
+    if kinds != {tuple}:
+        return None
+    inner = set(map(type, chain.from_iterable(items)))
+    if not inner <= _PLAIN:
+        return None
+    return _weight(list(chain.from_iterable(items)), inner) + len(items) * _GUESS_BYTES[tuple]
+
+
+def _weight(items: Sequence[Any], kinds: set[type]) -> int:
+    sized = sum(len(item) for item in items if type(item) in (str, bytes)) if kinds & {str, bytes} else 0
+    return sized + len(items) * max((_GUESS_BYTES[kind] for kind in kinds), default=0)
+
+
+def _bulk(items: Sequence[Any], start: int, stop: int, packing: _Packing) -> list[Run]:
+    part = items[start:stop]
+    try:
+        raw = dump_plain(list(part) if isinstance(part, tuple) else part, packing.serializer)
+    except SerializationError:
+        # Plain, and yet too much for msgpack: an integer beyond 64 bits, a lone surrogate. Find out which.
+        return _each(items, start, stop, packing)
+    if HEAD_BYTES + len(raw) <= packing.cut_bytes or isinstance(part, range):
+        return [Run(start, stop, packing.body(Layout.BULK, stop - start, [raw]))]
+    if stop - start == 1:
+        return _each(items, start, stop, packing)
+    middle = (start + stop) // 2
+    return _bulk(items, start, middle, packing) + _bulk(items, middle, stop, packing)
+
+
+def _each(items: Sequence[Any], start: int, stop: int, packing: _Packing) -> list[Run]:
+    dump = dumpers[packing.serializer]
+    runs: list[Run] = []
+    good: list[bytes] = []
+    size = HEAD_BYTES
+    for position in range(start, stop):
+        encoded = _encoded(items[position], dump, packing.most_bytes)
+        added = END_BYTES + len(encoded) if isinstance(encoded, bytes) else 0
+        if good and (not added or size + added > packing.cut_bytes):
+            runs.append(_run_of(good, position, packing))
+            good, size = [], HEAD_BYTES
+        if isinstance(encoded, bytes):
+            good.append(encoded)
+            size += added
+        else:
+            runs.append(Run(position, position + 1, None, encoded))
+    if good:
+        runs.append(_run_of(good, stop, packing))
+    return runs
+
+
+def _encoded(item: object, dump: Any, most_bytes: int) -> bytes | Exception:
+    try:
+        data: bytes = dump(item)
+    except SerializationError as error:
+        return error
+    except HARM as error:
+        return caused(f"cannot pickle this {type(item).__name__}", error)
+    size = HEAD_BYTES + END_BYTES + len(data)
+    return data if size <= most_bytes else TooBig(f"it takes {size} bytes, the largest message holds {most_bytes}")
+
+
+def _run_of(good: list[bytes], stop: int, packing: _Packing) -> Run:
+    ends = array("I", accumulate(map(len, good)))
+    if sys.byteorder == "little":
+        ends.byteswap()
+    return Run(stop - len(good), stop, packing.body(Layout.EACH, len(good), [ends.tobytes(), *good]))

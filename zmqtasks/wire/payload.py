@@ -1,0 +1,39 @@
+"""Bodies: all that callers need to turn values into bytes and back.
+
+Owns nothing but the list of names; each is made in a module of its own. It never decides what is sent where. Called by
+clients, workers, nodes, stores and commands.
+
+    packing, unpacking      arguments and results: `pack`, `unpack`, `count_of`
+    functions               `pack_function`, `unpack_function`, `travels_by_name`, `resolve`, `function_name`
+    failure                 exceptions: `pack_failure`, `unpack_failure`, `describe_failure`
+    compression             `choose`
+"""
+
+from __future__ import annotations
+
+from zmqtasks.wire.bodies import DEFAULT_LIMITS, Form
+from zmqtasks.wire.compression import choose
+from zmqtasks.wire.failure import Description, describe_failure, pack_failure, unpack_failure
+from zmqtasks.wire.functions import function_name, pack_function, resolve, travels_by_name, unpack_function
+from zmqtasks.wire.packing import Run, pack
+from zmqtasks.wire.unpacking import Unpacked, count_of, unpack
+
+__all__ = [
+    "DEFAULT_LIMITS",
+    "Description",
+    "Form",
+    "Run",
+    "Unpacked",
+    "choose",
+    "count_of",
+    "describe_failure",
+    "function_name",
+    "pack",
+    "pack_failure",
+    "pack_function",
+    "resolve",
+    "travels_by_name",
+    "unpack",
+    "unpack_failure",
+    "unpack_function",
+]
