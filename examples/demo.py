@@ -19,7 +19,7 @@ TOTALS = """
 """
 
 SPAN_S = """
-    SELECT (julianday(MAX(recorded_at)) - julianday((SELECT MIN(opened_at) FROM jobs))) * 86400 FROM results
+    SELECT MAX(0.001, (julianday(MAX(recorded_at)) - julianday((SELECT MIN(opened_at) FROM jobs))) * 86400) FROM results
 """
 
 FAILURES = "SELECT COALESCE(error_type, status), COUNT(*) FROM failures GROUP BY 1 ORDER BY 2 DESC, 1"
@@ -27,7 +27,7 @@ FAILURES = "SELECT COALESCE(error_type, status), COUNT(*) FROM failures GROUP BY
 MOST_COMPLEX = """
     SELECT json_extract(value, '$.max_complexity') AS complexity, json_extract(value, '$.most_complex'),
            json_extract(value, '$.path')
-    FROM results WHERE status = 'ok' ORDER BY complexity DESC, 3 LIMIT 5
+    FROM results WHERE status = 'ok' AND complexity > 0 ORDER BY complexity DESC, 3 LIMIT 5
 """
 
 
@@ -35,6 +35,8 @@ def report(database: str) -> Iterable[str]:
     """Yield the lines of the report on `database`."""
     with closing(sqlite3.connect(database)) as connection:
         files, analysed, lines, functions, work_s = connection.execute(TOTALS).fetchone()
+        if not files:
+            raise SystemExit(f"{database} has no results")
         (span_s,) = connection.execute(SPAN_S).fetchone()
         failures = connection.execute(FAILURES).fetchall()
         most_complex = connection.execute(MOST_COMPLEX).fetchall()

@@ -427,6 +427,16 @@ def test_a_pipe_is_written_as_it_is(tmp_path: Path) -> None:
         assert [json.loads(line)["value"] for line in stream.read().splitlines()] == [1, 2]
 
 
+def test_a_reader_that_does_not_read_does_not_hold_the_program(tmp_path: Path) -> None:
+    path = tmp_path / "pipe.jsonl"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    store = open_store(str(path))
+    store.record(whole(ok(0, ["x" * 1_000_000])), lambda: None)
+    with open(reader), pytest.raises(TimeoutError):
+        store.close(timeout_s=0.05)
+
+
 def test_a_folder_that_is_not_there(path: Path) -> None:
     with pytest.raises(OSError, match="results"):
         open_store(str(path.parent / "nowhere" / path.name))

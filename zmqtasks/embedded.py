@@ -11,12 +11,9 @@ import contextlib
 import logging
 import random
 import secrets
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from zmqtasks.errors import BindError, NoNodes, ZmqtasksError
@@ -24,6 +21,7 @@ from zmqtasks.messages import Address
 from zmqtasks.options import NodeOptions
 from zmqtasks.own_node import NodeSettings, OwnNode
 from zmqtasks.peer import Peer
+from zmqtasks.processes.folder import PrivateFolder
 from zmqtasks.processes.usage import host_id
 from zmqtasks.sink import Recorder, Sink
 from zmqtasks.transport.network import ZmqNetwork
@@ -83,7 +81,7 @@ class Embedded:
     def __init__(self, where: Where, collector: Collector) -> None:
         self._where = where
         self._collector = collector
-        self._folder = Path(tempfile.mkdtemp(prefix="zmqtasks-"))
+        self._folder = PrivateFolder()
         self._own: OwnNode | None = None
         self._closed = False
         self.loop = asyncio.new_event_loop()
@@ -133,8 +131,7 @@ class Embedded:
             if threading.current_thread() is not self._thread:
                 self._thread.join()
                 self.loop.close()
-            with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(self._folder)
+            self._folder.close()
 
     # In the loop's thread
 
@@ -143,7 +140,12 @@ class Embedded:
         if bind is None:
             bind = _bind_for((*self._where.addresses, *filter(None, [self._where.sink])))
         network = ZmqNetwork(
-            self.loop, secrets.token_hex(8), host_id(), bind=bind, advertise=self._where.advertise, folder=self._folder
+            self.loop,
+            secrets.token_hex(8),
+            host_id(),
+            bind=bind,
+            advertise=self._where.advertise,
+            folder=self._folder.path,
         )
         self.peer = Peer(self.loop, network, secrets.randbits(63), random.random)
         self._some_node = asyncio.Event()
@@ -159,7 +161,7 @@ class Embedded:
         await self._wait_for_node()
 
     async def _start_own(self) -> None:
-        settings = NodeSettings(self._where.node, self._where.initializer, str(self._folder), self._where.output)
+        settings = NodeSettings(self._where.node, self._where.initializer, str(self._folder.path), self._where.output)
         self._own = OwnNode(self.loop, settings, self._own_up, self._own_gone, self._own_failed)
         await self._own.start()
 

@@ -37,8 +37,7 @@ class ZmqtasksError(Exception):
 
 
 def _rebuild(cls: type[ZmqtasksError], args: tuple[Any, ...], state: dict[str, Any]) -> ZmqtasksError:
-    error = cls.__new__(cls, *args)
-    error.args = args
+    error = cls(*args)
     error.__dict__.update(state)
     return error
 

@@ -185,8 +185,8 @@ class Mapping:
 
     @property
     def is_over(self) -> bool:
-        """Tell whether all results were taken."""
-        return self._exhausted and self._taken == self._pulled
+        """Tell whether all results were taken, and nothing broke."""
+        return self._exhausted and self._taken == self._pulled and self._broken is None
 
     def widen(self) -> bool:
         """Let more be in flight if the mesh has room for it; return whether that changed anything.

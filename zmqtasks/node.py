@@ -152,6 +152,8 @@ class Node:
 
     def guest_left(self, guest: Guest, closed: Closed) -> None:
         """A ventilator is gone for good: nobody wants its tasks."""
+        if self._closed:
+            return
         self._hold(holding.VentilatorGone(guest.id))
         for route in [r for r in self._routes.values() if r.ventilator == guest.id]:
             route.close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import dataclasses
 import logging
 import os
@@ -34,7 +35,10 @@ MODULE = "zmqtasks.serving"
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
-    """What a node of our own is told: its options, and our surroundings."""
+    """What a node of our own is told: its options, and our surroundings.
+
+    `folder` is ours; the node removes it where we die before we can.
+    """
 
     options: NodeOptions
     initializer: bytes
@@ -78,6 +82,8 @@ class OwnNode:
         self._watch: ExitWatch | None = None
         self._restart: asyncio.Task[None] | None = None
         self._deaths: list[float] = []
+        self._ended = asyncio.Event()
+        self._closing = False
         self._handle: Any = None
 
     @property
@@ -93,18 +99,32 @@ class OwnNode:
         """
         try:
             self._launched = launch(MODULE, self._settings.as_config(), output="inherit")
-            report = await self._loop.run_in_executor(None, self._launched.report, READY_S)
+            report = await self._report(self._launched)
         except (OSError, TimeoutError) as error:
             raise NoNodes(f"the node of this program cannot be started: {error}") from error
         if not report["ok"]:
             raise NoNodes(f"the node of this program cannot be started: {report['error']}")
+        self._ended.clear()
         self._watch = ExitWatch(self._loop, self._launched.pid, self._died)
         self._handle = self._on_up(Address(report["peer"], report["host"], tuple(report["endpoints"])))
+
+    async def _report(self, launched: Launched) -> dict[str, Any]:
+        """Wait for the report without a thread: an interpreter that ends can start none."""
+        told = asyncio.Event()
+        self._loop.add_reader(launched.fileno(), told.set)
+        try:
+            await asyncio.wait_for(told.wait(), READY_S)
+        finally:
+            self._loop.remove_reader(launched.fileno())
+        return launched.report(READY_S)
 
     def _died(self) -> None:
         assert self._watch is not None
         assert self._launched is not None
         self._watch.close()
+        self._ended.set()
+        if self._closing:
+            return
         code = self._launched.close(0.0)
         logger.error("the node of this program died (exit code %d); starting it again", code)
         self._launched = None
@@ -127,9 +147,12 @@ class OwnNode:
         if self._restart:
             self._restart.cancel()
             await asyncio.gather(self._restart, return_exceptions=True)
-        if self._watch:
+        self._closing = True
+        if self._launched and self._watch:
+            self._launched.hang_up()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), CLOSE_S)
             self._watch.close()
         if self._launched:
-            launched, self._launched = self._launched, None
-            await self._loop.run_in_executor(None, launched.close, CLOSE_S)
-        await self._loop.shutdown_default_executor()
+            self._launched.close(0.0)
+            self._launched = None

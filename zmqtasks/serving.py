@@ -15,12 +15,13 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from zmqtasks.errors import ZmqtasksError
-from zmqtasks.messages import Address
 from zmqtasks.node import Node
 from zmqtasks.options import Limits, NodeOptions
 from zmqtasks.peer import Peer
+from zmqtasks.processes.folder import PrivateFolder, remove_if_abandoned
 from zmqtasks.processes.launch import Lifeline
 from zmqtasks.processes.usage import host_id
 from zmqtasks.processes.workforce import Workforce
@@ -102,25 +103,24 @@ def main() -> None:
         asyncio.run(_serve_owner(lifeline, config))
 
 
-async def _serve_owner(lifeline: Lifeline, config: dict[str, object]) -> None:
+async def _serve_owner(lifeline: Lifeline, config: dict[str, Any]) -> None:
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
-    folder = str(config["folder"])
-    options = dict(config["options"])  # type: ignore[call-overload]
-    options["preload"] = tuple(options["preload"])
-    settings = WorkerSettings(
-        base64.b64decode(str(config["initializer"])),
-        list(config["sys_path"]),  # type: ignore[call-overload]
-        folder,
-        str(config["output"]),
-    )
+    options = {**config["options"], "preload": tuple(config["options"]["preload"])}
+    folder = PrivateFolder()
+    place = Place(tuple(config.get("bind", ())), tuple(config.get("advertise", ())), folder.path)
+    initializer = base64.b64decode(config["initializer"])
+    settings = WorkerSettings(initializer, config["sys_path"], str(folder.path), config["output"])
     try:
-        node = open_node(loop, Place(folder=Path(folder)), NodeOptions(**options), settings, ended.set)
+        node = open_node(loop, place, NodeOptions(**options), settings, ended.set)
     except (ZmqtasksError, OSError, ValueError) as error:
+        folder.close()
         lifeline.report_error(str(error))
         return
     lifeline.watch(loop, ended.set)
-    address: Address = node.address
+    address = node.address
     lifeline.report(peer=address.peer, host=address.host, endpoints=list(address.endpoints))
     await ended.wait()
     node.close()
+    folder.close()
+    remove_if_abandoned(Path(config["folder"]))

@@ -151,8 +151,10 @@ def test_messages_stay_below_the_limit() -> None:
     assert sum(o.stop - o.start for o in bench.outcomes) == 8
 
 
-def test_results_leave_while_the_chunk_runs(bench: Bench) -> None:
-    bench.run(tasks.spend, [0.004] * 5)
+@pytest.mark.parametrize(("form", "item"), [(Form.ONE, 0.004), (Form.MANY, (0.004,)), (Form.CALL, ((0.004,), {}))])
+def test_results_leave_while_the_chunk_runs(bench: Bench, form: Form, item: Any) -> None:
+    bench.run(tasks.nothing, range(10))
+    bench.run(tasks.spend, [item] * 5, form)
     assert len(bench.sent) >= 2
     assert all(outcome.elapsed_s >= 0.004 for outcome in bench.outcomes)
 

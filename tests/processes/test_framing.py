@@ -48,6 +48,9 @@ def test_frames_survive_any_cut(bodies: list[bytes], cuts: list[int]) -> None:
                 break
             theirs.sendall(piece)
             seen += reader.receive(ours) or []
+        theirs.close()
+        while (frames := reader.receive(ours)) is not None:
+            seen += frames
     assert [(kind, bytes(body)) for kind, body in seen] == [(FrameKind.RESULTS, body) for body in bodies]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -180,6 +181,16 @@ def test_exit_handlers_of_tasks_run_at_a_stop(crew: Crew, tmp_path: Path) -> Non
     assert (tmp_path / "bye").read_text() == "bye"
 
 
+def test_exit_handlers_that_hang_are_cut_short() -> None:
+    program = (
+        "import atexit, signal\nfrom zmqtasks.processes import worker\n"
+        "worker.FAREWELL_S = 0.1\natexit.register(signal.pause)\nworker._say_farewell()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "_say_farewell" in done.stderr
+
+
 def test_a_task_that_forks_and_returns_twice_answers_once(crew: Crew) -> None:
     crew.ready()
     assert crew.results(tasks.fork_and_return, [None]) == {0: "the original"}
@@ -264,6 +275,11 @@ class TestOrders:
         assert not crew.events
         for pid in pids:
             wait_until(lambda pid=pid: not os.path.exists(f"/proc/{pid}"))  # type: ignore[misc]
+
+    @pytest.mark.parametrize("method", ["zygote", "spawn"])
+    def test_close_right_after_a_start(self, method: str) -> None:
+        with Crew(method=method) as crew:
+            crew.force.start(0)
 
     def test_an_event_may_close_it(self) -> None:
         with Crew() as crew:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import asyncio
 
 POLL_S = 0.05
+AWAIT_POLL_S = 0.001
 
 
 class Exit(NamedTuple):
@@ -97,6 +99,17 @@ def _is_zombie(pid: int) -> bool:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.Error:
         return True
+
+
+def await_end(pid: int, timeout_s: float) -> bool:
+    """Wait for a child that was killed and reap it; return False where the kernel does not let go of it in time."""
+    deadline = time.monotonic() + timeout_s
+    while not has_ended(pid):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(AWAIT_POLL_S)
+    reap(pid)
+    return True
 
 
 def reap(pid: int) -> Exit:

@@ -128,13 +128,21 @@ class Launched:
             line += piece
         return dict(json.loads(line))
 
+    def fileno(self) -> int:
+        """Return the descriptor of the report, for a loop to wait on."""
+        return self._report_fd
+
+    def hang_up(self) -> None:
+        """Cut the lifeline, and do not wait; a second call does nothing."""
+        with contextlib.suppress(OSError):
+            self._lifeline.close()
+
     def close(self, timeout_s: float = 5.0) -> int:
         """Cut the lifeline, wait, kill what is left after `timeout_s` seconds; return the exit code.
 
         A second call returns the same code.
         """
-        with contextlib.suppress(OSError):
-            self._lifeline.close()
+        self.hang_up()
         try:
             code = self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_GET_CHILD_SUBREAPER = 37
 _ADOPTION_S = 5.0
 _ADOPTION_POLL_S = 0.0001
 
@@ -42,16 +43,20 @@ AVAILABLE = _available()
 """Whether this is a Linux that can fork workers from a zygote and watch them by pidfd."""
 
 
-def _prctl(option: int, value: int) -> None:
+def _prctl(option: int, value: int | ctypes.c_void_p) -> None:
     library = ctypes.CDLL(None, use_errno=True)
-    if library.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+    argument = ctypes.c_ulong(value) if isinstance(value, int) else value
+    if library.prctl(option, argument, 0, 0, 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"prctl({option}): {os.strerror(number)}")
 
 
-def adopt_orphans() -> None:
-    """Make this process the parent of every descendant whose own parent has died."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+def adopt_orphans(wanted: bool = True) -> bool:
+    """Make this process the parent of every descendant whose own parent has died, or no longer; return what held."""
+    before = ctypes.c_int()
+    _prctl(_PR_GET_CHILD_SUBREAPER, ctypes.cast(ctypes.byref(before), ctypes.c_void_p))
+    _prctl(_PR_SET_CHILD_SUBREAPER, int(wanted))
+    return bool(before.value)
 
 
 def die_with_parent(parent: int) -> None:

@@ -12,7 +12,7 @@ import time
 
 from zmqtasks.messages import PeerId
 from zmqtasks.processes import linux
-from zmqtasks.processes.exits import has_ended, reap
+from zmqtasks.processes.exits import reap
 from zmqtasks.processes.worker import WORKER_VARIABLE, process_name
 from zmqtasks.processes.zygote import NODE_VARIABLE
 
@@ -57,37 +57,42 @@ class Orphans:
             time.sleep(BURY_POLL_S)
 
     def _settle(self, pid: int, workers: set[int], now: float) -> bool:
-        owner = self._owners.get(pid) or self._find_owner(pid)
+        """Do what one child calls for; return whether it was killed."""
+        stat = linux.stat_of(pid)
+        if stat is None:
+            return False
+        owner = self._owners.get(pid) or self._find_owner(pid, stat)
+        if stat.state == "Z":
+            if owner is not None or self._is_no_child_of_ours(pid, stat, now):
+                reap(pid)
+            return False
         if owner is None:
-            self._settle_stranger(pid, now)
             return False
         self._owners[pid] = owner
-        if has_ended(pid):
-            reap(pid)
-            return False
         if owner in workers:
             return False
         os.kill(pid, signal.SIGKILL)
         return True
 
-    def _settle_stranger(self, pid: int, now: float) -> None:
-        """Reap a child of another session that ended long ago: no other code of this program waits for it."""
-        stat = linux.stat_of(pid)
-        if stat is None or stat.state != "Z" or stat.session == os.getsid(0):
-            return
-        if now - self._strangers.setdefault(pid, now) > STRANGER_S:
-            reap(pid)
+    def _is_no_child_of_ours(self, pid: int, stat: linux.Stat, now: float) -> bool:
+        """Tell whether no code of this program waits for a zombie: then it was adopted.
 
-    def _find_owner(self, pid: int) -> int | None:
+        Our own children are in our session, or lead their own; one of those is left to its owner for a while.
+        """
+        if stat.session == os.getsid(0):
+            return False
+        return stat.session != pid or now - self._strangers.setdefault(pid, now) > STRANGER_S
+
+    def _find_owner(self, pid: int, stat: linux.Stat) -> int | None:
         """Return the pid of the worker a process descends from, or None where nothing tells.
 
         Forks carry the worker's name, what was executed carries its variable; both survive setsid() and a double fork.
         """
-        if linux.environment_of(pid, NODE_VARIABLE) != self._node:
-            return None
-        variable = linux.environment_of(pid, WORKER_VARIABLE)
-        stat = linux.stat_of(pid)
-        number = variable or (stat.name.rpartition("-")[2] if stat else "")
-        if not number.isdigit() or (not variable and stat and stat.name != process_name(int(number))):
-            return None
-        return int(number) if int(number) != pid else None  # a worker itself is nobody's orphan
+        number = stat.name.rpartition("-")[2]
+        forked = number.isdigit() and stat.name == process_name(int(number))
+        if stat.state != "Z":
+            if linux.environment_of(pid, NODE_VARIABLE) != self._node:
+                return None
+            variable = linux.environment_of(pid, WORKER_VARIABLE) or ""
+            number, forked = (variable, True) if variable.isdigit() else (number, forked)
+        return int(number) if forked and int(number) != pid else None  # a worker itself is nobody's orphan

@@ -33,17 +33,19 @@ class Tail:
 
     def __init__(self) -> None:
         self._data = bytearray()
+        self._cut = False
 
     def add(self, data: bytes) -> None:
         """Append; what is older than the last `TAIL_BYTES` goes."""
         self._data += data
         if len(self._data) > 2 * TAIL_BYTES:  # at times, not each time: dropping from the front moves the rest
             del self._data[:-TAIL_BYTES]
+            self._cut = True
 
     def text(self) -> str:
         """Return the last lines; a line that was cut at its start is left out, unless it is the only one."""
         data = bytes(self._data[-TAIL_BYTES:])
-        if len(self._data) > TAIL_BYTES:
+        if self._cut or len(self._data) > TAIL_BYTES:
             _, newline, rest = data.partition(b"\n")
             data = rest if newline and rest else data
         return data.decode("utf-8", "replace")

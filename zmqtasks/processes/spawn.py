@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from zmqtasks.messages import PeerId
@@ -85,6 +87,7 @@ class DirectSpawner:
     def __init__(self, loop: asyncio.AbstractEventLoop, node: PeerId) -> None:
         self._loop = loop
         self._node = node
+        self._answers: deque[Callable[[], None]] = deque()
 
     def spawn(self, request: SpawnRequest) -> None:
         """Start one worker."""
@@ -95,16 +98,19 @@ class DirectSpawner:
             finally:
                 close_fds(fds)
         except OSError as error:
-            self._loop.call_soon(request.on_failed, f"cannot start a worker: {error}")
+            self._answers.append(partial(request.on_failed, f"cannot start a worker: {error}"))
         else:
-            self._loop.call_soon(request.on_started, pid)
+            self._answers.append(partial(request.on_started, pid))
+        self._loop.call_soon(self.settle)
 
     def pids(self) -> set[int]:
         """Return nothing: it has no process of its own."""
         return set()
 
     def settle(self) -> None:
-        """Do nothing: a request is carried out at once."""
+        """Give the answers that wait for the loop; a request is carried out at once."""
+        while self._answers:
+            self._answers.popleft()()
 
     def close(self) -> None:
         """Do nothing: it has no process of its own."""

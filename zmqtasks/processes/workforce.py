@@ -18,7 +18,7 @@ from zmqtasks.messages import PeerId, Tasks
 from zmqtasks.options import Limits
 from zmqtasks.processes import linux
 from zmqtasks.processes.events import WorkerEvent
-from zmqtasks.processes.exits import reap
+from zmqtasks.processes.exits import await_end
 from zmqtasks.processes.framing import FrameKind, inner_limits
 from zmqtasks.processes.orphans import Orphans
 from zmqtasks.processes.output import Outlet
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     import asyncio
 
 Method = Literal["auto", "zygote", "spawn"]
+CLOSE_S = 5.0
+"""How long `close` waits for a worker that is stuck in the kernel."""
 SWEEP_S = 1.0
 SWEEP_SOON_S = 0.01
 _TARGETS = {"inherit": (1, 2), "stderr": (2, 2)}
@@ -96,8 +98,9 @@ class Workforce:
         self._around = Surroundings(
             loop, inner_limits(limits), self._table, self._outlet, _TARGETS[output], self._emit, self._vacate
         )
+        self._adopted_before = True
         if linux.AVAILABLE:
-            linux.adopt_orphans()
+            self._adopted_before = linux.adopt_orphans()
             self._sweep()
 
     def start(self, slot: int) -> None:
@@ -166,12 +169,14 @@ class Workforce:
         self._spawner.settle()
         for seat in self._seats.values():
             if seat.pid is not None:
-                reap(seat.pid)
+                await_end(seat.pid, CLOSE_S)
             seat.close()
         self._seats.clear()
         if linux.AVAILABLE:
             self._orphans.bury(self._spawner.pids())
         self._spawner.close()
+        if not self._adopted_before:
+            linux.adopt_orphans(False)
         self._outlet.close()
         self._table.close()
         if self._cleanup_dir is not None:

@@ -186,7 +186,7 @@ class Store:
             missing = wanted - self._done
             raise TimeoutError(f"{missing} hand-overs were not stored within {timeout_s} s") from self._failure
 
-    def close(self, timeout_s: float = 10.0) -> None:
+    def close(self, timeout_s: float = 60.0) -> None:
         """Store what was handed over, then close the file; a second call does nothing.
 
         A pipe whose reader has gone is no error here.
@@ -208,7 +208,7 @@ class Store:
                 self._stopped = True
                 self._changed.notify_all()
             self._hurry.set()
-            self._thread.join()
+            self._thread.join(timeout_s)  # a reader that does not read may hold it longer
 
     def _check_open(self) -> None:
         if self._closing:
@@ -267,7 +267,8 @@ class Store:
             raise
         except OSError as error:
             logger.warning("results cannot be stored, trying again in %s s: %s", RETRY_S, error)
-            self._failure = error
+            with self._changed:
+                self._failure = error
             self._deliver(partial(self._on_failure, error))
             return False
         return True

@@ -1,15 +1,12 @@
 """What `peer.py` sees of ZeroMQ: one inbox, outlets to others, addresses.
 
-Owns the context, the inbox and the private folder of an ipc endpoint. `testing.SimNetwork` has the same face.
+Owns the context and the inbox. `testing.SimNetwork` has the same face.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -72,7 +69,7 @@ class ZmqNetwork:
         host: identity of this host; peers with the same one can use ipc.
         bind: endpoints to bind, e.g. ("tcp://127.0.0.1:0",); () for ipc alone.
         advertise: endpoints others shall use instead of the bound ones; then no ipc is offered either.
-        folder: private folder for the ipc endpoint; None makes one, which `close` removes.
+        folder: private folder for an ipc endpoint; None for none.
         limits: of one message.
 
     Raises:
@@ -93,10 +90,9 @@ class ZmqNetwork:
         self._loop = loop
         self._limits = limits or Limits()
         self._host = host
-        self._own_folder = None if folder or advertise else Path(tempfile.mkdtemp(prefix="zmqtasks-"))
         self._inbox: Inbox | None = None
         self._context = sockets.new_context()
-        ipc = () if advertise else (_ipc_endpoint(folder or self._own_folder, peer),)
+        ipc = (_ipc_endpoint(folder, peer),) if folder and not advertise else ()
         try:
             self._socket, bound = sockets.bound_pull(self._context, (*bind, *ipc), self._limits)
         except Exception:
@@ -135,16 +131,13 @@ class ZmqNetwork:
         return next((e for e in address.endpoints if not e.startswith("ipc://")), address.endpoints[0])
 
     def close(self) -> None:
-        """Close inbox and context, remove the private folder; idempotent."""
+        """Close inbox and context; what says goodbye has its moment. Idempotent."""
         if self._inbox:
             self._inbox.close()
         self._context.destroy(linger=None)
-        if self._own_folder:
-            with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(self._own_folder)
 
 
-def _ipc_endpoint(folder: Path | None, peer: PeerId) -> str:
+def _ipc_endpoint(folder: Path, peer: PeerId) -> str:
     path = f"{folder}/{peer}"
     if len(path) > LONGEST_IPC_PATH:
         raise ValueError(f"the path of a socket may have {LONGEST_IPC_PATH} characters, {path} has {len(path)}")

@@ -38,7 +38,8 @@ class _Lane:
 
     def _try(self, frame: bytes | bytearray) -> bool:
         try:
-            self._socket.send(frame, zmq.NOBLOCK, copy=False)
+            # Copied: a send without a copy makes pyzmq start a thread that stays for good.
+            self._socket.send(frame, zmq.NOBLOCK)
         except zmq.Again:
             return False
         return True

@@ -1,0 +1,1007 @@
+"""Dispatch: histories, then a mesh of nodes that take, run, crash, lose, return and come back; and what size costs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.machines.driving import SEEDS, within
+from zmqtasks.errors import LocalProtocolError
+from zmqtasks.machines.blame import LOSSES_UNTIL_ALONE_ON_NODE
+from zmqtasks.machines.dispatch import (
+    BACKLOG_S,
+    CHUNK_BYTES,
+    CHUNK_S,
+    Command,
+    Cut,
+    Dispatch,
+    Encoded,
+    EncodingFailed,
+    Event,
+    Finish,
+    FinishJob,
+    JobClosed,
+    JobOpened,
+    NodeHeard,
+    NodeLost,
+    NodeOpened,
+    NodeSuspected,
+    OutcomeSettled,
+    Recall,
+    Send,
+    TasksAdded,
+    TasksCancelled,
+)
+from zmqtasks.messages import Held, OutcomeKind, Phase, Range, Settled, Window
+from zmqtasks.options import MIB, TaskOptions
+
+WIDE = Window(1_000_000, 1024 * MIB)
+ONCE = TaskOptions(retry=False)
+OK, ERROR, CRASHED, RETURNED = OutcomeKind.OK, OutcomeKind.ERROR, OutcomeKind.CRASHED, OutcomeKind.RETURNED
+
+
+class History:
+    """A dispatch that is told events and checked after each; time moves only by `at`."""
+
+    def __init__(self, dispatch: Dispatch | None = None) -> None:
+        self.dispatch = dispatch or Dispatch()
+        self.now = 0.0
+
+    def __call__(self, *events: Event) -> list[Command]:
+        commands: list[Command] = []
+        for event in events:
+            commands += self.dispatch.handle(event, self.now)
+            self.dispatch.check()
+        return commands
+
+    def at(self, now: float) -> list[Command]:
+        self.now = now
+        commands = self.dispatch.tick(now)
+        self.dispatch.check()
+        return commands
+
+    def job(self, tasks: int, job: str = "j", options: TaskOptions | None = None, task_s: float | None = None) -> None:
+        """Open a job and add tasks, before there is any node."""
+        assert self(JobOpened(job, options or TaskOptions(), task_s), TasksAdded(job, tasks)) == []
+
+    def node(self, node: str = "n", workers: int = 1, window: Window = WIDE, *have: Held) -> list[Command]:
+        return self(NodeOpened(node, workers, window, have))
+
+    def settle(
+        self, attempt: int, start: int, stop: int, kind: OutcomeKind = OK, each_s: float = 0.001, job: str = "j"
+    ) -> list[Command]:
+        elapsed_s = each_s * (stop - start)
+        return self(OutcomeSettled(Settled(job, attempt, "n", start, stop, kind, elapsed_s)))
+
+
+def cuts(commands: list[Command]) -> list[Cut]:
+    return [cut for command in commands if isinstance(command, Send) for cut in command.cuts]
+
+
+def ended(commands: list[Command]) -> list[Command]:
+    return [command for command in commands if not isinstance(command, Send)]
+
+
+# Jobs -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_from_its_opening_to_its_end() -> None:
+    history = History()
+    assert history(JobOpened("j", TaskOptions()), NodeOpened("node-1", 1, WIDE)) == []
+    assert history(TasksAdded("j", 2)) == [Send("node-1", (Cut("j", 1, 0, 1),))]
+    assert repr(history.dispatch) == "<Dispatch jobs=[j 0/2 waiting={1..2}] nodes=[node-1 1 aboard]>"
+    assert history(JobClosed("j")) == []
+    assert history.settle(1, 0, 1) == [Finish("j", 0, 1, OK, 1, "n"), Send("node-1", (Cut("j", 2, 1, 2),))]
+    assert history.dispatch.duration_of("j") == 0.001
+    assert (history.dispatch.waiting(), history.dispatch.aboard()) == (0, 1)
+    assert history.settle(2, 1, 2) == [Finish("j", 1, 2, OK, 2, "n"), FinishJob("j")]
+    assert history.dispatch.jobs() == ()
+    assert history.dispatch.duration_of("j") is None
+    assert history.dispatch.next_deadline() == float("inf")
+    assert repr(history.dispatch) == "<Dispatch jobs=[] nodes=[node-1 0 aboard]>"
+
+
+def test_an_empty_job_ends_when_it_is_closed() -> None:
+    history = History()
+    history.job(0)
+    assert history.dispatch.jobs() == ("j",)
+    assert history(JobClosed("j")) == [FinishJob("j")]
+
+
+def test_a_ventilator_that_resumes_numbers_on_and_skips_what_is_done() -> None:
+    history = History(Dispatch(first_attempt=100))
+    history.job(3)
+    assert history(OutcomeSettled(Settled("j", 0, "", 0, 2, OK, 0.0))) == [Finish("j", 0, 2, OK, 0, "")]
+    assert history.node() == [Send("n", (Cut("j", 100, 2, 3),))]
+
+
+def test_what_a_sink_has_of_tasks_that_are_added_later_is_not_sent() -> None:
+    history = History()
+    history(JobOpened("j", TaskOptions()), OutcomeSettled(Settled("j", 0, "", 1, 3, OK, 0.0)))
+    history.node()
+    assert history(TasksAdded("j", 4)) == [Send("n", (Cut("j", 1, 0, 1),))]
+    assert history.settle(1, 0, 1)[1:] == [Send("n", (Cut("j", 2, 3, 4),))]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        JobOpened("j", TaskOptions()),
+        TasksAdded("other", 1),
+        JobClosed("other"),
+        NodeOpened("n", 1, WIDE),
+        NodeHeard("other", 1, WIDE),
+        NodeSuspected("other"),
+        NodeLost("other"),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_illegal_moves(event: Event) -> None:
+    history = History()
+    history.job(1)
+    history.node()
+    with pytest.raises(LocalProtocolError, match=rf"{type(event).__name__}: \w+ is .*<Dispatch jobs=\[j 0/1 "):
+        history(event)
+
+
+def test_a_closed_job_takes_no_more_tasks() -> None:
+    history = History()
+    history.job(1)
+    history(JobClosed("j"))
+    for event in (TasksAdded("j", 1), JobClosed("j")):
+        with pytest.raises(LocalProtocolError, match=f"{type(event).__name__}: j is not open"):
+            history(event)
+
+
+# Sizes ------------------------------------------------------------------------------------------------------------
+
+
+def sizes_of(history: History, workers: int, each_s: float, rounds: int) -> list[int]:
+    """Let nodes answer in order, and return the sizes of the chunks they got."""
+    commands = history.node(workers=workers)
+    sizes = []
+    pending: list[Cut] = []
+    for _ in range(rounds):
+        pending += cuts(commands)
+        if not pending:
+            break
+        cut = pending.pop(0)
+        sizes.append(cut.stop - cut.start)
+        commands = history(Encoded(cut.attempt, 10 * sizes[-1]))
+        commands += history.settle(cut.attempt, cut.start, cut.stop, each_s=each_s)
+    return sizes
+
+
+def test_an_unknown_function_starts_with_one_task_and_doubles_to_about_20_ms() -> None:
+    history = History()
+    history.job(1_000_000)
+    sizes = sizes_of(history, 1, 1e-5, 200)
+    assert sizes[0] == 1
+    assert sorted(set(sizes))[:11] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
+    assert max(sizes) * 1e-5 == pytest.approx(CHUNK_S, rel=0.01)
+    assert sizes.index(1024) < 40, "it takes few messages to get there"
+
+
+def test_chunks_shrink_towards_the_end_so_that_all_workers_end_together() -> None:
+    history = History()
+    history.job(20_000)
+    sizes = sizes_of(history, 4, 1e-4, 10_000)
+    assert sum(sizes) == 20_000
+    assert max(sizes) == 200
+    tail = sizes[sizes.index(200) :]
+    assert tail == sorted(tail, reverse=True)
+    assert min(tail[:-1]) * 1e-4 == pytest.approx(0.001, rel=0.1), "but they stay worth their message"
+
+
+def test_of_long_tasks_each_worker_gets_one() -> None:
+    history = History()
+    history.job(100, task_s=2.0)
+    assert [c.stop - c.start for c in cuts(history.node(workers=3))] == [1, 1, 1]
+    assert history.settle(1, 0, 1, each_s=2.0)[1:] == [Send("n", (Cut("j", 4, 3, 4),))]
+
+
+def test_of_short_chunks_a_worker_has_one_running_one_ahead_and_one_on_the_way() -> None:
+    history = History()
+    history.job(1_000_000, task_s=1e-6)
+    assert [c.stop - c.start for c in cuts(history.node(workers=2))] == [2] * 6, "however short"
+    history = History()
+    history.job(1_000, task_s=CHUNK_S)
+    assert len(cuts(history.node(workers=2))) == 6 == 2 * BACKLOG_S / CHUNK_S
+
+
+@pytest.mark.parametrize("task_s", [60.0, None], ids=["long", "unknown"])
+def test_one_long_or_unknown_task_leaves_the_other_workers_of_its_node_busy(task_s: float | None) -> None:
+    history = History()
+    history.job(1, "long", task_s=task_s)
+    history.node(workers=4)
+    history(JobOpened("short", TaskOptions(), 1e-5), TasksAdded("short", 10_000_000))
+    for _ in range(20):
+        for attempt in sorted(history.dispatch._assignments):
+            held = history.dispatch._assignments[attempt]
+            if held.job == "short":
+                for start, stop in list(held.remaining):
+                    history.settle(attempt, start, stop, each_s=1e-5, job="short")
+    aboard = [a for a in history.dispatch._assignments.values() if a.job == "short"]
+    assert len(aboard) == 9, "three chunks for each of the other three"
+
+
+def test_large_arguments_make_small_chunks() -> None:
+    history = History()
+    history.job(10_000, task_s=1e-6)
+    cut = cuts(history.node(workers=1))[0]
+    history(Encoded(cut.attempt, 2 * 300 * 1024))
+    for _ in range(30):
+        attempt = min(history.dispatch._assignments)
+        ((start, stop),) = history.dispatch._assignments[attempt].remaining
+        assert (stop - start) * 300 * 1024 <= CHUNK_BYTES
+        got = cuts(history.settle(attempt, start, stop, each_s=1e-6))
+        history(*(Encoded(c.attempt, (c.stop - c.start) * 300 * 1024) for c in got))
+    assert stop - start == 3
+
+
+def test_a_task_that_raises_is_measured_like_any_other() -> None:
+    history = History()
+    history.job(100_000)
+    commands = history.node()
+    for _ in range(60):
+        cut = cuts(commands)[0] if cuts(commands) else cut
+        attempt = min(history.dispatch._assignments)
+        ((start, stop),) = history.dispatch._assignments[attempt].remaining
+        for index in range(start, stop):
+            commands = history.settle(attempt, index, index + 1, ERROR, each_s=1e-4)
+    assert history.dispatch.duration_of("j") == pytest.approx(1e-4)
+    assert stop - start > 100, "a job in which all fails is no reason to send its tasks one by one"
+
+
+def test_what_a_sink_repeats_is_not_measured() -> None:
+    history = History()
+    history.job(10)
+    history.node()
+    history.settle(1, 0, 1, each_s=1.0)
+    history(OutcomeSettled(Settled("j", 0, "", 0, 1, OK, 0.0)), OutcomeSettled(Settled("j", 1, "n", 0, 1, OK, 9.0)))
+    assert history.dispatch.duration_of("j") == 1.0
+
+
+def test_the_measure_follows_a_change_within_seconds() -> None:
+    history = History()
+    history.job(1_000, task_s=1.0)
+    history.node()
+    for attempt in range(1, 21):
+        history.settle(attempt, attempt - 1, attempt, each_s=0.1 if attempt < 10 else 0.5)
+    assert history.dispatch.duration_of("j") == pytest.approx(0.5, rel=0.05)
+
+
+# Windows ----------------------------------------------------------------------------------------------------------
+
+
+def test_no_more_tasks_than_the_window_allows() -> None:
+    history = History()
+    history.job(1_000, task_s=1e-6)
+    history.node(workers=8, window=Window(3, MIB))
+    assert history.dispatch.aboard() == 3
+    history(NodeHeard("n", 8, Window(5, MIB)))
+    assert history.dispatch.aboard() == 5
+    assert history(NodeHeard("n", 8, Window(0, MIB))) == []
+    assert cuts(history.settle(1, 0, 2, each_s=1e-6)) == []
+    history.node("closed", 8, Window(0, 0))
+    assert history.dispatch.aboard() == 3
+
+
+def test_no_more_bytes_than_the_window_allows_once_a_task_has_been_weighed() -> None:
+    history = History()
+    history.job(1_000, task_s=1e-5)
+    first = cuts(history.node(workers=1, window=Window(1_000, 100_000)))
+    history(*(Encoded(cut.attempt, 40_000 * (cut.stop - cut.start)) for cut in first))
+    held = {cut.attempt: cut for cut in first}
+    for _ in range(20):
+        attempt, cut = next(iter(held.items()))
+        del held[attempt]
+        for more in cuts(history.settle(attempt, cut.start, cut.stop, each_s=1e-5)):
+            history(Encoded(more.attempt, 40_000 * (more.stop - more.start)))
+            held[more.attempt] = more
+            assert history.dispatch.aboard() * 40_000 <= 100_000
+    assert history.dispatch.aboard() == 2
+
+
+def test_an_empty_node_takes_a_task_however_large() -> None:
+    history = History()
+    history.job(3)
+    assert cuts(history.node(window=Window(10, 1000))) == [Cut("j", 1, 0, 1)]
+    history(Encoded(1, 5_000))
+    assert cuts(history.settle(1, 0, 1)) == [Cut("j", 2, 1, 2)]
+
+
+# Nodes ------------------------------------------------------------------------------------------------------------
+
+
+def test_work_goes_where_least_is_waiting() -> None:
+    history = History()
+    history.node("a", 1)
+    history.node("b", 4)
+    history(JobOpened("j", TaskOptions()))
+    assert history(TasksAdded("j", 9)) == [
+        Send("a", (Cut("j", 1, 0, 1),)),
+        Send("b", (Cut("j", 2, 1, 2), Cut("j", 3, 2, 3), Cut("j", 4, 3, 4), Cut("j", 5, 4, 5))),
+    ]
+
+
+def test_a_suspected_or_draining_node_gets_nothing_new() -> None:
+    history = History()
+    history.node()
+    assert history(NodeSuspected("n"), JobOpened("j", TaskOptions()), TasksAdded("j", 1)) == []
+    assert history(NodeHeard("n", 1, WIDE, open=False)) == []
+    assert history(NodeHeard("n", 1, WIDE)) == [Send("n", (Cut("j", 1, 0, 1),))]
+
+
+def test_what_was_aboard_a_lost_node_goes_to_another() -> None:
+    history = History()
+    history.job(3)
+    history.node("a", 2)
+    history.node("b", 1, Window(0, 0))
+    assert history(NodeLost("a", died=True)) == []
+    assert history(NodeHeard("b", 3, WIDE)) == [Send("b", (Cut("j", 3, 0, 1), Cut("j", 4, 1, 2), Cut("j", 5, 2, 3)))]
+
+
+def test_an_at_most_once_task_ends_with_its_node() -> None:
+    history = History()
+    history.job(2, options=ONCE)
+    history(JobClosed("j"))
+    history.node("n", 2)
+    history.settle(1, 0, 1, RETURNED)
+    assert history.dispatch.aboard() == 2, "handed back unstarted: it may be sent again"
+    assert history(NodeLost("n")) == [
+        Finish("j", 1, 2, OutcomeKind.LOST, 2, "n"),
+        Finish("j", 0, 1, OutcomeKind.LOST, 3, "n"),
+        FinishJob("j"),
+    ]
+
+
+def test_what_still_runs_on_a_node_that_comes_back_is_not_run_again() -> None:
+    history = History()
+    history.job(6, task_s=1.0)
+    history.node("n", 6)
+    history(NodeLost("n"))
+    have = (
+        Held("j", 0, 1, 1, Phase.FINISHED),
+        Held("j", 1, 2, 1, Phase.RUNNING),
+        Held("j", 3, 4, 4, Phase.RUNNING),
+        Held("j", 4, 5, 5, Phase.QUEUED),
+        Held("other", 0, 9, 5, Phase.RUNNING),
+    )
+    commands = history.node("n", 6, WIDE, *have)
+    assert cuts(commands) == [Cut("j", 7, 2, 3), Cut("j", 8, 4, 5), Cut("j", 9, 5, 6)]
+    assert history.dispatch.aboard() == 6
+    assert history.settle(1, 0, 2) == [Finish("j", 0, 2, OK, 1, "n")]
+    assert history.settle(4, 3, 4, ERROR) == [Finish("j", 3, 4, ERROR, 4, "n")]
+
+
+def test_what_went_elsewhere_or_was_never_sent_is_not_adopted() -> None:
+    history = History()
+    history.job(3, task_s=1.0)
+    history.node("a", 1)
+    history(NodeLost("a"))
+    history.node("b", 1)
+    have = (Held("j", 0, 1, 1, Phase.RUNNING), Held("j", 0, 1, 2, Phase.RUNNING), Held("j", 1, 3, 9, Phase.RUNNING))
+    assert history.node("a", 1, WIDE, *have) == [Send("a", (Cut("j", 3, 1, 2),))]
+    assert history.settle(1, 0, 1) == [Finish("j", 0, 1, OK, 1, "n")], "first success wins, whatever the attempt"
+    assert history.settle(2, 0, 1, CRASHED) == [Send("b", (Cut("j", 4, 2, 3),))]
+
+
+# Outcomes ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_failure_is_tried_again_while_there_are_retries() -> None:
+    history = History()
+    history.job(1, options=TaskOptions(retries=1))
+    history(JobClosed("j"))
+    history.node()
+    assert history.settle(1, 0, 1, ERROR) == [Send("n", (Cut("j", 2, 0, 1),))]
+    assert history.settle(2, 0, 1, ERROR) == [Finish("j", 0, 1, ERROR, 2, "n"), FinishJob("j")]
+
+
+def test_a_retry_waits_for_its_backoff() -> None:
+    history = History()
+    history.job(1, options=TaskOptions(retries=2, backoff=1.5))
+    history.node()
+    assert history.settle(1, 0, 1, ERROR) == []
+    assert (history.dispatch.waiting(), history.dispatch.next_deadline()) == (1, 1.5)
+    assert history.at(1.4) == []
+    assert history.at(1.5) == [Send("n", (Cut("j", 2, 0, 1),))]
+    assert history.settle(2, 0, 1, ERROR) == []
+    assert history.dispatch.next_deadline() == 4.5
+    assert history.settle(1, 0, 1) == [Finish("j", 0, 1, OK, 1, "n")], "a success of an earlier attempt came late"
+    assert history.dispatch.waiting() == 0
+    assert history.at(4.5) == []
+    history(JobClosed("j"))
+    assert history.dispatch.next_deadline() == float("inf")
+
+
+def test_a_failure_counts_only_from_the_attempt_that_holds_the_task() -> None:
+    history = History()
+    history.job(4, task_s=0.001)
+    history.node()
+    history.settle(1, 0, 2, RETURNED)
+    assert history.settle(1, 0, 2, ERROR) == []
+    assert history.settle(99, 0, 1, ERROR) == []
+    assert ended(history(OutcomeSettled(Settled("gone", 1, "n", 0, 1, ERROR, 0.0)))) == []
+    assert history.dispatch.waiting() + history.dispatch.aboard() == 4
+
+
+def test_part_of_what_is_told_may_be_held_no_more() -> None:
+    history = History()
+    history.job(2, task_s=0.0001, options=TaskOptions(retries=5))
+    assert cuts(history.node()) == [Cut("j", 1, 0, 2)]
+    assert cuts(history.settle(1, 0, 1, RETURNED)) == [Cut("j", 2, 0, 1)]
+    assert cuts(history.settle(1, 0, 2, ERROR)) == [Cut("j", 3, 1, 2)], "task 0 is held by attempt 2"
+
+
+def test_a_crashed_task_is_run_alone_and_spares_its_neighbours() -> None:
+    history = History()
+    history.job(1_000, task_s=1e-4)
+    history.node()
+    for _ in range(8):
+        attempt = min(history.dispatch._assignments)
+        ((start, stop),) = history.dispatch._assignments[attempt].remaining
+        history.settle(attempt, start, stop, each_s=1e-4)
+    attempt = min(history.dispatch._assignments)
+    ((start, stop),) = history.dispatch._assignments[attempt].remaining
+    history.settle(attempt, start, start + 1, CRASHED)
+    assert cuts(history.settle(attempt, start + 1, stop, each_s=1e-4))[0][2:] == (start, start + 1)
+
+
+def test_handing_back_never_counts() -> None:
+    history = History()
+    history.job(1, options=ONCE)
+    history.node()
+    for attempt in range(1, 50):
+        assert history.settle(attempt, 0, 1, RETURNED) == [Send("n", (Cut("j", attempt + 1, 0, 1),))]
+
+
+def test_a_task_that_kills_node_after_node_ends() -> None:
+    history = History()
+    history.job(1)
+    history(JobClosed("j"))
+    for attempt in (1, 2):
+        assert cuts(history.node()) == [Cut("j", attempt, 0, 1)]
+        assert history(NodeLost("n", died=True)) == []
+    history.node()
+    assert history(NodeLost("n", died=True)) == [
+        Finish("j", 0, 1, OutcomeKind.NODE_KILLER, 3, "n"),
+        FinishJob("j"),
+    ]
+
+
+def test_only_a_node_that_died_with_one_task_gives_a_strike() -> None:
+    history = History()
+    history.job(2, task_s=1.0)
+    verdicts = []
+    for workers, died in ((1, False), (1, False), (2, True), (1, True), (1, True), (1, True)):
+        history.node("n", workers)
+        verdicts.append(ended(history(NodeLost("n", died))))
+    assert verdicts == [[]] * 5 + [[Finish("j", 0, 1, OutcomeKind.NODE_KILLER, 7, "n")]]
+
+
+def suspicious(history: History, job: str, losses: int) -> None:
+    """Open a job whose first task was aboard so many lost nodes."""
+    history.job(1, job, task_s=0.001)
+    for _ in range(losses):
+        history.node("lost", 1)
+        history(NodeLost("lost"))
+
+
+def test_a_suspicious_task_has_a_node_for_itself() -> None:
+    history = History()
+    suspicious(history, "bad", LOSSES_UNTIL_ALONE_ON_NODE)
+    assert len(cuts(history.node("n", 4))) == 1
+    assert history(JobOpened("good", TaskOptions()), TasksAdded("good", 1)) == []
+    assert cuts(history.node("m", 4)) == [Cut("good", 6, 0, 1)]
+    assert history.settle(5, 0, 1, job="bad") == [Finish("bad", 0, 1, OK, 5, "n")]
+    assert history(TasksAdded("good", 1)) == [Send("n", (Cut("good", 7, 1, 2),))]
+
+
+def test_a_suspicious_task_gets_its_turn_though_other_jobs_keep_all_nodes_busy() -> None:
+    history = History()
+    suspicious(history, "bad", LOSSES_UNTIL_ALONE_ON_NODE)
+    history(NodeOpened("a", 1, Window(0, 0)), NodeOpened("b", 1, Window(0, 0)))
+    history(JobOpened("good", TaskOptions(priority=1), 0.02), TasksAdded("good", 10_000))
+    history(NodeHeard("a", 1, WIDE), NodeHeard("b", 1, WIDE))
+    history(JobOpened("peer", TaskOptions(), 0.02), TasksAdded("peer", 10_000))
+    history(TasksCancelled("good", 0, 10_000))
+    sent: list[Cut] = []
+    for _ in range(50):
+        attempt = min(history.dispatch._assignments)
+        held = history.dispatch._assignments[attempt]
+        ((start, stop),) = held.remaining
+        sent += cuts(history.settle(attempt, start, stop, each_s=0.02, job=held.job))
+        if any(cut.job == "bad" for cut in sent):
+            break
+    assert sent[-1].job == "bad"
+    assert {cut.job for cut in sent[:-1]} <= {"peer"}
+    node = history.dispatch._nodes[history.dispatch._assignments[sent[-1].attempt].node]
+    assert node.tasks == 1
+
+
+def test_the_node_that_is_kept_free_may_be_lost() -> None:
+    history = History()
+    suspicious(history, "bad", LOSSES_UNTIL_ALONE_ON_NODE)
+    history(JobOpened("good", TaskOptions(priority=1), 1.0), TasksAdded("good", 2))
+    history.node("a", 1)
+    history.node("b", 1)
+    history(NodeHeard("a", 2, WIDE), NodeLost("a"))
+    assert cuts(history.settle(6, 1, 2, job="good"))[0].job == "good"
+    assert cuts(history.settle(7, 0, 1, job="good")) == [Cut("bad", 8, 0, 1)]
+
+
+def test_the_neighbours_of_a_suspicious_task_go_on() -> None:
+    history = History()
+    suspicious(history, "bad", LOSSES_UNTIL_ALONE_ON_NODE)
+    history.job(1, "long", task_s=60.0, options=TaskOptions(priority=1))
+    history.node("a", 1)
+    history.node("b", 0)
+    history.job(0, "busy", options=TaskOptions(priority=2))
+    history(TasksAdded("busy", 1), NodeHeard("b", 1, WIDE), NodeHeard("a", 3, WIDE))
+    assert history.dispatch.waiting() == 1
+    got = cuts(history(TasksAdded("bad", 1), NodeHeard("b", 3, WIDE)))
+    assert got == [Cut("bad", 7, 1, 2)], "on the node that is not kept free"
+
+
+# Cancelling -------------------------------------------------------------------------------------------------------
+
+
+def test_cancelled_tasks_are_taken_back_or_never_sent() -> None:
+    history = History()
+    history.job(10, task_s=1.0)
+    history.node("n", 2)
+    assert history(TasksCancelled("j", 1, 4), TasksCancelled("j", 8, 9)) == [Recall("n", (Range("j", 1, 2),))]
+    assert history.dispatch.waiting() == 5
+    assert cuts(history.settle(2, 1, 2, RETURNED)) == [Cut("j", 3, 4, 5)]
+    assert history(TasksCancelled("gone", 0, 1)) == []
+    sent = [cut for attempt in range(3, 8) for cut in cuts(history.settle(attempt, attempt + 1, attempt + 2))]
+    assert [cut.start for cut in sent] == [5, 6, 7, 9]
+
+
+def test_cancelling_what_is_left_ends_a_closed_job() -> None:
+    history = History()
+    history.job(3, task_s=1.0)
+    history(JobClosed("j"))
+    history.node("n", 1)
+    assert history(TasksCancelled("j", 0, 3)) == [Recall("n", (Range("j", 0, 1),)), FinishJob("j")]
+    assert history.dispatch.aboard() == 1
+    assert history.settle(1, 0, 1, RETURNED) == []
+    assert history.dispatch.aboard() == 0
+
+
+def test_what_is_aboard_for_a_job_that_has_ended_is_lost_in_silence() -> None:
+    history = History()
+    history.job(1)
+    history.node()
+    history(JobClosed("j"), TasksCancelled("j", 0, 1))
+    assert history(Encoded(1, 10), NodeLost("n", died=True)) == []
+
+
+def test_a_cancelled_retry_is_forgotten() -> None:
+    history = History()
+    history.job(1, options=TaskOptions(retries=1, backoff=60.0))
+    history.node()
+    history.settle(1, 0, 1, ERROR)
+    history(TasksCancelled("j", 0, 1))
+    assert history.dispatch.waiting() == 0
+    assert history.at(60.0) == []
+
+
+# Encoding ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_task_that_cannot_be_encoded_makes_room_at_the_next_tick() -> None:
+    history = History()
+    history.job(3)
+    history(JobClosed("j"))
+    history.node()
+    for attempt in (1, 2):
+        assert history(Encoded(attempt, 0), EncodingFailed(attempt, attempt - 1, attempt)) == []
+        assert history.dispatch.next_deadline() == 0.0
+        assert cuts(history.at(0.0)) == [Cut("j", attempt + 1, attempt, attempt + 1)]
+    assert history.dispatch.next_deadline() == float("inf")
+    assert history(EncodingFailed(3, 2, 3)) == [FinishJob("j")]
+    assert history(EncodingFailed(3, 2, 3), Encoded(3, 10)) == []
+
+
+def test_encoding_may_fail_for_a_job_that_was_cancelled_meanwhile() -> None:
+    history = History()
+    history.job(1)
+    history.node()
+    history(JobClosed("j"), TasksCancelled("j", 0, 1))
+    assert history(EncodingFailed(1, 0, 1)) == []
+    assert history.dispatch.aboard() == 0
+
+
+# Turns ------------------------------------------------------------------------------------------------------------
+
+
+def test_jobs_of_one_priority_take_turns_and_a_higher_one_goes_first() -> None:
+    history = History()
+    for job, priority in (("a", 0), ("b", 0), ("urgent", 5)):
+        history.job(2, job, task_s=1.0, options=TaskOptions(priority=priority))
+    assert [cut.job for cut in cuts(history.node("n", 6))] == ["urgent", "urgent", "a", "b", "a", "b"]
+
+
+def test_no_trace_is_left_of_priorities_that_were_used() -> None:
+    history = History()
+    history.node()
+    for priority in range(100):
+        history(JobOpened("j", TaskOptions(priority=priority)), TasksAdded("j", 1), JobClosed("j"))
+        assert history.settle(priority + 1, 0, 1)[-1] == FinishJob("j")
+    assert not history.dispatch._ready
+
+
+# A mesh -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Piece:
+    """What a node has of one cut: tasks that have not ended there."""
+
+    cut: Cut
+    left: list[int]
+
+
+@dataclass
+class Node:
+    workers: int
+    window: Window
+    pieces: list[Piece] = field(default_factory=list)
+    up: bool = True
+
+
+@dataclass
+class Mesh:
+    """Jobs, nodes and a sink around a dispatch; keeps its own account of every task."""
+
+    dice: random.Random
+    dispatch: Dispatch = field(default_factory=Dispatch)
+    now: float = 0.0
+    calm: bool = False
+    options: dict[str, TaskOptions] = field(default_factory=dict)
+    totals: dict[str, int] = field(default_factory=dict)
+    closed: set[str] = field(default_factory=set)
+    over: set[str] = field(default_factory=set)
+    ends: dict[tuple[str, int], str] = field(default_factory=dict)
+    sent: set[tuple[str, int]] = field(default_factory=set)
+    nodes: dict[str, Node] = field(default_factory=dict)
+    told: list[Settled] = field(default_factory=list)
+
+    def do(self, event: Event) -> None:
+        self.carry_out(self.dispatch.handle(event, self.now))
+
+    def carry_out(self, commands: list[Command]) -> None:
+        self.dispatch.check()
+        for command in commands:
+            match command:
+                case Send(node, chosen):
+                    assert self.dispatch._nodes[node].tasks <= self.nodes[node].window.tasks
+                    for cut in chosen:
+                        self.take(self.nodes[node], cut)
+                case Finish(job, start, stop, kind):
+                    for index in range(start, stop):
+                        self.end(job, index, kind.name)
+                case Recall(node, ranges):
+                    self.recall(self.nodes[node], ranges)
+                case FinishJob(job):
+                    assert job in self.closed
+                    assert job not in self.over
+                    assert all((job, index) in self.ends for index in range(self.totals[job]))
+                    self.over.add(job)
+        self.dispatch.check()
+
+    def end(self, job: str, index: int, how: str) -> None:
+        assert (job, index) not in self.ends, f"{job}[{index}] ended as {self.ends[job, index]} and as {how}"
+        self.ends[job, index] = how
+
+    def take(self, node: Node, cut: Cut) -> None:
+        assert node.up
+        tasks = [(cut.job, index) for index in range(cut.start, cut.stop)]
+        assert tasks
+        assert not any(task in self.ends for task in tasks), "nothing is sent that has ended"
+        if not self.options[cut.job].retry:
+            assert not any(task in self.sent for task in tasks), "at most once is never sent twice"
+            self.sent.update(tasks)
+        node.pieces.append(Piece(cut, [index for _, index in tasks]))
+        self.do(Encoded(cut.attempt, 100 * len(tasks)))
+        if not self.calm and self.dice.random() < 0.03:
+            bad = self.dice.randrange(cut.start, cut.stop)
+            self.drop(node, cut.attempt, [bad])
+            if (cut.job, bad) not in self.ends:
+                self.end(cut.job, bad, "UNENCODABLE")
+            self.do(EncodingFailed(cut.attempt, bad, bad + 1))
+
+    def drop(self, node: Node, attempt: int, indices: list[int]) -> None:
+        for piece in node.pieces:
+            if piece.cut.attempt == attempt:
+                piece.left = [index for index in piece.left if index not in indices]
+        node.pieces = [piece for piece in node.pieces if piece.left]
+
+    def recall(self, node: Node, ranges: tuple[Range, ...]) -> None:
+        for piece in list(node.pieces):
+            for range_ in ranges:
+                hit = [i for i in piece.left if range_.job == piece.cut.job and range_.start <= i < range_.stop]
+                if hit and self.dice.random() < 0.7:
+                    self.hand_back(node, piece, hit)
+
+    def hand_back(self, node: Node, piece: Piece, indices: list[int]) -> None:
+        self.drop(node, piece.cut.attempt, indices)
+        self.sent -= {(piece.cut.job, index) for index in indices}
+        for index in indices:
+            self.tell(piece.cut, index, index + 1, RETURNED)
+
+    def tell(self, cut: Cut, start: int, stop: int, kind: OutcomeKind) -> None:
+        self.told.append(Settled(cut.job, cut.attempt, "n", start, stop, kind, 0.003 * (stop - start)))
+
+    # What happens
+
+    def open_job(self) -> None:
+        job = f"p:{len(self.options)}"
+        retry = self.dice.random() < 0.7
+        self.options[job] = TaskOptions(
+            retries=self.dice.choice([0, 2]),
+            backoff=self.dice.choice([0.0, 1.0]),
+            retry=retry,
+            priority=self.dice.choice([0, 0, 1]),
+        )
+        self.totals[job] = 0
+        self.do(JobOpened(job, self.options[job], self.dice.choice([None, 0.001, 5.0])))
+
+    def add_tasks(self) -> None:
+        if job := self.pick([job for job in self.options if job not in self.closed]):
+            number = self.dice.choice([1, 3, 40])
+            self.totals[job] += number
+            self.do(TasksAdded(job, number))
+
+    def close_job(self) -> None:
+        if job := self.pick([job for job in self.options if job not in self.closed]):
+            self.closed.add(job)
+            self.do(JobClosed(job))
+
+    def cancel(self) -> None:
+        if job := self.pick([job for job in self.options if job not in self.over and self.totals[job]]):
+            start = self.dice.randrange(self.totals[job])
+            stop = min(self.totals[job], start + self.dice.choice([1, 5, 50]))
+            for index in range(start, stop):
+                self.ends.setdefault((job, index), "CANCELLED")
+            self.do(TasksCancelled(job, start, stop))
+
+    def open_node(self) -> None:
+        lost = [name for name, node in self.nodes.items() if not node.up]
+        if lost and self.dice.random() < 0.6:
+            self.come_back(self.dice.choice(lost))
+        elif len(self.nodes) < 5:
+            name = f"node{len(self.nodes)}"
+            self.nodes[name] = node = Node(self.dice.choice([1, 2, 8]), Window(self.dice.choice([1, 10, 1000]), 10_000))
+            self.do(NodeOpened(name, node.workers, node.window))
+
+    def come_back(self, name: str) -> None:
+        node = self.nodes[name]
+        node.up = True
+        have = []
+        for piece in list(node.pieces):
+            begun = self.dice.random() < 0.5
+            phase = self.dice.choice([Phase.RUNNING, Phase.FINISHED]) if begun else Phase.QUEUED
+            have += [Held(piece.cut.job, i, i + 1, piece.cut.attempt, phase) for i in piece.left]
+            if not begun:
+                node.pieces.remove(piece)
+        self.do(NodeOpened(name, node.workers, node.window, tuple(have)))
+
+    def lose_node(self) -> None:
+        if name := self.pick([name for name, node in self.nodes.items() if node.up]):
+            node = self.nodes[name]
+            node.up = False
+            died = self.dice.random() < 0.5
+            if died:
+                node.pieces.clear()
+            self.do(NodeLost(name, died))
+
+    def hear(self) -> None:
+        if name := self.pick([name for name, node in self.nodes.items() if node.up]):
+            node = self.nodes[name]
+            if self.dice.random() < 0.2 and not self.calm:
+                self.do(NodeSuspected(name))
+            else:
+                self.do(NodeHeard(name, node.workers, node.window, self.calm or self.dice.random() < 0.9))
+
+    def run(self) -> None:
+        """A node runs part of what it has, whether anybody hears it or not."""
+        if not (node := self.pick([node for node in self.nodes.values() if node.pieces])):
+            return
+        piece = self.dice.choice(node.pieces)
+        begun = piece.left[: self.dice.randint(1, len(piece.left))]
+        if self.dice.random() < 0.1 and not self.calm:
+            self.hand_back(node, piece, begun)
+            return
+        self.drop(node, piece.cut.attempt, begun)
+        for index in begun:
+            kinds = [OK] if self.calm else [OK] * 6 + [ERROR, CRASHED, OutcomeKind.TIMEOUT]
+            self.tell(piece.cut, index, index + 1, self.dice.choice(kinds))
+
+    def settle(self) -> None:
+        """The sink tells, sometimes twice, sometimes a run in one."""
+        for said in self.told[: self.dice.randint(0, 5)]:
+            self.told.remove(said)
+            self.do(OutcomeSettled(said))
+            if self.dice.random() < 0.1:
+                self.do(OutcomeSettled(said))
+
+    def pass_time(self) -> None:
+        self.now = max(self.now, min(self.dispatch.next_deadline(), self.now + 1.0))
+        self.carry_out(self.dispatch.tick(self.now))
+
+    def pick(self, among: list) -> object | None:  # type: ignore[type-arg]
+        return self.dice.choice(among) if among else None
+
+    def live(self, steps: int) -> None:
+        moves = [self.open_job, self.add_tasks, self.close_job, self.cancel, self.open_node, self.lose_node]
+        moves += [self.hear, self.pass_time, *[self.run] * 6, *[self.settle] * 6]
+        for _ in range(steps):
+            self.dice.choice(moves)()
+
+    def finish(self) -> None:
+        """Let nothing more go wrong; everything has to end."""
+        self.calm = True
+        for job in self.options.keys() - self.closed:
+            self.closed.add(job)
+            self.do(JobClosed(job))
+        for name, node in self.nodes.items():
+            if not node.up:
+                self.come_back(name)
+        self.open_node()
+        for _ in range(20_000):
+            if self.over == set(self.options) and not self.dispatch.aboard():
+                return
+            for move in (self.run, self.settle, self.hear, self.pass_time):
+                move()
+        raise AssertionError(f"never ends: {self.dispatch!r}")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_every_task_ends_exactly_once(seed: int) -> None:
+    mesh = Mesh(random.Random(seed))
+    mesh.live(400)
+    mesh.finish()
+    assert mesh.dispatch.jobs() == ()
+    assert mesh.dispatch.waiting() == mesh.dispatch.aboard() == 0
+    assert not mesh.dispatch._assignments
+    assert not mesh.dispatch._ready
+    assert all(node.nbytes == node.cost_us == 0 for node in mesh.dispatch._nodes.values())
+    assert len(mesh.ends) == sum(mesh.totals.values())
+
+
+# Long runs --------------------------------------------------------------------------------------------------------
+
+
+class Consumer:
+    """Nodes that succeed at once: settles what was sent in the order of sending."""
+
+    def __init__(self, dispatch: Dispatch, each_s: float = 1e-5) -> None:
+        self.dispatch = dispatch
+        self.each_s = each_s
+        self.sent: list[Cut] = []
+        self.finished = 0
+
+    def take(self, commands: list[Command]) -> None:
+        for command in commands:
+            if isinstance(command, Send):
+                self.sent += command.cuts
+            elif isinstance(command, Finish):
+                self.finished += command.stop - command.start
+
+    def run(self) -> int:
+        """Go on until nothing is aboard; return how many chunks that took."""
+        chunks = 0
+        while chunks < len(self.sent):
+            job, attempt, start, stop = self.sent[chunks]
+            chunks += 1
+            said = Settled(job, attempt, "n", start, stop, OK, self.each_s * (stop - start))
+            self.take(self.dispatch.handle(Encoded(attempt, stop - start), 0.0))
+            self.take(self.dispatch.handle(OutcomeSettled(said), 0.0))
+        self.sent.clear()
+        return chunks
+
+
+def test_long_run_of_2_000_jobs_of_one_task_each() -> None:
+    with within(5.0):
+        dispatch = Dispatch()
+        consumer = Consumer(dispatch)
+        for number in range(2_000):
+            dispatch.handle(JobOpened(f"p:{number}", TaskOptions()), 0.0)
+            dispatch.handle(TasksAdded(f"p:{number}", 1), 0.0)
+            dispatch.handle(JobClosed(f"p:{number}"), 0.0)
+        consumer.take(dispatch.handle(NodeOpened("n", 4, WIDE), 0.0))
+        assert consumer.run() == consumer.finished == 2_000
+    assert dispatch.jobs() == ()
+
+
+def test_long_run_of_500_nodes_that_join_a_job() -> None:
+    with within(8.0):
+        dispatch = Dispatch()
+        consumer = Consumer(dispatch)
+        dispatch.handle(JobOpened("j", TaskOptions(), 0.01), 0.0)
+        dispatch.handle(TasksAdded("j", 30_000), 0.0)
+        for number in range(500):
+            consumer.take(dispatch.handle(NodeOpened(f"n{number}", 8, WIDE), 0.0))
+        for number in range(500):
+            consumer.take(dispatch.handle(NodeHeard(f"n{number}", 8, WIDE), 0.0))
+        dispatch.check()
+        consumer.run()
+    assert consumer.finished == 30_000
+
+
+def test_long_run_of_200_000_tasks_that_are_added_one_by_one() -> None:
+    with within(10.0):
+        dispatch = Dispatch()
+        consumer = Consumer(dispatch)
+        consumer.take(dispatch.handle(NodeOpened("n", 4, WIDE), 0.0))
+        dispatch.handle(JobOpened("j", TaskOptions()), 0.0)
+        for index in range(200_000):
+            consumer.take(dispatch.handle(TasksAdded("j", 1), 0.0))
+            if index % 10_000 == 0:
+                consumer.run()
+        consumer.run()
+    assert consumer.finished == 200_000
+
+
+def test_long_run_of_20_000_tasks_that_fail_once() -> None:
+    with within(10.0):
+        dispatch = Dispatch()
+        consumer = Consumer(dispatch)
+        dispatch.handle(JobOpened("j", TaskOptions(retries=1, backoff=10.0), 1e-4), 0.0)
+        dispatch.handle(TasksAdded("j", 20_000), 0.0)
+        consumer.take(dispatch.handle(NodeOpened("n", 4, WIDE), 0.0))
+        for job, attempt, start, stop in iter_growing(consumer.sent):
+            for index in range(start, stop):
+                kind = ERROR if index % 2 else OK
+                consumer.take(
+                    dispatch.handle(OutcomeSettled(Settled(job, attempt, "n", index, index + 1, kind, 1e-4)), 0.0)
+                )
+        consumer.sent.clear()
+        assert (consumer.finished, dispatch.waiting()) == (10_000, 10_000)
+        consumer.take(dispatch.tick(10.0))
+        consumer.run()
+    assert consumer.finished == 20_000
+    assert repr(dispatch._jobs["j"].ledger) == "<Ledger tries={} crashes={} strikes={} losses=[{}, {}, {}, {}]>"
+    assert not dispatch._delayed
+
+
+def iter_growing(cuts: list[Cut]) -> Iterator[Cut]:
+    """Go through a list that grows meanwhile."""
+    place = 0
+    while place < len(cuts):
+        yield cuts[place]
+        place += 1
+
+
+def test_long_run_of_5_000_lost_nodes() -> None:
+    with within(5.0):
+        dispatch = Dispatch()
+        dispatch.handle(JobOpened("j", TaskOptions()), 0.0)
+        dispatch.handle(TasksAdded("j", 2), 0.0)
+        for _ in range(5_000):
+            dispatch.handle(NodeOpened("n", 2, WIDE), 0.0)
+            dispatch.handle(NodeLost("n", died=False), 0.0)
+        dispatch.check()
+    assert repr(dispatch) == "<Dispatch jobs=[j 0/2 waiting={0..2}] nodes=[]>"
+
+
+def test_long_run_of_5_000_retries_of_one_task() -> None:
+    dispatch = Dispatch()
+    dispatch.handle(JobOpened("j", TaskOptions(retries=10_000, backoff=0.001)), 0.0)
+    dispatch.handle(TasksAdded("j", 1), 0.0)
+    dispatch.handle(NodeOpened("n", 2, WIDE), 0.0)
+    now, waits = 0.0, []
+    for attempt in range(1, 5_001):
+        dispatch.handle(OutcomeSettled(Settled("j", attempt, "n", 0, 1, ERROR, 0.0)), now)
+        waits.append(dispatch.next_deadline() - now)
+        now = dispatch.next_deadline()
+        assert cuts(dispatch.tick(now)) == [Cut("j", attempt + 1, 0, 1)]
+    assert waits[:3] == [0.001, 0.002, 0.004]
+    assert max(waits) <= 3600.0

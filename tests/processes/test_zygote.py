@@ -1,0 +1,97 @@
+"""The zygote: what it refuses, how it is replaced, what it cleans up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.processes import tasks
+from tests.processes.crew import Crew
+from zmqtasks.processes import linux
+from zmqtasks.processes.events import WorkerExited, WorkerFailedToStart, WorkerReady
+
+pytestmark = pytest.mark.skipif(not linux.AVAILABLE, reason="needs Linux with pidfd")
+
+
+def zygote_of(crew: Crew) -> int:
+    (pid,) = crew.force._spawner.pids()
+    return pid
+
+
+def test_preloaded_modules_are_there_from_the_start() -> None:
+    with Crew(preload=["colorsys"]) as crew:
+        crew.ready()
+        assert crew.results(tasks.imported, ["colorsys", "imaplib"]) == {0: True, 1: False}
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        ("tests.processes.threaded", "cannot preload tests.processes.threaded: importing it started 1 threads"),
+        ("no_such_module", "cannot preload no_such_module: ModuleNotFoundError: No module named 'no_such_module'"),
+    ],
+)
+def test_what_cannot_be_preloaded_is_told_to_each_start(module: str, reason: str) -> None:
+    with Crew(preload=[module]) as crew:
+        crew.force.start(0)
+        crew.force.start(1)
+        for slot in (0, 1):
+            event = crew.wait(WorkerFailedToStart, slot)
+            assert event.reason.startswith(reason)
+            assert event.pid is None
+        assert crew.force.pids() == {}
+        crew.force.start(0)  # the slot is free again, and the next zygote fares no better
+        crew.until(lambda: len(crew.all(WorkerFailedToStart)) == 2)
+
+
+def test_a_lost_zygote_is_replaced_and_workers_do_not_notice() -> None:
+    with Crew() as crew:
+        pid = crew.ready(0)
+        first = zygote_of(crew)
+        os.kill(first, signal.SIGKILL)
+        crew.force.start(1)
+        crew.wait(WorkerReady, 1)
+        assert zygote_of(crew) != first
+        assert crew.results(tasks.pid_of_worker, [None]) == {0: pid}
+        assert not crew.all(WorkerExited)
+
+
+def test_a_request_under_way_is_sent_again() -> None:
+    with Crew() as crew:
+        crew.ready(0)
+        first = zygote_of(crew)
+        os.kill(first, signal.SIGSTOP)  # so that it cannot answer
+        crew.force.start(1)
+        crew.until(lambda: crew.force._spawner._current is not None)  # type: ignore[attr-defined]
+        os.kill(first, signal.SIGKILL)
+        crew.wait(WorkerReady, 1)
+        assert crew.results(tasks.double, [4], slot=1) == {0: 8}
+
+
+def test_a_zygote_that_dies_at_each_request_is_given_up(tmp_path: Path) -> None:
+    (tmp_path / "mortal.py").write_text("import os\nos.register_at_fork(before=lambda: os._exit(5))")
+    with Crew(preload=["mortal"], sys_path=[str(tmp_path), *sys.path]) as crew:
+        crew.force.start(0)
+        assert "died 3 times" in crew.wait(WorkerFailedToStart).reason
+        assert crew.force.pids() == {}
+
+
+def test_a_zygote_that_cannot_start_is_told(tmp_path: Path) -> None:
+    (tmp_path / "suicidal.py").write_text("import os; os._exit(3)")
+    with Crew(preload=["suicidal"], sys_path=[str(tmp_path), *sys.path]) as crew:
+        crew.force.start(0)
+        assert "ended with exit code 3 before it was ready" in crew.wait(WorkerFailedToStart).reason
+
+
+def test_the_folder_is_removed_at_the_end(tmp_path: Path) -> None:
+    folder = tmp_path / "private"
+    folder.mkdir()
+    (folder / "socket").touch()
+    with Crew(cleanup_dir=str(folder)) as crew:
+        crew.ready()
+        assert folder.exists()
+    assert not folder.exists()

@@ -1,0 +1,62 @@
+"""Private folders for sockets, which do not outlive their owner.
+
+Owns their names and their locks. The kernel releases a lock however a process dies, so a folder that nobody has locked
+is abandoned: whoever finds it removes it. Called by `embedded.py`, `serving.py` and the zygote.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+PREFIX = "zmqtasks-"
+LOCK = "lock"
+
+
+class PrivateFolder:
+    """A new folder (mode 0700) in the temporary folder, locked by this process; `close` removes it.
+
+    Folders of this user that were abandoned are removed on the way.
+    """
+
+    def __init__(self) -> None:
+        sweep()
+        self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
+        self._lock = os.open(self.path / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def close(self) -> None:
+        """Remove the folder; idempotent."""
+        if self._lock >= 0:
+            shutil.rmtree(self.path, ignore_errors=True)
+            os.close(self._lock)
+            self._lock = -1
+
+
+def remove_if_abandoned(path: Path) -> None:
+    """Remove a private folder that no process has locked; one that is in use or gone stays as it is."""
+    try:
+        lock = os.open(path / LOCK, os.O_RDWR)
+    except OSError:
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+    finally:
+        os.close(lock)
+
+
+def sweep() -> None:
+    """Remove what this user's processes have abandoned."""
+    with contextlib.suppress(OSError):
+        for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+            with contextlib.suppress(OSError):
+                if path.stat().st_uid == os.getuid():
+                    remove_if_abandoned(path)
