@@ -189,6 +189,15 @@ class Client(_Calls):
     def __enter__(self) -> Self:
         return self
 
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Shut down and wait; after Ctrl-C or `sys.exit()`, end at once and kill what runs."""
+        if kind is not None and issubclass(kind, KeyboardInterrupt | SystemExit):
+            self._finalizer.detach()
+            atexit.unregister(self._at_exit)
+            self._registry.abort()
+        else:
+            self.shutdown()
+
     def __repr__(self) -> str:
         return f"<zmqtasks.Client {self._registry.describe()}>"
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from zmqtasks.errors import BindError, NoNodes, ZmqtasksError
+from zmqtasks.errors import BindError, LocalProtocolError, NoNodes, ZmqtasksError
 from zmqtasks.messages import Address
 from zmqtasks.options import NodeOptions
 from zmqtasks.own_node import NodeSettings, OwnNode
@@ -110,7 +110,7 @@ class Embedded:
         async def call() -> T:
             return function(*args)
 
-        if threading.current_thread() is self._thread:
+        if self.is_current_thread():
             return function(*args)
         return self.run(call())
 
@@ -118,6 +118,10 @@ class Embedded:
         """Call a function in the loop's thread, and do not wait; after the end, do nothing."""
         with contextlib.suppress(RuntimeError):
             self.loop.call_soon_threadsafe(function, *args)
+
+    def is_current_thread(self) -> bool:
+        """Tell whether the caller runs in the loop's thread."""
+        return threading.current_thread() is self._thread
 
     def close(self) -> None:
         """End the sessions, the node of our own and the thread; idempotent."""
@@ -128,14 +132,22 @@ class Embedded:
             self.run(self._shut())
         finally:
             self.loop.call_soon_threadsafe(self.loop.stop)
-            if threading.current_thread() is not self._thread:
+            if not self.is_current_thread():
                 self._thread.join()
                 self.loop.close()
             self._folder.close()
 
     # In the loop's thread
 
+    def _on_defect(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Something was raised where nothing may be: better all calls end with it than wait for ever."""
+        error = context.get("exception")
+        logger.critical("%s", context["message"], exc_info=error)
+        if error is not None:
+            self._collector.broken(LocalProtocolError(f"a defect of zmqtasks, please report it: {error!r}"))
+
     async def _open(self) -> None:
+        self.loop.set_exception_handler(self._on_defect)
         bind = self._where.bind
         if bind is None:
             bind = _bind_for((*self._where.addresses, *filter(None, [self._where.sink])))

@@ -51,6 +51,8 @@ MEMORY_LOOK_S = 0.1
 """How often memory is looked at while a task with a limit runs: 15 us a worker each time."""
 STACK_DUMP_S = 0.1
 """How long a worker gets to write down where it is before it is killed."""
+STARTS = 3
+"""So many starts in a row may fail before tasks are told that no worker can be had."""
 NO_SESSION = SessionId(0, 0)
 
 
@@ -123,7 +125,7 @@ class Node:
         self._timer: Timer | None = None
         self._watch: Timer | None = None
         self._draining = self._closed = False
-        self._done = self._failed = 0
+        self._done = self._failed = self._failed_starts = 0
         peer.host(Role.VENTILATOR, self)
         peer.host(Role.OBSERVER, self)
         self._manage(slots.Opened())
@@ -230,15 +232,25 @@ class Node:
             case WorkerStarted():
                 logger.debug("worker %d has pid %d", event.slot, event.pid)
             case WorkerReady(slot):
+                self._failed_starts = 0
                 self._manage(slots.WorkerReady(slot, self._peer.chance()))
             case WorkerSaid(slot, outcomes):
                 self._hold(holding.OutcomesSaid(slot, outcomes))
                 tasks = sum(outcome.stop - outcome.start for outcome in outcomes)
                 self._manage(slots.TasksEnded(slot, tasks, self._holding.is_idle(slot)))
             case WorkerFailedToStart():
-                logger.error("worker %d cannot start: %s", event.slot, event.reason)
+                self._worker_failed(event)
             case WorkerExited():
                 self._worker_exited(event)
+
+    def _worker_failed(self, event: WorkerFailedToStart) -> None:
+        logger.error("worker %d cannot start: %s", event.slot, event.reason)
+        self._failed_starts += 1
+        if self._failed_starts >= STARTS and not self._offered:
+            reason = WorkerCrashed(f"no worker of node {self._peer.id} can be started: {event.reason}")
+            self._hold(holding.WorkersUnavailable(), reason)
+        if event.pid is None:
+            self._manage(slots.WorkerExited(event.slot))
 
     def _worker_exited(self, event: WorkerExited) -> None:
         sentence = self._sentences.pop(event.slot, None)

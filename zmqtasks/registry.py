@@ -16,7 +16,7 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any, NamedTuple, Protocol
 
 from zmqtasks.embedded import Embedded, Where
-from zmqtasks.errors import ZmqtasksError
+from zmqtasks.errors import TaskLost, ZmqtasksError
 from zmqtasks.futures import SubmittedJob, TaskFuture
 from zmqtasks.machines.collection import Record
 from zmqtasks.machines.dispatch import Finish
@@ -163,10 +163,18 @@ class Registry:
             self.embedded.call_soon(self._cancel_all)
         for mapping in list(self._mappings):
             mapping.give_up() if cancel_futures else mapping.pull_the_rest()
-        if wait:
+        # In the loop's thread (a callback of a future) nobody may wait for the loop.
+        if wait and not self.embedded.is_current_thread():
             self._close_when_idle()
         elif first:
             threading.Thread(target=self._close_when_idle, name="zmqtasks-shutdown", daemon=True).start()
+
+    def abort(self) -> None:
+        """End at once: what has not ended is given up, what runs is killed; idempotent."""
+        with self._lock:
+            self._shut = True
+        self.embedded.call(self.broken, TaskLost("the client was closed before the task had ended"))
+        self.embedded.close()
 
     def describe(self) -> str:
         """Return the state in a few words."""
@@ -289,8 +297,10 @@ class Registry:
         key = function, options
 
         def finish(finish: Finish, error: BaseException | None) -> None:
+            # A failure that was not final is kept until its task has ended: after a broken session it may come again.
+            failures = [self._failures.pop((finish.job, i), None) for i in self._failed_in(finish)]
             if finish.kind is not OutcomeKind.OK:
-                self._fail(receiver, finish, error)
+                self._fail(receiver, finish, error, failures)
 
         def end(task_s: float | None) -> None:
             if task_s is not None and len(self._durations) < KNOWN_FUNCTIONS:
@@ -322,11 +332,18 @@ class Registry:
             elif receiver is not None:
                 receiver.succeed(outcome, record.start, record.stop)
         on_stored()
-        self._failures.clear()
 
-    def _fail(self, receiver: _Receiver, finish: Finish, error: BaseException | None) -> None:
+    def _failed_in(self, finish: Finish) -> range:
+        return range(finish.start, finish.stop) if self._failures else range(0)
+
+    @staticmethod
+    def _fail(
+        receiver: _Receiver, finish: Finish, error: BaseException | None, failures: Sequence[Outcome | None]
+    ) -> None:
         if error is None:
-            error = payload.unpack_failure(self._failures[finish.job, finish.start].body, Limits())
+            assert failures, finish
+            assert failures[0] is not None, finish
+            error = payload.unpack_failure(failures[0].body, Limits())
         receiver.fail(finish.start, finish.stop, error)
 
     def broken(self, error: ZmqtasksError) -> None:

@@ -29,6 +29,9 @@ from zmqtasks.transport.network import ZmqNetwork
 
 logger = logging.getLogger(__name__)
 
+DEFECT = 70
+"""Exit code after a defect of this program; EX_SOFTWARE of sysexits.h."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -95,6 +98,25 @@ def open_node(
     return Node(peer, options, make_workers, on_drained=on_drained)
 
 
+def crash_on_defect(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> list[BaseException]:
+    """End the program where something is raised that may not be: others notice, and run its tasks elsewhere.
+
+    Returns:
+        What was raised; empty while all is well.
+    """
+    defects: list[BaseException] = []
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        logger.critical("%s", context["message"], exc_info=error)
+        if error is not None:
+            defects.append(error)
+            ended.set()
+
+    loop.set_exception_handler(handle)
+    return defects
+
+
 def main() -> None:
     """Be the node of the program that launched this one, until it is gone."""
     lifeline = Lifeline()
@@ -117,6 +139,7 @@ async def _serve_owner(lifeline: Lifeline, config: dict[str, Any]) -> None:
         folder.close()
         lifeline.report_error(str(error))
         return
+    defects = crash_on_defect(loop, ended)
     lifeline.watch(loop, ended.set)
     address = node.address
     lifeline.report(peer=address.peer, host=address.host, endpoints=list(address.endpoints))
@@ -124,3 +147,5 @@ async def _serve_owner(lifeline: Lifeline, config: dict[str, Any]) -> None:
     node.close()
     folder.close()
     remove_if_abandoned(Path(config["folder"]))
+    if defects:
+        raise SystemExit(DEFECT)

@@ -199,3 +199,33 @@ def test_a_result_that_is_too_big(client: zmqtasks.Client) -> None:
     error = client.submit(bytes, 600 * 2**20).exception(60)
     assert isinstance(error, zmqtasks.TooBig)
     assert client.submit(functions.double, 2).result(30) == 4
+
+
+def test_an_initializer_that_fails_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+    with zmqtasks.Client(workers=1, initializer=functions.fail_to_initialize) as client:
+        error = client.submit(functions.double, 1).exception(30)
+        again = client.submit(functions.double, 1).exception(30)
+    assert isinstance(error, zmqtasks.WorkerCrashed)
+    assert "no database here" in str(error)
+    assert "no database here" in str(again)
+
+
+def test_an_interrupted_block_ends_at_once() -> None:
+    futures = []
+
+    def interrupted() -> None:
+        with zmqtasks.Client(workers=1) as client:
+            futures.append(client.submit(functions.spin_forever))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert isinstance(futures[0].exception(0), zmqtasks.TaskLost)
+
+
+def test_shutdown_in_a_callback_does_not_lock_up() -> None:
+    client = zmqtasks.Client(workers=1)
+    future = client.submit(functions.double, 1)
+    future.add_done_callback(lambda _: client.shutdown())
+    assert future.result(30) == 2
+    client.shutdown()

@@ -39,15 +39,17 @@ def test_kill_9_of_workers_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_kill_9_of_a_node_with_a_second_one_loses_nothing(tmp_path: Path) -> None:
-    ledger, victims = tmp_path / "ledger", []
-    with node_process(tmp_path / "a") as first, node_process(tmp_path / "b") as second:
-        with zmqtasks.Client(first.tcp, second.tcp) as client:
-            # Both nodes have work before one dies.
-            futures = [client.submit(functions.note, i, str(ledger), 0.002) for i in range(600)]
-            wait_until(lambda: sum(f.done() for f in futures) > 50, lambda: sum(f.done() for f in futures))
-            first.kill()
-            victims.append(first)
-            results = [future.result(40) for future in futures]
+    ledger = tmp_path / "ledger"
+    with (
+        node_process(tmp_path / "a") as first,
+        node_process(tmp_path / "b") as second,
+        zmqtasks.Client(first.tcp, second.tcp) as client,
+    ):
+        # Both nodes have work before one dies.
+        futures = [client.submit(functions.note, i, str(ledger), 0.002) for i in range(600)]
+        wait_until(lambda: sum(f.done() for f in futures) > 50, lambda: sum(f.done() for f in futures))
+        first.kill()
+        results = [future.result(40) for future in futures]
     assert results == list(range(600))
     executions = Counter(map(int, ledger.read_text().split()))
     assert set(executions) == set(range(600))

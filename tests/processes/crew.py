@@ -73,7 +73,7 @@ class Crew:
 
     def until(self, condition: Callable[[], Any], timeout_s: float = 15.0) -> Any:
         """Let the loop run until the condition holds; return what it gave."""
-        wait = wait_until_async(condition, lambda: self.events[-5:], timeout_s)
+        wait = wait_until_async(condition, lambda: str(self.events[-5:])[:2000], timeout_s)
         return self.loop.run_until_complete(wait)
 
     def all(self, kind: type[E], slot: int = 0) -> list[E]:

@@ -83,7 +83,7 @@ def test_a_child_of_the_program_is_left_alone() -> None:
 def test_a_zombie_nobody_can_place_is_reaped_in_the_end() -> None:
     pid = os.posix_spawn(sys.executable, [sys.executable, "-c", "pass"], os.environ, setsid=True)
     wait_until(lambda: (stat := linux.stat_of(pid)) is not None and stat.state == "Z")
-    orphans = Orphans("00000000c0ffee00")
+    orphans = Orphans("nobody")
     for now in (0.0, STRANGER_S - 1):
         orphans.sweep(set(), set(), now)
         assert not gone(pid)()

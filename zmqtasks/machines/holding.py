@@ -107,6 +107,11 @@ class WorkerLost:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkersUnavailable:
+    """No worker can be started here: what is queued ends with an error rather than wait for ever."""
+
+
+@dataclass(frozen=True, slots=True)
 class SinkCongested:
     """Results for a ventilator's sink pile up unacknowledged (or no longer do)."""
 
@@ -128,6 +133,7 @@ Event = (
     | WorkerWithdrawn
     | OutcomesSaid
     | WorkerLost
+    | WorkersUnavailable
     | SinkCongested
     | DrainRequested
 )
@@ -155,7 +161,7 @@ class Emit:
 
 @dataclass(frozen=True, slots=True)
 class Blame:
-    """Report that this task ended with the death of its worker (`kind`), to the sink of its job."""
+    """Report that this task ended through no outcome of its own (`kind`), to the sink of its job."""
 
     job: Job
     attempt: int
@@ -263,6 +269,7 @@ class Holding:
             WorkerWithdrawn: self._worker_withdrawn,
             OutcomesSaid: self._outcomes_said,
             WorkerLost: self._worker_lost,
+            WorkersUnavailable: self._workers_unavailable,
             SinkCongested: self._sink_congested,
             DrainRequested: self._drain_requested,
         }
@@ -385,6 +392,17 @@ class Holding:
         if ventilator := self._ventilators.get(event.ventilator):
             ventilator.congested = event.congested
         return []
+
+    def _workers_unavailable(self, event: WorkersUnavailable) -> list[Command]:
+        commands: list[Command] = []
+        for ventilator in self._ventilators.values():
+            while ventilator.queue:
+                piece = ventilator.queue.popleft()
+                job, attempt = ventilator.jobs[piece.chunk.job].job, piece.chunk.attempt
+                tasks = range(piece.next, piece.chunk.stop)
+                commands += [Blame(job, attempt, index, OutcomeKind.ERROR) for index in tasks]
+                self._done_with(piece)
+        return commands
 
     def _drain_requested(self, event: DrainRequested) -> list[Command]:
         self._draining = True

@@ -10,11 +10,10 @@ import os
 import signal
 import time
 
-from zmqtasks.messages import PeerId
 from zmqtasks.processes import linux
 from zmqtasks.processes.exits import reap
 from zmqtasks.processes.worker import WORKER_VARIABLE, process_name
-from zmqtasks.processes.zygote import NODE_VARIABLE
+from zmqtasks.processes.zygote import MARK_VARIABLE
 
 BURY_S = 2.0
 BURY_POLL_S = 0.002
@@ -26,11 +25,11 @@ class Orphans:
     """Adopted children of this process.
 
     Args:
-        node: whose they are.
+        mark: what the processes of this workforce carry in their environment.
     """
 
-    def __init__(self, node: PeerId) -> None:
-        self._node = node
+    def __init__(self, mark: str) -> None:
+        self._mark = mark
         self._owners: dict[int, int] = {}  # worker of each adopted child seen alive; what ended shows it no more
         self._strangers: dict[int, float] = {}  # zombies nobody can place, and when they were first seen
 
@@ -91,7 +90,7 @@ class Orphans:
         number = stat.name.rpartition("-")[2]
         forked = number.isdigit() and stat.name == process_name(int(number))
         if stat.state != "Z":
-            if linux.environment_of(pid, NODE_VARIABLE) != self._node:
+            if linux.environment_of(pid, MARK_VARIABLE) != self._mark:
                 return None
             variable = linux.environment_of(pid, WORKER_VARIABLE) or ""
             number, forked = (variable, True) if variable.isdigit() else (number, forked)

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from zmqtasks.messages import PeerId
 from zmqtasks.processes.command import python_command
 from zmqtasks.processes.worker import WORKER_VARIABLE
-from zmqtasks.processes.zygote import NODE_VARIABLE
+from zmqtasks.processes.zygote import MARK_VARIABLE
 
 if TYPE_CHECKING:
     import asyncio
@@ -64,10 +63,10 @@ class Spawner(Protocol):
         """End them."""
 
 
-def child_environment(node: PeerId) -> dict[str, str]:
-    """Return our environment with the mark of a node, by which its processes can be found."""
+def child_environment(mark: str) -> dict[str, str]:
+    """Return our environment with the mark of a workforce, by which its processes can be found."""
     environment = {name: value for name, value in os.environ.items() if name != WORKER_VARIABLE}
-    return environment | {NODE_VARIABLE: node}
+    return environment | {MARK_VARIABLE: mark}
 
 
 def close_fds(fds: WorkerFds) -> None:
@@ -81,12 +80,12 @@ class DirectSpawner:
 
     Args:
         loop: where the answers are called.
-        node: whose workers these are.
+        mark: what the processes carry in their environment.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, node: PeerId) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, mark: str) -> None:
         self._loop = loop
-        self._node = node
+        self._mark = mark
         self._answers: deque[Callable[[], None]] = deque()
 
     def spawn(self, request: SpawnRequest) -> None:
@@ -123,7 +122,7 @@ class DirectSpawner:
             stderr=fds.stderr,
             pass_fds=(fds.channel, fds.progress),
             start_new_session=True,
-            env=child_environment(self._node),
+            env=child_environment(self._mark),
         )
         process.returncode = 0  # its end is watched by `exits.py`: this object must not wait for it as well
         return process.pid

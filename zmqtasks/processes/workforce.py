@@ -46,7 +46,7 @@ class Workforce:
 
     Args:
         loop: the loop everything is watched on; use from its thread only.
-        node: peer id of the node; goes into outcomes, and marks its processes.
+        node: peer id of the node, which goes into outcomes; with our pid it marks the processes.
         host: identity of this host, see `usage.host_id`.
         slots: how many workers there can be at once.
         limits: what a sink takes in one message.
@@ -87,7 +87,8 @@ class Workforce:
         self._cleanup_dir = cleanup_dir
         self._on_event = on_event
         self._seats: dict[int, Seat] = {}
-        self._orphans = Orphans(node)
+        self._mark = f"{node}-{os.getpid()}"
+        self._orphans = Orphans(self._mark)
         self._closed = False
         self._sweep_timer: asyncio.TimerHandle | None = None
         path = list(sys.path if sys_path is None else sys_path)
@@ -183,12 +184,12 @@ class Workforce:
             shutil.rmtree(self._cleanup_dir, ignore_errors=True)
 
     def _choose_spawner(self, method: Method, preload: tuple[str, ...]) -> Spawner:
-        node, path = self._settings.node, self._settings.sys_path
+        mark, path = self._mark, self._settings.sys_path
         if method == "spawn" or (method == "auto" and not linux.AVAILABLE):
-            return DirectSpawner(self._loop, node)
+            return DirectSpawner(self._loop, mark)
         if method not in ("auto", "zygote") or not linux.AVAILABLE:
             raise ValueError(f"workers cannot be started by {method!r} here")
-        spawner = ZygoteSpawner(self._loop, node, sys_path=path, preload=preload, cleanup_dir=self._cleanup_dir)
+        spawner = ZygoteSpawner(self._loop, mark, sys_path=path, preload=preload, cleanup_dir=self._cleanup_dir)
         spawner.start()
         return spawner
 

@@ -2,10 +2,10 @@
 
 Owns its control socket and nothing else: a request carries the descriptors of one worker, the answer its pid. It never
 runs a task and knows no job. It forks twice, so that the worker becomes a child of the supervisor, which watches it.
-When the supervisor is gone it kills what carries the node's mark, removes the node's folder, and ends. Started by
-`zygote_spawner.py`.
+When the supervisor is gone it kills what carries the mark of the workforce, removes the node's folder, and ends.
+Started by `zygote_spawner.py`.
 
-    settings   JSON: supervisor, node, sys_path, preload, cleanup_dir       -> {} or {"error": text}
+    settings   JSON: supervisor, mark, sys_path, preload, cleanup_dir       -> {} or {"error": text}
     request    descriptors of channel, stdout, stderr, progress             -> {"pid": n} or {"error": text}
 
 One packet (SOCK_SEQPACKET) a message; the next request is sent when the last is answered.
@@ -25,8 +25,8 @@ from typing import Any, NoReturn
 
 from zmqtasks.processes import linux, worker
 
-NODE_VARIABLE = "ZMQTASKS_NODE"
-"""In the environment of the zygote, and so of all that comes from it: the peer id of its node."""
+MARK_VARIABLE = "ZMQTASKS_MARK"
+"""In the environment of the zygote, and so of all that comes from it: which workforce it belongs to."""
 PACKET_BYTES = 128 * 1024
 WORKER_FDS = 4
 _SWEEPS = 50
@@ -42,7 +42,7 @@ def main(control_fd: int) -> NoReturn:
         error = _prepare(settings)
         _answer(control, {"error": error} if error else {})
         _serve(control, settings["supervisor"])
-        kill_marked(settings["node"])
+        kill_marked(settings["mark"])
         if settings["cleanup_dir"]:
             import shutil  # at the end, rather than into the memory of every worker
 
@@ -138,10 +138,10 @@ def _become_worker(channel_fd: int, stdout_fd: int, stderr_fd: int, progress_fd:
     worker.live(socket.socket(fileno=channel_fd), progress_fd)
 
 
-def kill_marked(node: str) -> None:
-    """Kill all that came from the zygote of this node, whatever session it fled to, and wait until it is gone."""
+def kill_marked(mark: str) -> None:
+    """Kill all that came from a zygote of this workforce, whatever session it fled to, and wait until it is gone."""
     for _ in range(_SWEEPS):
-        marked = [pid for pid in _all_pids() if linux.environment_of(pid, NODE_VARIABLE) == node]
+        marked = [pid for pid in _all_pids() if linux.environment_of(pid, MARK_VARIABLE) == mark]
         if not marked:
             return
         for pid in marked:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from os import getpid
 from typing import TYPE_CHECKING, Any
 
-from zmqtasks.messages import PeerId
 from zmqtasks.processes.command import python_command
 from zmqtasks.processes.spawn import SpawnRequest, child_environment, close_fds
 from zmqtasks.processes.zygote import PACKET_BYTES
@@ -40,7 +39,7 @@ class ZygoteSpawner:
 
     Args:
         loop: where the control socket is watched and answers are called.
-        node: whose workers these are.
+        mark: what the processes carry in their environment.
         sys_path: module search path of the zygote.
         preload: modules it imports before it forks.
         cleanup_dir: folder it removes when this process is gone, or None.
@@ -49,17 +48,17 @@ class ZygoteSpawner:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        node: PeerId,
+        mark: str,
         *,
         sys_path: list[str],
         preload: tuple[str, ...] = (),
         cleanup_dir: str | None = None,
     ) -> None:
         self._loop = loop
-        self._node = node
+        self._mark = mark
         self._settings = {
             "supervisor": getpid(),
-            "node": node,
+            "mark": mark,
             "sys_path": sys_path,
             "preload": list(preload),
             "cleanup_dir": cleanup_dir,
@@ -89,7 +88,7 @@ class ZygoteSpawner:
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
-                env=child_environment(self._node),
+                env=child_environment(self._mark),
             )
         ours.setblocking(False)
         ours.send(json.dumps(self._settings).encode())

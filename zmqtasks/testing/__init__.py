@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from zmqtasks.testing.network import Conditions as Conditions
     from zmqtasks.testing.network import SimNetwork as SimNetwork
     from zmqtasks.testing.workers import Executed as Executed
+    from zmqtasks.testing.workers import Fate as Fate
     from zmqtasks.testing.workers import SimWorkers as SimWorkers
 
 _HOMES = {
     "Conditions": "network",
     "Executed": "workers",
     "FakeClock": "clock",
+    "Fate": "workers",
     "PeerClock": "clock",
     "SimNetwork": "network",
     "SimWorkers": "workers",

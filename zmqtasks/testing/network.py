@@ -17,15 +17,30 @@ import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 
 from zmqtasks.errors import BindError
-from zmqtasks.messages import Address, Bulk, Control, Message, PeerId
+from zmqtasks.messages import (
+    Address,
+    Bulk,
+    Cancel,
+    Control,
+    Hello,
+    Message,
+    PeerId,
+    PeerState,
+    Query,
+    Results,
+    Status,
+    Stored,
+    Tasks,
+)
+from zmqtasks.options import Limits
 from zmqtasks.peer import Loop
 from zmqtasks.testing.clock import FakeClock, FakeTimer
 from zmqtasks.wire import codec
 
 SCHEME = "sim://"
+LIMITS = Limits()
 CONTROL_WAITING = 16
 """As `transport.outlet`: older control messages are out of date."""
 LONGEST_RECONNECT_S = 5.0
@@ -64,6 +79,7 @@ class SimNetwork:
         chance: the only source of it; the same seed gives the same run.
         conditions: of each connection.
         story: told what happens, a line at a time; None costs nothing.
+        on_arrival: told of each message that reaches a place, before the peer there is.
     """
 
     def __init__(
@@ -73,7 +89,9 @@ class SimNetwork:
         conditions: Conditions | None = None,
         *,
         story: Callable[[str], None] | None = None,
+        on_arrival: Callable[[str, Message], None] = lambda place, message: None,
     ) -> None:
+        self.on_arrival = on_arrival
         self.clock = clock
         self.chance = chance
         self.conditions = conditions or Conditions()
@@ -129,9 +147,7 @@ class SimNetwork:
 
     def resume(self, place: str, lag_s: float = 0.0) -> None:
         """Let it go on; its own thread of ZeroMQ hands over what waited after `lag_s` seconds."""
-        inbox = self.inboxes[place]
-        inbox.stopped = False
-        self.clock.call_later(lag_s, inbox.catch_up)
+        self.inboxes[place].resume(lag_s)
 
     def kill(self, place: str, *, silently: bool = False) -> None:
         """Let the process at a place be gone; with `silently` its host as well, so that nobody is told."""
@@ -198,7 +214,7 @@ class SimInbox:
         self._network = network
         self._loop = loop
         self._on_message: Callable[[Message], None] | None = None
-        self._waiting: deque[Message | bytes] = deque()
+        self._waiting: deque[Message] = deque()
         self._scheduled = False
 
     def listen(self, on_message: Callable[[Message], None]) -> None:
@@ -209,8 +225,7 @@ class SimInbox:
     def drain(self) -> None:
         """Deliver what has come so far; what the kernel has while the process is stopped has not."""
         while self._waiting and not (self.stopped or self.closed) and self._on_message is not None:
-            item = self._waiting.popleft()
-            message = codec.decode(item) if isinstance(item, bytes) else item
+            message = self._waiting.popleft()
             if self._network.story is not None:
                 self._network.tell(f"  < {self.place} {describe(message)}")
             self._on_message(message)
@@ -240,11 +255,17 @@ class SimInbox:
 
     def take(self, item: Message | bytes) -> None:
         """Take a message that has arrived."""
-        self._waiting.append(item)
+        message = codec.decode(item, LIMITS) if isinstance(item, bytes) else item
+        self._network.on_arrival(self.place, message)
+        self._waiting.append(message)
         self._schedule()
 
-    def catch_up(self) -> None:
-        """Hand over what came while the process was stopped."""
+    def resume(self, lag_s: float) -> None:
+        """Hand over what came while the process was stopped, in `lag_s` seconds of its own."""
+        self._loop.call_at(self._loop.time() + lag_s, self._catch_up)
+
+    def _catch_up(self) -> None:
+        self.stopped = False
         self._schedule()
 
     def _schedule(self) -> None:
@@ -355,8 +376,7 @@ class _Lane:
             target.take(self.flight.popleft()[1])
             if self.flight:
                 self._await_first()
-        if self._closed and not self.flight:
-            self._network.forget_lane(self)
+        self._forget_if_over()
 
     def retransmit(self) -> None:
         """TCP sends what got no answer again: all of it arrives a little later, in order."""
@@ -396,6 +416,7 @@ class _Lane:
             self.flight.pop()
         if not self.flight:
             self._stop_timer()
+            self._forget_if_over()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -407,14 +428,34 @@ class _Lane:
         if self._closed:
             return
         self._closed = True
-        if linger_s <= 0:
-            self.waiting.clear()
-            self._lose(self._network.chance.randint(0, len(self.flight)))
+        self.waiting.clear()
         self._attempt.cancel()
-        if not self.flight:
+        if linger_s <= 0:
+            self._lose(self._network.chance.randint(0, len(self.flight)))
+        self._forget_if_over()
+
+    def _forget_if_over(self) -> None:
+        if self._closed and not self.flight:
             self._network.forget_lane(self)
 
 
 def describe(message: Message) -> str:
     """Return a message in one line, for a story."""
-    return repr(message)
+    name = type(message).__name__
+    match message:
+        case Hello():
+            return f"{name} #{message.session.number} from a {message.role}"
+        case Status():
+            have = "" if message.have is None else f" have={[tuple(held) for held in message.have]}"
+            state = "" if message.state is PeerState.UP else f" {message.state} {message.reason}"
+            return f"{name} #{message.session.number} cum={message.cum}{' gap' * message.gap}{state}{have}"
+        case Tasks():
+            parts = [f"{c.job}[{c.start}..{c.stop})@{c.attempt}" for c in message.chunks]
+            parts += [f"end of {job}" for job in message.ended]
+        case Results():
+            parts = [f"{o.kind.name} {o.job}[{o.start}..{o.stop})@{o.attempt}" for o in message.outcomes]
+        case Stored():
+            parts = [f"{s.kind.name} {s.job}[{s.start}..{s.stop})@{s.attempt}" for s in message.settled]
+        case Cancel() | Query():
+            return repr(message)
+    return f"{name} #{message.session.number} seq={message.seq} {' '.join(parts)}"

@@ -1,0 +1,186 @@
+"""The ledger: the rows of its table, a count per task as the model, and 5,000 failures."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from tests.machines.driving import RANDOM, within
+from zmqtasks.machines.blame import (
+    LONGEST_BACKOFF_S,
+    LOSSES_UNTIL_ALONE_IN_CHUNK,
+    LOSSES_UNTIL_ALONE_ON_NODE,
+    STRIKES,
+    Blame,
+    Judgement,
+    Ledger,
+    Verdict,
+)
+from zmqtasks.machines.ranges import RangeSet
+from zmqtasks.messages import OutcomeKind
+from zmqtasks.options import TaskOptions
+
+AGAIN, FINAL = Verdict.AGAIN, Verdict.FINAL
+OWN_FAILURES = [OutcomeKind.ERROR, OutcomeKind.TIMEOUT, OutcomeKind.OUT_OF_MEMORY, OutcomeKind.TOO_BIG]
+
+
+@pytest.mark.parametrize("kind", OWN_FAILURES)
+def test_a_failure_of_its_own_is_tried_again_while_retries_last(kind: OutcomeKind) -> None:
+    ledger = Ledger(TaskOptions(retries=2, backoff=0.5))
+    assert [ledger.failed(7, kind) for _ in range(3)] == [
+        Judgement(AGAIN, 0.5),
+        Judgement(AGAIN, 1.0),
+        Judgement(FINAL),
+    ]
+    assert ledger.failed(8, kind) == Judgement(AGAIN, 0.5), "each task has its own"
+    assert repr(ledger) == "<Ledger tries={7: 2, 8: 1} crashes={} strikes={} losses=[{}, {}, {}, {}]>"
+
+
+def test_without_retries_the_first_failure_is_final() -> None:
+    assert Ledger(TaskOptions()).failed(0, OutcomeKind.ERROR) == Judgement(FINAL)
+
+
+def test_crashes_have_a_limit_of_their_own_and_make_a_task_run_alone() -> None:
+    ledger = Ledger(TaskOptions(crash_limit=3))
+    assert ledger.care(5) is Blame.NONE
+    assert [ledger.failed(5, OutcomeKind.CRASHED).verdict for _ in range(3)] == [AGAIN, AGAIN, FINAL]
+    assert ledger.care(5) is Blame.CHUNK_ALONE
+    assert ledger.run_without_blame(0, 10) == 5
+    assert ledger.run_without_blame(6, 10) == 10
+    assert ledger.run_without_blame(5, 10) == 1
+
+
+def test_losses_make_a_task_run_alone_first_in_its_chunk_then_on_its_node() -> None:
+    ledger = Ledger(TaskOptions())
+    cares = []
+    for _ in range(5):
+        assert ledger.lost(10, 20, alone=False) is AGAIN
+        cares.append(ledger.care(15))
+    assert cares == [Blame.NONE, Blame.CHUNK_ALONE, Blame.CHUNK_ALONE, Blame.NODE_ALONE, Blame.NODE_ALONE]
+    assert ledger.care(9) is ledger.care(20) is Blame.NONE
+    assert ledger.run_without_blame(0, 100) == 10
+    assert repr(ledger) == "<Ledger tries={} crashes={} strikes={} losses=[{10..20}, {10..20}, {10..20}, {10..20}]>"
+
+
+def test_of_tasks_the_first_is_found_that_needs_no_node_of_its_own() -> None:
+    ledger = Ledger(TaskOptions())
+    assert ledger.first_sociable(RangeSet([(0, 9)])) == (0, 9)
+    for _ in range(LOSSES_UNTIL_ALONE_ON_NODE):
+        ledger.lost(0, 3, alone=False)
+    assert ledger.first_sociable(RangeSet([(1, 2), (2, 9)])) == (3, 9)
+    assert ledger.first_sociable(RangeSet([(1, 2)])) is None
+
+
+def test_strikes_are_for_tasks_that_were_alone() -> None:
+    ledger = Ledger(TaskOptions())
+    assert [ledger.lost(4, 5, alone=True) for _ in range(STRIKES)] == [AGAIN, AGAIN, Verdict.NODE_KILLER]
+
+
+def test_at_most_once_nothing_is_tried_again() -> None:
+    ledger = Ledger(TaskOptions(retry=False, retries=5))
+    assert ledger.failed(0, OutcomeKind.ERROR) == Judgement(FINAL)
+    assert ledger.failed(0, OutcomeKind.CRASHED) == Judgement(FINAL)
+    assert ledger.lost(0, 9, alone=False) is Verdict.LOST
+
+
+def test_success_wipes_the_slate() -> None:
+    ledger = Ledger(TaskOptions(retries=1))
+    ledger.failed(3, OutcomeKind.ERROR)
+    ledger.failed(3, OutcomeKind.CRASHED)
+    ledger.lost(3, 4, alone=True)
+    ledger.lost(0, 9, alone=False)
+    ledger.settled(3, 4)
+    assert repr(ledger) == "<Ledger tries={} crashes={} strikes={} losses=[{0..3, 4..9}, {}, {}, {}]>"
+    assert ledger.failed(3, OutcomeKind.ERROR) == Judgement(AGAIN)
+
+
+INDICES = st.integers(0, 11)
+
+
+class AgainstCounters(RuleBasedStateMachine):
+    """A ledger does what four counts per task do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ledger = Ledger(TaskOptions(retries=2, backoff=1.0, crash_limit=2))
+        self.tries: Counter[int] = Counter()
+        self.crashes: Counter[int] = Counter()
+        self.losses: Counter[int] = Counter()
+        self.strikes: Counter[int] = Counter()
+
+    @rule(index=INDICES, kind=st.sampled_from(OWN_FAILURES))
+    def fail(self, index: int, kind: OutcomeKind) -> None:
+        final = self.tries[index] == 2
+        self.tries[index] += not final
+        assert self.ledger.failed(index, kind) == (Judgement(FINAL) if final else Judgement(AGAIN, self.tries[index]))
+
+    @rule(index=INDICES)
+    def crash(self, index: int) -> None:
+        self.crashes[index] += 1
+        assert self.ledger.failed(index, OutcomeKind.CRASHED) == Judgement(FINAL if self.crashes[index] >= 2 else AGAIN)
+
+    @rule(start=INDICES, length=st.integers(1, 6))
+    def lose(self, start: int, length: int) -> None:
+        self.losses.update(range(start, start + length))
+        assert self.ledger.lost(start, start + length, alone=False) is AGAIN
+
+    @rule(index=INDICES)
+    def strike(self, index: int) -> None:
+        self.strikes[index] += 1
+        killer = self.strikes[index] >= STRIKES
+        self.losses[index] += not killer
+        assert self.ledger.lost(index, index + 1, alone=True) is (Verdict.NODE_KILLER if killer else AGAIN)
+
+    @rule(start=INDICES, length=st.integers(1, 6))
+    def settle(self, start: int, length: int) -> None:
+        self.ledger.settled(start, start + length)
+        for counts in (self.tries, self.crashes, self.losses, self.strikes):
+            for index in range(start, start + length):
+                del counts[index]
+
+    def care(self, index: int) -> Blame:
+        if self.losses[index] >= LOSSES_UNTIL_ALONE_ON_NODE:
+            return Blame.NODE_ALONE
+        suspicious = self.losses[index] >= LOSSES_UNTIL_ALONE_IN_CHUNK or self.crashes[index]
+        return Blame.CHUNK_ALONE if suspicious else Blame.NONE
+
+    @invariant()
+    def same(self) -> None:
+        cares = [self.care(index) for index in range(20)]
+        assert [self.ledger.care(index) for index in range(20)] == cares
+        for start in range(12):
+            clean = next((i for i in range(start, start + 5) if cares[i] is not Blame.NONE), start + 5)
+            assert self.ledger.run_without_blame(start, 5) == max(1, clean - start)
+        sociable = next(index for index in range(20) if cares[index] is not Blame.NODE_ALONE)
+        found = self.ledger.first_sociable(RangeSet([(0, 20)]))
+        assert found is not None
+        assert found[0] == sociable
+
+
+TestAgainstCounters = AgainstCounters.TestCase
+TestAgainstCounters.settings = RANDOM
+
+
+def test_long_run_of_5_000_failures_of_one_task() -> None:
+    ledger = Ledger(TaskOptions(retries=10_000, backoff=0.1))
+    waits = [ledger.failed(0, OutcomeKind.ERROR).delay_s for _ in range(5_000)]
+    assert waits == sorted(waits)
+    assert waits[-1] == LONGEST_BACKOFF_S
+    for _ in range(5_000):
+        ledger.lost(0, 5, alone=False)
+    ledger.settled(0, 5)
+    assert repr(ledger) == "<Ledger tries={} crashes={} strikes={} losses=[{}, {}, {}, {}]>"
+
+
+def test_long_run_of_50_000_tasks_that_fail_and_then_succeed() -> None:
+    with within(5.0):
+        ledger = Ledger(TaskOptions(retries=1))
+        for index in range(50_000):
+            ledger.failed(index, OutcomeKind.CRASHED if index % 2 else OutcomeKind.ERROR)
+        for index in range(50_000):
+            ledger.run_without_blame(index, 3)
+            ledger.settled(index, index + 1)
+    assert repr(ledger) == "<Ledger tries={} crashes={} strikes={} losses=[{}, {}, {}, {}]>"

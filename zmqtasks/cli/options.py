@@ -1,0 +1,139 @@
+"""Kinds of values on the command line, and the options that several commands share.
+
+Owns their names, units and help. Decides nothing about the mesh but which address may be bound. Called by the commands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from zmqtasks.options import COMPRESSIONS, SERIALIZERS, parse_bytes, parse_duration
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+NODE_PORT = 7700
+SINK_PORT = 7710
+WILDCARDS = ("*", "0.0.0.0", "::")
+_HOST_AND_PORT = re.compile(r"tcp://(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\[\]:/\s]+):(?P<port>[0-9]{1,5})")
+
+
+class _Parsed(click.ParamType):
+    """Text that a function understands, which raises ValueError where it does not."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _address(text: str) -> str:
+    """Return "tcp://HOST:PORT"; the protocol may be left out."""
+    full = text if "://" in text else f"tcp://{text}"
+    match = _HOST_AND_PORT.fullmatch(full)
+    if match is None or int(match["port"]) > 65535:
+        raise ValueError(f"{text!r} is not an address such as tcp://127.0.0.1:{NODE_PORT} or [::1]:{NODE_PORT}")
+    return full
+
+
+def _function(text: str) -> str:
+    module, colon, path = text.partition(":")
+    if module.endswith(".py") or "/" in module:
+        name = module.removesuffix(".py").replace("/", ".").strip(".")
+        raise ValueError(f"{text!r} names a file; write it as a module, {name}:{path or 'FUNCTION'}")
+    if not (module and colon and path):
+        raise ValueError(f"{text!r} is not MODULE:FUNCTION, such as package.module:function")
+    return text
+
+
+ADDRESS = _Parsed("addr", _address)
+FUNCTION = _Parsed("module:function", _function)
+SECONDS = _Parsed("duration", parse_duration)
+BYTES = _Parsed("size", parse_bytes)
+
+
+def check_bind(bind: str, advertise: str | None, *, insecure: bool) -> None:
+    """Refuse to listen where strangers may connect, unless that was asked for.
+
+    Raises:
+        click.UsageError: the address is not of this host alone, or nobody could connect to it by that name.
+    """
+    match = _HOST_AND_PORT.fullmatch(bind)
+    host = match["host"].strip("[]") if match else ""
+    if host in ("localhost", "::1") or host.startswith("127."):
+        return
+    if not insecure:
+        raise click.UsageError(
+            f"{bind} can be reached from other machines, connections are neither encrypted nor authenticated yet, and "
+            "whoever connects can run code as this user; where the network is yours alone, say so with --insecure"
+        )
+    if host in WILDCARDS and advertise is None:
+        raise click.UsageError(
+            f"{bind} is every address of this machine; say with --advertise tcp://HOST:PORT which one others connect to"
+        )
+
+
+def warn_insecure(bind: str) -> None:
+    """Say what --insecure means, where it is used for more than this machine."""
+    click.secho(
+        f"zmqtasks: INSECURE: whoever can connect to {bind} can run code as this user", fg="red", bold=True, err=True
+    )
+
+
+def function_and_input(command: F) -> F:
+    """Add MODULE:FUNCTION, INPUT and how INPUT is read."""
+    for decorate in (
+        click.argument("function", type=FUNCTION, metavar="MODULE:FUNCTION"),
+        click.argument("inputs", nargs=-1, metavar="[INPUT]..."),
+        click.option("--lines", is_flag=True, help="INPUT is plain text: a line is the argument."),
+        click.option("--paths", is_flag=True, help="INPUT are the arguments: paths; of a folder, all files below it."),
+        click.option("--match", metavar="PATTERN", help='Of a folder with --paths, only such names: "*.py".'),
+        click.option("--spread", is_flag=True, help="An array, or a row of CSV, is *args."),
+        click.option("--kwargs", is_flag=True, help="An object, or a row of CSV, is **kwargs."),
+        click.option("--keep-going", is_flag=True, help="Report input that cannot be read, and go on; exit code 1."),
+    )[::-1]:
+        command = decorate(command)
+    return command
+
+
+def task_options(command: F) -> F:
+    """Add what holds for each task."""
+    for decorate in (
+        click.option("--timeout", type=SECONDS, help='A task may run so long, such as "1.5 s" or "2 min".'),
+        click.option("--max-memory", type=BYTES, help='A worker may hold so much, such as "2 GiB".'),
+        click.option("--retries", type=click.IntRange(0), help="Run a task that failed so often again."),
+        click.option("--backoff", type=SECONDS, help="Pause before the first retry; doubled for each further one."),
+        click.option("--no-retry", is_flag=True, help="Never run a task twice, even when its node is lost."),
+        click.option("--serializer", type=click.Choice(SERIALIZERS), help="How arguments and results travel."),
+        click.option("--compression", type=click.Choice(COMPRESSIONS), help="Of large arguments and results."),
+    )[::-1]:
+        command = decorate(command)
+    return command
+
+
+def inbox_options(command: F) -> F:
+    """Add where this program listens for answers from other machines."""
+    for decorate in (
+        click.option("--bind", type=ADDRESS, help="Listen here for nodes on other machines; port 0 for any."),
+        click.option("--advertise", type=ADDRESS, help="Address that others shall connect to instead."),
+        click.option("--insecure", is_flag=True, help="Allow --bind to an address other machines can reach."),
+    )[::-1]:
+        command = decorate(command)
+    return command
+
+
+def changed_options(given: dict[str, Any]) -> dict[str, Any]:
+    """Return those fields of `TaskOptions` that the command line sets; the rest is left to the function."""
+    names = ("timeout", "max_memory", "retries", "backoff", "serializer", "compression")
+    changes = {name: given[name] for name in names if given[name] is not None}
+    return changes | ({"retry": False} if given["no_retry"] else {})

@@ -1,0 +1,135 @@
+"""Results of one job, from the mesh to the store: successes as they come, failures once they are final.
+
+Owns failures that the ventilator has not judged yet. Everything here happens in the loop's thread. It is the collector
+of the `Embedded` that `job.py` opens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from zmqtasks.cli.exits import one_line
+from zmqtasks.cli.tally import Tally
+from zmqtasks.errors import ZmqtasksError
+from zmqtasks.machines.collection import Record
+from zmqtasks.machines.dispatch import Finish
+from zmqtasks.messages import Outcome, OutcomeKind
+from zmqtasks.options import Limits
+from zmqtasks.store import Store
+from zmqtasks.wire import payload
+
+LONGEST_REASON = 300
+
+
+class Results:
+    """Store and count what becomes of the tasks of one job.
+
+    Args:
+        store: where results go; None where a standalone sink has them.
+        tally: kept up to date.
+        on_ended: called with each range of tasks that has ended and, but for the last failures, is stored.
+        on_broken: called when nothing more can be done; the error stands in `error`.
+    """
+
+    def __init__(
+        self,
+        store: Store | None,
+        tally: Tally,
+        on_ended: Callable[[int, int], None],
+        on_broken: Callable[[], None],
+    ) -> None:
+        self.error: Exception | None = None
+        self._store = store
+        self._tally = tally
+        self._on_ended, self._on_broken = on_ended, on_broken
+        self._unjudged: dict[int, Record] = {}
+        self._draining = False
+
+    def drain(self) -> None:
+        """From now on nothing is run again: whatever a task ends with is final."""
+        self._draining = True
+
+    # From the mesh
+
+    def record(self, records: Sequence[Record], on_stored: Callable[[], None]) -> None:
+        """Store successes, and hear what the ventilator says of failures before they are stored."""
+        assert self._store is not None
+        final = [r for r in records if r.outcome.kind is OutcomeKind.OK or self._draining]
+        unjudged = {r.start: r for r in records if r.outcome.kind is not OutcomeKind.OK and not self._draining}
+        self._store.record(final, partial(self._stored, final, unjudged, on_stored))
+
+    def _stored(self, final: list[Record], unjudged: dict[int, Record], on_stored: Callable[[], None]) -> None:
+        self._unjudged = unjudged
+        on_stored()  # `finish` is called from within
+        if self._draining:
+            # These tasks had begun when they were given up: the ventilator has nothing to say of them any more.
+            for record in self._unjudged.values():
+                self._keep(record)
+            for record in (*final, *self._unjudged.values()):
+                self._count(record)
+        self._unjudged = {}
+
+    def finish(self, finish: Finish, error: BaseException | None) -> None:
+        """Take the ventilator's word that tasks have ended; `error` where it decided how."""
+        if finish.kind is OutcomeKind.OK:
+            self._tally.done += finish.stop - finish.start
+        elif self._store is None:
+            reason = _reason_of(error) if error else f"{finish.kind.name.lower()}, as the sink has it"
+            self._tally.fail(finish.start, finish.stop, reason)
+        elif error is not None:
+            self._conclude(finish, error)
+        else:
+            record = self._unjudged.pop(finish.start)
+            self._keep(record)
+            self._count(record)
+        self._on_ended(finish.start, finish.stop)
+
+    def _conclude(self, finish: Finish, error: BaseException) -> None:
+        body = payload.pack_failure(error)
+        outcome = Outcome(
+            finish.job, finish.attempt, finish.node, finish.start, finish.stop, finish.kind, 0.0, body
+        )
+        self._keep(Record(outcome, finish.start, finish.stop))
+        self._tally.fail(finish.start, finish.stop, _reason_of(error))
+
+    def _keep(self, record: Record) -> None:
+        assert self._store is not None
+        self._store.record([record], lambda: None)
+
+    def _count(self, record: Record) -> None:
+        if record.outcome.kind is OutcomeKind.OK:
+            self._tally.done += record.stop - record.start
+        else:
+            self._tally.fail(record.start, record.stop, _reason(record.outcome))
+
+    def broken(self, error: ZmqtasksError) -> None:
+        """No node is left, and none will come."""
+        self._break(error)
+
+    def store_failed(self, error: Exception) -> None:
+        """Take note that results could not be written: for now (OSError), or for good."""
+        if isinstance(error, BrokenPipeError) or not isinstance(error, OSError):
+            self._break(error)
+
+    def _break(self, error: Exception) -> None:
+        self.error = self.error or error
+        self._on_broken()
+
+
+def _reason(outcome: Outcome) -> str:
+    """Say in a line how a task failed."""
+    try:
+        told = payload.describe_failure(outcome.body, Limits())
+    except ZmqtasksError as error:
+        return _reason_of(error)
+    return _short(f"{told.type_name}: {told.message}")
+
+
+def _reason_of(error: BaseException) -> str:
+    return _short(f"{type(error).__name__}: {error}")
+
+
+def _short(text: str) -> str:
+    line = one_line(text)
+    return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]}..."

@@ -1,0 +1,35 @@
+"""What has come of the tasks so far: numbers for the progress display, the last line and the exit code.
+
+Owns the numbers; each has one writer, named there. Any thread may read them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many tasks there are and what became of them."""
+
+    added: int = 0
+    """Tasks read from the input; written by the thread that reads."""
+    unreadable: int = 0
+    """Inputs that are no arguments; written by the thread that reads."""
+    exhausted: bool = False
+    """Whether `added` is final."""
+    done: int = 0
+    """Tasks that succeeded, and whose results are stored; written by the loop."""
+    failed: int = 0
+    """Tasks that failed for good; written by the loop."""
+    first_failure: str = ""
+
+    @property
+    def ended(self) -> int:
+        """Return how many tasks have ended."""
+        return self.done + self.failed
+
+    def fail(self, start: int, stop: int, reason: str) -> None:
+        """Count tasks [start, stop) as failed; the first reason is kept."""
+        self.failed += stop - start
+        self.first_failure = self.first_failure or f"task {start}: {reason}"

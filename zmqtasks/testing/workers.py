@@ -1,0 +1,362 @@
+"""Worker processes that live on a fake clock: they call the real functions, in fake time, and die when told to.
+
+Owns what each of them is doing, and a ledger of every task that was ever begun. Starts no process. It has the face of
+`node.Workers`; its workers go on while their node is stopped, as processes do.
+
+A worker runs its chunk in stretches: as many tasks as fit in before its results are due to be flushed. What it had
+flushed when it died still reaches the node, what it had not is lost.
+"""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+from zmqtasks.errors import LocalProtocolError
+from zmqtasks.messages import Chunk, Job, JobId, Outcome, OutcomeKind, PeerId, Tasks
+from zmqtasks.options import MIB
+from zmqtasks.peer import Loop
+from zmqtasks.processes.events import WorkerEvent, WorkerExited, WorkerReady, WorkerSaid, WorkerStarted
+from zmqtasks.processes.progress import Progress, WorkPhase
+from zmqtasks.testing.clock import FakeClock, FakeTimer
+from zmqtasks.wire import payload
+from zmqtasks.wire.payload import Form
+
+FLUSH_S = 0.005
+"""As `processes.execution`: results wait no longer than this for company."""
+PACK_S = 0.00002
+"""What it takes to pack and write the results of a stretch."""
+TELL_S = 0.0001
+"""How long what a worker wrote may wait until its node reads it."""
+IDLE = Progress(0, 0, 0, WorkPhase.IDLE, 0)
+SIGKILL = 9
+RESIDENT_BYTES = 32 * MIB
+
+
+class Fate(NamedTuple):
+    """What happens to a task that is begun: how long it takes, and how it ends if not with its function's value."""
+
+    seconds: float = 0.001
+    crashes: bool = False
+    """Its worker dies in the middle of it."""
+    error: Exception | None = None
+    """It raises this, in place of calling its function."""
+
+
+class Executed(NamedTuple):
+    """A task that was begun."""
+
+    node: PeerId
+    slot: int
+    job: JobId
+    task: int
+    attempt: int
+
+
+@dataclass(slots=True, eq=False)
+class _Stretch:
+    """Tasks of a chunk that run before the next flush, and when each of them ends."""
+
+    chunk: Chunk
+    job: Job
+    start: int
+    begun_at: float
+    fates: list[Fate]
+    ends: list[float]
+
+    @property
+    def stop(self) -> int:
+        return self.start + len(self.ends)
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    """One process."""
+
+    slot: int
+    pid: int
+    started_at: float
+    ready: bool = False
+    stopping: bool = False
+    dead: bool = False
+    dies_packing: bool = False
+    jobs: dict[JobId, Job] = field(default_factory=dict)
+    chunks: deque[Chunk] = field(default_factory=deque)
+    begun: int = 0
+    stretch: _Stretch | None = None
+    timer: FakeTimer | None = None
+    written: deque[tuple[Outcome, ...]] = field(default_factory=deque)
+
+
+class SimWorkers:
+    """The workers of one node.
+
+    Args:
+        clock: the workers live on it.
+        loop: the node's; events are delivered on it.
+        node: peer id of the node.
+        on_event: takes what happens to workers.
+        chance: when exactly a worker is ready or killed.
+        fate: what happens to a task, by job and index; asked each time one is given to a worker.
+        start_s: how long a process takes to be ready.
+        ledger: every task that is begun is added to it.
+    """
+
+    def __init__(
+        self,
+        clock: FakeClock,
+        loop: Loop,
+        node: PeerId,
+        on_event: Callable[[WorkerEvent], None],
+        chance: random.Random,
+        *,
+        fate: Callable[[JobId, int], Fate] = lambda job, index: Fate(),
+        start_s: float = 0.01,
+        ledger: list[Executed] | None = None,
+    ) -> None:
+        self.ledger: list[Executed] = [] if ledger is None else ledger
+        self._clock = clock
+        self._loop = loop
+        self._node = node
+        self._on_event = on_event
+        self._chance = chance
+        self._fate = fate
+        self._start_s = start_s
+        self._workers: dict[int, _Worker] = {}
+        self._functions: dict[tuple[bytes, str], Callable[..., Any]] = {}
+        self._pids = 1
+        self._closed = False
+
+    # The face of node.Workers
+
+    def start(self, slot: int) -> None:
+        """Start a worker in a free slot.
+
+        Raises:
+            LocalProtocolError: the slot is taken, or this is closed.
+        """
+        if self._closed or slot in self._workers:
+            raise LocalProtocolError(f"cannot start a worker in slot {slot}: {'closed' if self._closed else 'taken'}")
+        self._pids += 1
+        worker = self._workers[slot] = _Worker(slot, self._pids, self._clock.time())
+        self._say(WorkerStarted(slot, worker.pid))
+        worker.timer = self._clock.call_later(self._start_s * (1 + self._chance.random()), self._ready, worker)
+
+    def send(self, slot: int, tasks: Tasks) -> None:
+        """Give chunks to a worker; it runs one after the other."""
+        worker = self._worker(slot)
+        for ended in tasks.ended:
+            worker.jobs.pop(ended, None)
+        worker.jobs |= {job.id: job for job in tasks.jobs}
+        worker.chunks.extend(tasks.chunks)
+        if not worker.dead and worker.stretch is None and worker.ready:
+            self._begin(worker)
+
+    def stop(self, slot: int) -> None:
+        """Have a worker end when it has nothing left to do."""
+        worker = self._worker(slot)
+        worker.stopping = True
+        if worker.ready and worker.stretch is None and not worker.dead:
+            self._exit(worker, code=0)
+
+    def kill(self, slot: int) -> None:
+        """End a worker by force."""
+        worker = self._worker(slot)
+        self._clock.call_later(0.001 * self._chance.random(), self._killed, worker)
+
+    def dump_stack(self, slot: int) -> bool:
+        """Tell whether the worker could write down where it is; nothing is written."""
+        return self._worker(slot).ready
+
+    def progress(self, slot: int) -> Progress:
+        """Return what the worker in a slot is doing."""
+        worker = self._workers.get(slot)
+        return IDLE if worker is None else self._progress_of(worker)
+
+    def memory(self, slot: int) -> int:
+        """Return the resident bytes of a worker: always the same."""
+        self._worker(slot)
+        return RESIDENT_BYTES
+
+    def close(self) -> None:
+        """End all workers at once, without a word; idempotent."""
+        self._closed = True
+        for worker in self._workers.values():
+            self._end(worker)
+        self._workers.clear()
+
+    # For tests
+
+    def running(self) -> list[int]:
+        """Return the slots whose worker is in the middle of something."""
+        return [slot for slot, worker in self._workers.items() if worker.stretch is not None and not worker.dead]
+
+    def living(self) -> list[int]:
+        """Return the slots that have a worker."""
+        return [slot for slot, worker in self._workers.items() if not worker.dead]
+
+    def crash(self, slot: int, *, packing: bool = False) -> None:
+        """Let a worker die, as by SIGKILL from outside: now, or when it next packs results."""
+        worker = self._worker(slot)
+        if packing:
+            worker.dies_packing = True
+        else:
+            self._killed(worker)
+
+    # A worker's life
+
+    def _worker(self, slot: int) -> _Worker:
+        if slot not in self._workers:
+            raise LocalProtocolError(f"there is no worker in slot {slot}")
+        return self._workers[slot]
+
+    def _ready(self, worker: _Worker) -> None:
+        worker.ready, worker.timer = True, None
+        self._say(WorkerReady(worker.slot))
+        if worker.stopping:
+            self._exit(worker, code=0)
+
+    def _begin(self, worker: _Worker) -> None:
+        """Begin the next chunk, if there is one."""
+        if worker.chunks:
+            chunk = worker.chunks.popleft()
+            worker.begun += 1
+            self._stretch(worker, chunk, worker.jobs[chunk.job], chunk.start)
+        elif worker.stopping:
+            self._exit(worker, code=0)
+
+    def _stretch(self, worker: _Worker, chunk: Chunk, job: Job, start: int) -> None:
+        """Run tasks from `start` on until results are due."""
+        now = self._clock.time()
+        fates: list[Fate] = []
+        spent_s = 0.0
+        for index in range(start, chunk.stop):
+            fates.append(self._fate(job.id, index))
+            spent_s += fates[-1].seconds
+            if fates[-1].crashes or spent_s > FLUSH_S or not job.options.retry:
+                break
+        ends = list(accumulate((fate.seconds for fate in fates), initial=now))[1:]
+        worker.stretch = _Stretch(chunk, job, start, now, fates, ends)
+        # A task that ends its worker is caught in the middle of it.
+        due = ends[-1] - fates[-1].seconds / 2 if fates[-1].crashes else ends[-1] + PACK_S
+        worker.timer = self._clock.call_at(due, self._stretch_ended, worker, worker.stretch)
+
+    def _stretch_ended(self, worker: _Worker, stretch: _Stretch) -> None:
+        if stretch.fates[-1].crashes or worker.dies_packing:
+            self._exit(worker, signal=SIGKILL)
+            return
+        self._note_begun(worker, stretch, stretch.stop)
+        self._write(worker, tuple(_outcomes(stretch, self._function(stretch.job), self._node)))
+        worker.stretch = None
+        if stretch.stop < stretch.chunk.stop:
+            self._stretch(worker, stretch.chunk, stretch.job, stretch.stop)
+        else:
+            self._begin(worker)
+
+    def _function(self, job: Job) -> Callable[..., Any]:
+        key = bytes(job.function), job.options.serializer
+        if key not in self._functions:
+            self._functions[key] = payload.unpack_function(*key)
+        return self._functions[key]
+
+    def _note_begun(self, worker: _Worker, stretch: _Stretch, stop: int) -> None:
+        job, attempt = stretch.job.id, stretch.chunk.attempt
+        self.ledger += [Executed(self._node, worker.slot, job, i, attempt) for i in range(stretch.start, stop)]
+
+    def _write(self, worker: _Worker, outcomes: tuple[Outcome, ...]) -> None:
+        worker.written.append(outcomes)
+        self._clock.call_later(TELL_S * self._chance.random(), self._read, worker)
+
+    def _read(self, worker: _Worker) -> None:
+        """Let the node read the next thing a worker wrote."""
+        if worker.written:
+            self._say(WorkerSaid(worker.slot, worker.written.popleft()))
+
+    def _progress_of(self, worker: _Worker) -> Progress:
+        stretch = worker.stretch
+        if stretch is None:
+            return IDLE
+        now = self._clock.time()
+        ended = bisect_right(stretch.ends, now)
+        began_at = stretch.ends[ended - 1] if ended else stretch.begun_at
+        phase = WorkPhase.PACKING if ended == len(stretch.ends) else WorkPhase.RUNNING
+        started_s = began_at - now + self._loop.time()
+        return Progress(worker.begun, stretch.chunk.attempt, stretch.start + ended, phase, round(started_s * 1e9))
+
+    def _killed(self, worker: _Worker) -> None:
+        if not worker.dead:
+            self._exit(worker, signal=SIGKILL)
+
+    def _exit(self, worker: _Worker, *, code: int | None = None, signal: int | None = None) -> None:
+        """End a worker: what it wrote is read first, then its end is seen."""
+        progress = self._progress_of(worker)
+        self._end(worker)
+        while worker.written:
+            self._read(worker)
+        uptime_s = self._clock.time() - worker.started_at
+        exited = WorkerExited(worker.slot, worker.pid, signal, code, "", progress, uptime_s)
+        self._loop.call_soon(self._vacate, worker, exited)
+
+    def _end(self, worker: _Worker) -> None:
+        worker.dead = True
+        if worker.timer is not None:
+            worker.timer.cancel()
+        if worker.stretch is not None:
+            ended = bisect_right(worker.stretch.ends, self._clock.time())
+            self._note_begun(worker, worker.stretch, min(worker.stretch.stop, worker.stretch.start + ended + 1))
+            worker.stretch = None
+
+    def _vacate(self, worker: _Worker, exited: WorkerExited) -> None:
+        if not self._closed:
+            del self._workers[worker.slot]
+            self._on_event(exited)
+
+    def _say(self, event: WorkerEvent) -> None:
+        self._loop.call_soon(self._hear, event)
+
+    def _hear(self, event: WorkerEvent) -> None:
+        if not self._closed:
+            self._on_event(event)
+
+
+def _outcomes(stretch: _Stretch, function: Callable[..., Any], node: PeerId) -> list[Outcome]:
+    """Run the tasks of a stretch: one outcome for each run of values, and one for each task that raised."""
+    chunk, serializer = stretch.chunk, stretch.job.options.serializer
+    first, last = stretch.start - chunk.origin, stretch.stop - chunk.origin
+    unpacked = payload.unpack(chunk.body, first=first, last=last, serializer=serializer)
+    outcomes: list[Outcome] = []
+    values: list[Any] = []
+
+    def add(kind: OutcomeKind, place: int, stop: int, body: bytes) -> None:
+        elapsed_s = sum(fate.seconds for fate in stretch.fates[place:stop])
+        start = stretch.start + place
+        outcomes.append(Outcome(chunk.job, chunk.attempt, node, start, start + stop - place, kind, elapsed_s, body))
+
+    def add_values(stop: int) -> None:
+        if values:
+            (run,) = payload.pack(values, form=Form.ONE, serializer=serializer)
+            assert run.body is not None, run.error
+            add(OutcomeKind.OK, stop - len(values), stop, run.body)
+            values.clear()
+
+    for place, (item, fate) in enumerate(zip(unpacked.values, stretch.fates, strict=True)):
+        try:
+            values.append(_call(function, unpacked.form, item, fate))
+        except Exception as error:
+            add_values(place)
+            add(OutcomeKind.ERROR, place, place + 1, payload.pack_failure(error, serializer=serializer))
+    add_values(len(stretch.fates))
+    return outcomes
+
+
+def _call(function: Callable[..., Any], form: Form, item: Any, fate: Fate) -> Any:
+    if fate.error is not None:
+        raise fate.error
+    if form is Form.ONE:
+        return function(item)
+    return function(*item) if form is Form.MANY else function(*item[0], **item[1])
