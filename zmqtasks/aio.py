@@ -12,8 +12,8 @@ from functools import partial
 from typing import Any, ParamSpec, Self, TypeVar
 
 from zmqtasks.embedded import CONNECT_S, Where
+from zmqtasks.embedded.registry import Registry
 from zmqtasks.options import NodeOptions, TaskOptions
-from zmqtasks.registry import Registry
 from zmqtasks.wire import payload
 
 P = ParamSpec("P")

@@ -14,10 +14,10 @@ from concurrent.futures import Executor
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from zmqtasks.embedded import CONNECT_S, Where
-from zmqtasks.futures import TaskFuture
-from zmqtasks.mapping import Mapping
+from zmqtasks.embedded.futures import TaskFuture
+from zmqtasks.embedded.mapping import Mapping
+from zmqtasks.embedded.registry import Registry
 from zmqtasks.options import NodeOptions, TaskOptions
-from zmqtasks.registry import Registry
 from zmqtasks.wire import payload
 
 P = ParamSpec("P")

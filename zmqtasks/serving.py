@@ -1,7 +1,7 @@
 """Roles as programs: a node or a sink on an asyncio loop, until it is told to end.
 
 Owns the main loop of such a program. Called by the commands `worker` and `sink`, and as the process that
-`own_node.py` launches.
+`embedded/own_node.py` launches.
 """
 
 from __future__ import annotations

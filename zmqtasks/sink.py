@@ -1,7 +1,7 @@
 """The shell of a sink: the collection machine on sessions from nodes, in front of a recorder.
 
 Owns the order "record, then acknowledge": what a node has heard acknowledged is stored. Decides nothing about
-outcomes (`machines/collection.py` does). Runs in the loop's thread. Called by `embedded.py` and by the commands.
+outcomes (`machines/collection.py` does). Runs in the loop's thread. Called by `embedded` and by the commands.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The `@task` decorator: options that travel with a function.
 
-Owns nothing but the mark. Needs no mesh: a decorated function is called here as before. Read by `embedded.py`
+Owns nothing but the mark. Needs no mesh: a decorated function is called here as before. Read by `embedded`
 (options) and by `wire` (in safe mode only marked functions may be called).
 """
 

@@ -1,7 +1,7 @@
 """The shell of a ventilator: the dispatch machine on sessions to nodes, and to a standalone sink.
 
 Owns the arguments of tasks until they have ended, encoded from the moment they are sent. Decides nothing about tasks
-(`machines/dispatch.py` does). Runs in the loop's thread. Called by `embedded.py` and by the commands.
+(`machines/dispatch.py` does). Runs in the loop's thread. Called by `embedded` and by the commands.
 """
 
 from __future__ import annotations

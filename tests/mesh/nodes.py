@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from zmqtasks.options import NodeOptions
-from zmqtasks.own_node import NodeSettings
+from zmqtasks.embedded.own_node import NodeSettings
 from zmqtasks.processes.launch import Launched, launch
 
 

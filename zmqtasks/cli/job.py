@@ -6,10 +6,10 @@ thread; results arrive in the loop's (`results.py`). Called by `run` and `ventil
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from zmqtasks.cli.ahead import Ahead
 from zmqtasks.cli.exits import Exit, say
@@ -30,8 +30,10 @@ ITEM_BYTES = 64
 """What an argument weighs beside its text."""
 POLL_S = 0.05
 """How often to look whether the last tasks have left the nodes, once nothing is sent any more."""
+PATIENCE_S = 3600.0
+"""How long the store may take to write the last results: its disk may be full for a while."""
 CLOSE_S = 2.0
-"""How long the store may take when nobody wants to wait."""
+"""The same when nobody wants to wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +112,164 @@ class JobRun:
             self._close(patience_s)
         return self._exit_code()
 
+    # Steps, in the main thread
+
+    def _open_job(self) -> None:
+        assert self._embedded is not None
+        function = self._task.function
+
+        def open_job(embedded: Embedded) -> JobId:
+            return embedded.ventilator.open_job(
+                function.body, function.name, function.options, on_finish=self._results.finish, on_end=self._job_ended
+            )
+
+        self._job_id = self._embedded.call(open_job, self._embedded)
+        if self._store:
+            self._store.note_job(self._job_id, function.name)
+
+    def _feed(self, interrupts: Interrupts) -> None:
+        """Read arguments and hand them on, until there are no more or something ends the job."""
+        for entry in self._task.source.read(interrupts.stop_fd, self._flush):
+            if isinstance(entry, Unreadable):
+                say(f"error: {entry.where}: {entry.reason}")
+                self.tally.unreadable += 1
+                if not self._task.keep_going:
+                    self._stopped_by_input = True
+                    break
+            elif self._is_cut_short():
+                return
+            else:
+                self._take(entry)
+        if not self._is_cut_short():
+            self._flush()
+            self._end_input()
+
+    def _take(self, argument: Argument) -> None:
+        self._batch.append(argument)
+        self._batch_bytes += ITEM_BYTES + len(argument.text)
+        if len(self._batch) >= BATCH_TASKS or self._batch_bytes >= BATCH_BYTES:
+            self._flush()
+            with self._changed:
+                self._changed.wait_for(lambda: not self._ahead.is_full() or self._is_cut_short())
+
+    def _flush(self) -> None:
+        """Hand on what has been read, before more is waited for."""
+        if not self._batch or self._is_cut_short():
+            return
+        assert self._embedded is not None
+        batch, self._batch = self._batch, []
+        start = self.tally.added
+        with self._changed:
+            self._ahead.add(start, start + len(batch), self._batch_bytes)
+        self.tally.added += len(batch)
+        self._batch_bytes = 0
+        if self._store:
+            self._store.remember_inputs(self._job_id, start, [argument.text for argument in batch])
+        items = [argument.item for argument in batch]
+        self._embedded.call_soon(self._embedded.ventilator.add, self._job_id, items, self._task.source.form)
+
+    def _end_input(self) -> None:
+        assert self._embedded is not None
+        self.tally.exhausted = True
+        if self._store:
+            self._store.note_job(self._job_id, self._task.function.name, self.tally.added)
+        self._embedded.call_soon(self._embedded.ventilator.close_job, self._job_id)
+
+    def _finish(self) -> None:
+        """Wait until all has ended; after Ctrl-C, until what had begun has."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_over or self._is_cut_short())
+        if self._results.error is None and not self._is_over:
+            self._drain()
+        self._wait_while(lambda: self._embedded is not None and not self._embedded.ventilator.flushed())
+
+    def _drain(self) -> None:
+        assert self._embedded is not None
+        say("interrupted: what runs is finished, nothing new begins; Ctrl-C again stops at once")
+        self._embedded.call(self._give_up_the_rest)
+        self._wait_while(self._embedded.ventilator.aboard)
+
+    def _wait_while(self, condition: Callable[[], object]) -> None:
+        assert self._embedded is not None
+        while self._results.error is None and self._embedded.call(condition):
+            with self._changed:
+                self._changed.wait(POLL_S)
+
+    def _close(self, patience_s: float) -> None:
+        try:
+            if self._embedded:
+                self._embedded.close()
+        finally:
+            if self._store:
+                self._store.close(patience_s)
+
+    def _is_cut_short(self) -> bool:
+        return self._interrupted or self._results.error is not None
+
+    # In a signal handler
+
+    def _on_interrupt(self) -> None:
+        if self._embedded is None:
+            raise KeyboardInterrupt
+        self._interrupted = True
+        self._embedded.call_soon(self._notify)
+
+    # In the loop's thread
+
+    def _give_up_the_rest(self) -> None:
+        assert self._embedded is not None
+        self._results.drain()
+        self._embedded.ventilator.cancel(self._job_id, 0, self.tally.added)
+
+    def _tasks_ended(self, start: int, stop: int) -> None:
+        with self._changed:
+            self._ahead.end(start, stop)
+            self._changed.notify_all()
+
+    def _job_ended(self, task_s: float | None) -> None:
+        self._is_over = True
+        self._notify()
+
+    def _notify(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    # How it went
+
+    def _load(self) -> tuple[int, int]:
+        """Return how many workers are busy, and how many there are."""
+        nodes = self._embedded.ventilator.nodes() if self._embedded else []
+        loads = [link.data.status.load for link in nodes if link.data.status]
+        return sum(load.busy for load in loads), sum(load.workers for load in loads)
+
+    def _report(self, elapsed_s: float) -> None:
+        """Say what a person at a terminal wants to know, and in a pipe only what went wrong."""
+        tally, error = self.tally, self._results.error
+        if isinstance(error, BrokenPipeError):
+            return
+        if self._interrupted and not self._is_over:
+            say(f"interrupted: {tally.ended:,} tasks have ended, the rest was given up")
+        elif self._task.progress and sys.stderr.isatty():
+            rate = tally.ended / max(elapsed_s, 1e-3)
+            say(f"{tally.done:,} done, {tally.failed:,} failed in {elapsed_s:.1f} s: {rate:,.0f} tasks/s")
+        if tally.failed:
+            say(f"{tally.failed:,} of {tally.added:,} tasks failed; first: {tally.first_failure}")
+        if tally.unreadable and not self._stopped_by_input:
+            say(f"{tally.unreadable:,} inputs could not be read, and were left out")
+
+    def _exit_code(self) -> Exit:
+        """Return what the process exits with.
+
+        Raises:
+            Exception: what ended the job early.
+        """
+        error = self._results.error
+        if isinstance(error, BrokenPipeError):
+            return Exit.READER_GONE
+        if error is not None:
+            raise error
+        if self._interrupted and not self._is_over:
+            return Exit.INTERRUPTED
+        if self._stopped_by_input:
+            return Exit.USAGE
+        return Exit.FAILED if self.tally.failed or self.tally.unreadable else Exit.OK

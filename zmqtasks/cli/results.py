@@ -26,7 +26,6 @@ class Results:
     """Store and count what becomes of the tasks of one job.
 
     Args:
-        store: where results go; None where a standalone sink has them.
         tally: kept up to date.
         on_ended: called with each range of tasks that has ended and, but for the last failures, is stored.
         on_broken: called when nothing more can be done; the error stands in `error`.
@@ -34,13 +33,14 @@ class Results:
 
     def __init__(
         self,
-        store: Store | None,
         tally: Tally,
         on_ended: Callable[[int, int], None],
         on_broken: Callable[[], None],
     ) -> None:
+        self.store: Store | None = None
+        """Where results go; None where a standalone sink has them."""
         self.error: Exception | None = None
-        self._store = store
+        """What ended the job early."""
         self._tally = tally
         self._on_ended, self._on_broken = on_ended, on_broken
         self._unjudged: dict[int, Record] = {}
@@ -54,10 +54,10 @@ class Results:
 
     def record(self, records: Sequence[Record], on_stored: Callable[[], None]) -> None:
         """Store successes, and hear what the ventilator says of failures before they are stored."""
-        assert self._store is not None
+        assert self.store is not None
         final = [r for r in records if r.outcome.kind is OutcomeKind.OK or self._draining]
         unjudged = {r.start: r for r in records if r.outcome.kind is not OutcomeKind.OK and not self._draining}
-        self._store.record(final, partial(self._stored, final, unjudged, on_stored))
+        self.store.record(final, partial(self._stored, final, unjudged, on_stored))
 
     def _stored(self, final: list[Record], unjudged: dict[int, Record], on_stored: Callable[[], None]) -> None:
         self._unjudged = unjudged
@@ -74,7 +74,7 @@ class Results:
         """Take the ventilator's word that tasks have ended; `error` where it decided how."""
         if finish.kind is OutcomeKind.OK:
             self._tally.done += finish.stop - finish.start
-        elif self._store is None:
+        elif self.store is None:
             reason = _reason_of(error) if error else f"{finish.kind.name.lower()}, as the sink has it"
             self._tally.fail(finish.start, finish.stop, reason)
         elif error is not None:
@@ -94,8 +94,8 @@ class Results:
         self._tally.fail(finish.start, finish.stop, _reason_of(error))
 
     def _keep(self, record: Record) -> None:
-        assert self._store is not None
-        self._store.record([record], lambda: None)
+        assert self.store is not None
+        self.store.record([record], lambda: None)
 
     def _count(self, record: Record) -> None:
         if record.outcome.kind is OutcomeKind.OK:

@@ -398,7 +398,7 @@ class Holding:
         for ventilator in self._ventilators.values():
             while ventilator.queue:
                 piece = ventilator.queue.popleft()
-                job, attempt = ventilator.jobs[piece.chunk.job].job, piece.chunk.attempt
+                job, attempt = piece.job.job, piece.chunk.attempt
                 tasks = range(piece.next, piece.chunk.stop)
                 commands += [Blame(job, attempt, index, OutcomeKind.ERROR) for index in tasks]
                 self._done_with(piece)
@@ -607,9 +607,9 @@ class Holding:
         pieces += [p for w in self._workers.values() for p in w.pieces]
         for piece in pieces:
             assert piece.chunk.start <= piece.next < piece.chunk.stop, repr(self)
-            assert piece.job.pieces == sum(1 for p in pieces if p.job is piece.job), repr(self)
-            known = self._ventilators[piece.ventilator].jobs if piece.job.wanted else None
-            assert known is None or known[piece.chunk.job] is piece.job, repr(self)
+            if piece.job.wanted:
+                assert self._ventilators[piece.ventilator].jobs[piece.chunk.job] is piece.job, repr(self)
+                assert piece.job.pieces == sum(1 for p in pieces if p.job is piece.job), repr(self)
         for ventilator in self._ventilators.values():
             assert all(held.pieces or not held.ended for held in ventilator.jobs.values()), repr(self)
         assert set(self._turns) == set(self._ventilators), repr(self)

@@ -1,7 +1,7 @@
 """Private folders for sockets, which do not outlive their owner.
 
 Owns their names and their locks. The kernel releases a lock however a process dies, so a folder that nobody has locked
-is abandoned: whoever finds it removes it. Called by `embedded.py`, `serving.py` and the zygote.
+is abandoned: whoever finds it removes it. Called by `embedded`, `serving.py` and the zygote.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A node that this program starts for itself: launched, watched, started again where it dies.
 
-Owns the process. Called by `embedded.py`, in its loop.
+Owns the process. Called by `thread.py`, in its loop.
 """
 
 from __future__ import annotations

@@ -15,12 +15,12 @@ from itertools import groupby
 from types import BuiltinFunctionType, FunctionType
 from typing import Any, NamedTuple, Protocol
 
-from zmqtasks.embedded import Embedded, Where
+from zmqtasks.embedded.futures import SubmittedJob, TaskFuture
+from zmqtasks.embedded.mapping import Mapping
+from zmqtasks.embedded.thread import Embedded, Where
 from zmqtasks.errors import TaskLost, ZmqtasksError
-from zmqtasks.futures import SubmittedJob, TaskFuture
 from zmqtasks.machines.collection import Record
 from zmqtasks.machines.dispatch import Finish
-from zmqtasks.mapping import Mapping
 from zmqtasks.messages import JobId, Outcome, OutcomeKind
 from zmqtasks.options import Limits, TaskOptions
 from zmqtasks.tasks import options_of

@@ -1,7 +1,7 @@
 """Calls that were submitted one by one, and their futures.
 
 Owns the futures of one job each. A future is resolved in the loop's thread, as `concurrent.futures` does it in its own.
-Called by `embedded.py`.
+Called by `registry.py`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Calls made by `map`: arguments pulled lazily, results handed on as runs, bounded in flight both ways.
 
 Owns the arguments' iterators and the results that nobody has taken yet. Results stay encoded until the consumer takes
-them, and are decoded in its thread. Called by `client.py`, `aio.py` (consumer side) and `embedded.py` (loop side).
+them, and are decoded in its thread. Called by `client.py`, `aio.py` (consumer side) and `registry.py` (loop side).
 
 How much is in flight: it starts small and doubles whenever the consumer waits while the nodes have room; a consumer
 that is slower than the mesh never waits, so nothing piles up before it.

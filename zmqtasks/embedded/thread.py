@@ -1,7 +1,7 @@
 """Ventilator and sink inside the user's program: one thread with an asyncio loop, and nodes of our own.
 
 Owns that thread, the peer, and the life of nodes it starts. The functions of `Embedded` may be called from any
-thread; everything else happens in the loop's. Called by `client.py`, `aio.py` and the commands.
+thread; everything else happens in the loop's. Called by `registry.py` and by the commands.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from zmqtasks.embedded.own_node import NodeSettings, OwnNode
 from zmqtasks.errors import BindError, LocalProtocolError, NoNodes, ZmqtasksError
 from zmqtasks.messages import Address
 from zmqtasks.options import NodeOptions
-from zmqtasks.own_node import NodeSettings, OwnNode
 from zmqtasks.peer import Peer
 from zmqtasks.processes.folder import PrivateFolder
 from zmqtasks.processes.usage import host_id

@@ -1,0 +1,96 @@
+"""What has to hold when all jobs have ended, whatever befell the mesh.
+
+Owns the verdict. What has to hold at every moment (the invariants of the machines, who may be given up for silence) is
+checked on the way, by `harness.py` and `watching.py`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tests.simulation.harness import NodeProcess, SimMesh, SinkProcess, Submitted, work
+from zmqtasks.messages import OutcomeKind
+from zmqtasks.routes import Route
+from zmqtasks.ventilator import Ventilator
+
+QUIET_S = 40.0
+"""Repetitions are asked for less and less often, up to every 32 s; so long it may take until nothing is under way."""
+
+
+def judge(mesh: SimMesh) -> None:
+    """Raise AssertionError, with what is wrong, unless every task ended once, rightly, and was recorded once."""
+    assert not mesh.store.twice, f"recorded twice: {mesh.store.twice[:10]}"
+    begun = Counter((run.job, run.task) for run in mesh.ledger)
+    for job in mesh.jobs.values():
+        assert job.ends == 1, f"{job.id} ended {job.ends} times"
+        _judge_told(job)
+        _judge_values(mesh, job)
+        if not job.options.retry:
+            _judge_at_most_once(job, begun)
+
+
+def _judge_told(job: Submitted) -> None:
+    missing = [index for index in range(job.total) if index not in job.told]
+    assert not missing, f"{job.id}: never ended: {missing[:10]}"
+    twice = [index for index, times in job.told.items() if times != 1]
+    assert not twice, f"{job.id}: ended more than once: {twice[:10]}"
+
+
+def _judge_values(mesh: SimMesh, job: Submitted) -> None:
+    """A task that may be run again has a value; whoever was told of success finds it stored, and right."""
+    values = mesh.store.values.get(job.id, {})
+    wrong = {index: value for index, value in values.items() if value != work(index)}
+    assert not wrong, f"{job.id}: wrong values: {wrong}"
+    failed = {index: kind.name for index, kind in sorted(job.kinds.items()) if kind is not OutcomeKind.OK}
+    assert not (job.options.retry and failed), f"{job.id}: failed: {failed}"
+    lost = [index for index, kind in job.kinds.items() if kind is OutcomeKind.OK and index not in values]
+    assert not lost, f"{job.id}: told of success, and no value is stored: {sorted(lost)[:10]}"
+
+
+def _judge_at_most_once(job: Submitted, begun: Counter[tuple[str, int]]) -> None:
+    repeated = {index: begun[job.id, index] for index in range(job.total) if begun[job.id, index] > 1}
+    assert not repeated, f"{job.id}: at-most-once tasks were begun more than once: {repeated}"
+    unrun = [i for i, kind in job.kinds.items() if kind is OutcomeKind.OK and not begun[job.id, i]]
+    assert not unrun, f"{job.id}: succeeded without being run: {unrun}"
+
+
+def judge_leftovers(mesh: SimMesh) -> None:
+    """Raise AssertionError where something of ended jobs is still kept."""
+    mesh.run_until(lambda: not leftovers(mesh), QUIET_S)
+
+
+def leftovers(mesh: SimMesh) -> list[str]:
+    """Return what is still kept of jobs, all of which have ended."""
+    found = _of_ventilator(mesh.client.ventilator)
+    if mesh.client.sink and mesh.client.sink._collection._jobs:
+        found.append("the collection knows a job")
+    for process in mesh.processes.values():
+        if not process.alive:
+            continue
+        found += [f"{link!r}" for link in process.peer.links.values() if link.unacked()]
+        if isinstance(process, NodeProcess):
+            found += _of_node(process)
+        if isinstance(process, SinkProcess):
+            found += [f"{teller!r}" for teller in process.sink._tellers.values() if teller._waiting]
+    return found
+
+
+def _of_ventilator(ventilator: Ventilator) -> list[str]:
+    dispatch = ventilator._dispatch
+    kept = {
+        "jobs": ventilator._jobs,
+        "jobs of the machine": dispatch._jobs,
+        "ready jobs": dispatch._ready,
+        "assignments": dispatch._assignments,
+        "unsent outcomes": ventilator._unsent,
+        "tasks aboard": dispatch.aboard(),
+    }
+    return [f"{name}: {left}" for name, left in kept.items() if left]
+
+
+def _of_node(process: NodeProcess) -> list[str]:
+    node, found = process.node, []
+    if node._holding.busy() or node._holding.queued():
+        found.append(f"{node!r}")
+    routes: list[Route] = list(node._routes.values())
+    return found + [f"{process.place} has unacknowledged results" for route in routes if not route.is_empty()]

@@ -1,0 +1,197 @@
+"""Random schedules: what is submitted, and what befalls the mesh meanwhile; all drawn from one seed.
+
+Owns the draw. A schedule is small, so that a thousand of them take seconds, and never so cruel that a task may rightly
+fail: at most two workers and two nodes die, and three deaths are what a task needs to be given up.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from tests.simulation.harness import CLIENT, SINK, Layout, Rules, SimMesh
+from tests.simulation.oracle import judge, judge_leftovers
+from zmqtasks.options import KIB, TaskOptions
+from zmqtasks.testing import Conditions, Fate
+
+NODES = 3
+SPAN_S = 12.0
+"""Faults begin within this time."""
+LIMIT_S = 300.0
+"""No schedule takes longer, unless something hangs."""
+
+Fault = Callable[[SimMesh], None]
+
+
+@dataclass(frozen=True)
+class Work:
+    """A job of a schedule."""
+
+    at_s: float
+    total: int
+    task_s: float
+    options: TaskOptions
+
+    def submit(self, mesh: SimMesh) -> None:
+        mesh.submit(self.total, lambda index: self.fate, self.options)
+
+    @property
+    def fate(self) -> Fate:
+        return Fate(self.task_s)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What happens in one run."""
+
+    seed: int
+    layout: Layout
+    jobs: tuple[Work, ...]
+    faults: tuple[tuple[float, str, Fault], ...]
+
+    def run(self, *, story: bool = False) -> SimMesh:
+        """Play it, and judge the end."""
+        mesh = SimMesh(self.seed, self.layout, story=story)
+        try:
+            self.play(mesh)
+        except Exception as error:
+            raise ScheduleFailed(self, mesh, error) from error
+        return mesh
+
+    def play(self, mesh: SimMesh) -> None:
+        """Let it happen to a mesh."""
+        for work in self.jobs:
+            mesh.clock.call_later(work.at_s, work.submit, mesh)
+        for at_s, _, fault in self.faults:
+            mesh.clock.call_later(at_s, fault, mesh)
+        mesh.run_until(lambda: len(mesh.jobs) == len(self.jobs) and mesh.all_ended(), LIMIT_S)
+        judge(mesh)
+        over = mesh.clock.time() + max(0.0, SPAN_S - mesh.clock.time())
+        mesh.run_until(lambda: mesh.clock.time() >= over, LIMIT_S)
+        judge_leftovers(mesh)
+        judge(mesh)
+
+    def __str__(self) -> str:
+        faults = "\n".join(f"  {at_s:7.3f} {name}" for at_s, name, _ in self.faults)
+        return f"seed {self.seed}: {self.layout}\n  {self.jobs}\n{faults}"
+
+
+class ScheduleFailed(AssertionError):
+    """What was wrong, the end of the story, and how to see all of it."""
+
+    def __init__(self, schedule: Schedule, mesh: SimMesh, error: Exception) -> None:
+        self.mesh = mesh
+        self.summary = f"{type(error).__name__}: {error}\n{schedule}"
+        story = mesh.story[-200:] or [f"the story: python -m tests.simulation.replay {schedule.seed}"]
+        super().__init__("\n".join([self.summary, *story]))
+
+
+def draw(seed: int, rules: Rules | None = None) -> Schedule:
+    """Return the schedule of a seed."""
+    chance = random.Random(seed)
+    standalone = chance.random() < 0.4
+    layout = Layout(
+        nodes=NODES,
+        workers=chance.choice((1, 2)),
+        standalone_sink=standalone,
+        store_s=chance.choice((0.001, 0.02, 0.2)) if standalone else 0.0,
+        window_bytes=chance.choice((KIB, 64 * KIB, 256 * KIB * KIB)),
+        conditions=Conditions(
+            latency_s=chance.choice((0.0001, 0.002, 0.05)),
+            jitter_s=chance.choice((0.0001, 0.02)),
+            encoded=chance.random() < 0.15,
+        ),
+        rules=rules or Rules(),
+    )
+    jobs = tuple(_draw_job(chance, layout) for _ in range(chance.choice((1, 1, 2))))
+    return Schedule(seed, layout, jobs, _draw_faults(chance, layout))
+
+
+def _draw_job(chance: random.Random, layout: Layout) -> Work:
+    """Draw a job of a few seconds: many short tasks, or few long ones."""
+    task_s = chance.choice((0.002, 0.01, 0.1, 1.0))
+    capacity_s = layout.nodes * layout.workers * chance.uniform(1.0, 6.0)
+    total = max(20, min(600, int(capacity_s / task_s)))
+    options = TaskOptions(retry=chance.random() < 0.8, priority=chance.choice((0, 0, 1)))
+    return Work(chance.uniform(0.0, 2.0), total, task_s, options)
+
+
+def _draw_faults(chance: random.Random, layout: Layout) -> tuple[tuple[float, str, Fault], ...]:
+    nodes = [f"node{number}" for number in range(layout.nodes)]
+    hub = SINK if layout.standalone_sink else CLIENT
+    pairs = [(CLIENT, node) for node in nodes]
+    if layout.standalone_sink:
+        pairs += [(SINK, node) for node in nodes] + [(CLIENT, SINK)]
+    drawers = [_reset, _reset, _partition, _partition, _stop, _stop, _slow]
+    scarce = [_kill_node, _kill_node, _crash_worker, _crash_worker] + ([_kill_sink] if hub == SINK else [])
+    chosen = chance.sample(scarce, chance.randint(0, 3)) + chance.choices(drawers, k=chance.randint(1, 3))
+    faults: list[tuple[float, str, Fault]] = []
+    for drawer in chosen:
+        faults += drawer(chance, chance.uniform(0.1, SPAN_S), nodes, pairs)
+    return tuple(sorted(faults, key=lambda fault: fault[0]))
+
+
+Drawn = list[tuple[float, str, Fault]]
+Pairs = list[tuple[str, str]]
+
+
+def _reset(chance: random.Random, at_s: float, nodes: list[str], pairs: Pairs) -> Drawn:
+    one, other = chance.choice(pairs)
+    return [(at_s, f"reset {one} {other}", lambda mesh: mesh.network.reset(one, other))]
+
+
+def _partition(chance: random.Random, at_s: float, nodes: list[str], pairs: Pairs) -> Drawn:
+    one, other = chance.sample(chance.choice(pairs), 2)
+    both_ways = chance.random() < 0.5
+    lasts_s = chance.choice((chance.uniform(0.5, 4.0), chance.uniform(4.0, 20.0)))
+    faults: Drawn = [
+        (at_s, f"partition {one} {other} {both_ways=}", lambda m: m.network.partition(one, other, both_ways=both_ways)),
+        (at_s + lasts_s, f"heal {one} {other}", lambda m: m.network.heal(one, other)),
+    ]
+    # TCP gives a connection up when it has waited long enough, and may at any time.
+    if lasts_s > 15 or chance.random() < 0.3:
+        faults.insert(1, (at_s + lasts_s, f"reset {one} {other}", lambda m: m.network.reset(one, other)))
+    return faults
+
+
+def _stop(chance: random.Random, at_s: float, nodes: list[str], pairs: Pairs) -> Drawn:
+    place = chance.choice([*nodes, *pairs[-1]])
+    lasts_s = chance.uniform(1.0, 15.0)
+    return [(at_s, f"stop {place} for {lasts_s:.3f} s", lambda mesh: mesh.stop(place, lasts_s))]
+
+
+def _slow(chance: random.Random, at_s: float, nodes: list[str], pairs: Pairs) -> Drawn:
+    store_s, lasts_s = chance.uniform(0.05, 0.5), chance.uniform(1.0, 5.0)
+    return [
+        (at_s, f"slow {store_s:.3f}", lambda mesh: mesh.slow_down(store_s)),
+        (at_s + lasts_s, "fast", lambda mesh: mesh.slow_down(mesh.layout.store_s)),
+    ]
+
+
+def _kill_node(chance: random.Random, at_s: float, nodes: list[str], pairs: Pairs) -> Drawn:
+    return _kill(chance, at_s, chance.choice(nodes))
+
+
+def _kill_sink(chance: random.Random, at_s: float, nodes: list[str], pairs: Pairs) -> Drawn:
+    return _kill(chance, at_s, SINK)
+
+
+def _kill(chance: random.Random, at_s: float, place: str) -> Drawn:
+    silently = chance.random() < 0.3
+    absent_s = chance.uniform(0.05, 5.0)
+    return [
+        (at_s, f"kill {place} {silently=}", lambda mesh: mesh.kill(place, silently=silently)),
+        (at_s + absent_s, f"restart {place}", lambda mesh: mesh.restart(place)),
+    ]
+
+
+def _crash_worker(chance: random.Random, at_s: float, nodes: list[str], pairs: Pairs) -> Drawn:
+    node, packing = chance.choice(nodes), chance.random() < 0.3
+    return [(at_s, f"worker of {node} dies {packing=}", lambda mesh: mesh.crash_worker(node, packing=packing))]
+
+
+def without_deaths(schedule: Schedule) -> Schedule:
+    """Return the same schedule with no kill and no crash in it."""
+    spared = tuple(fault for fault in schedule.faults if not fault[1].startswith(("kill", "worker")))
+    return replace(schedule, faults=spared)

@@ -1,0 +1,105 @@
+"""One line on a terminal that tells how far a command is; nothing at all in a pipe.
+
+Owns the display and its arithmetic: rate over the last seconds, time left. Reads a `Tally`, changes nothing. Called by
+`job.py` and `sink.py`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Self
+
+from zmqtasks.cli.tally import Tally
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+REFRESHES_PER_SECOND = 8
+RATE_S = 5.0
+"""The rate is that of about the last so many seconds."""
+
+
+class Display:
+    """Show progress while it is entered, if standard error is a terminal.
+
+    Args:
+        tally: what has come of the tasks.
+        load: returns how many workers are busy, and how many there are.
+        shown: False for no display, whatever standard error is.
+    """
+
+    def __init__(self, tally: Tally, load: Callable[[], tuple[int, int]] | None, *, shown: bool = True) -> None:
+        self._tally = tally
+        self._load = load
+        self._shown = shown and sys.stderr.isatty()
+        self._began = time.monotonic()
+        self._samples = deque([(self._began, 0)])
+
+    @property
+    def elapsed_s(self) -> float:
+        """Return the seconds since this was made."""
+        return time.monotonic() - self._began
+
+    def __enter__(self) -> Self:
+        if self._shown:
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(
+                console=Console(stderr=True),
+                get_renderable=self._line,
+                refresh_per_second=REFRESHES_PER_SECOND,
+                transient=True,
+                redirect_stdout=False,
+            )
+            self._live.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._shown:
+            self._live.stop()
+
+    def _line(self) -> Table:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        tally, total = self._tally, self._total()
+        bar = ProgressBar(total or 1, tally.ended if total else 0, width=30, pulse=total is None)
+        line = Table.grid(padding=(0, 2))
+        line.add_row(bar, *self.words(time.monotonic()))
+        return line
+
+    def words(self, now: float) -> list[str]:
+        """Return the parts of the line beside the bar, as of `now` (monotonic seconds)."""
+        tally, total = self._tally, self._total()
+        rate = self._rate(now)
+        words = [f"{tally.ended:,}" + ("" if total is None else f"/{total:,}")]
+        if tally.failed:
+            words.append(f"[red]{tally.failed:,} failed[/red]")
+        words.append(f"{rate:,.0f}/s" if rate >= 10 or not rate else f"{rate:.2g}/s")
+        if total is not None and rate:
+            words.append(f"{_duration((total - tally.ended) / rate)} left")
+        if self._load is not None:
+            busy, workers = self._load()
+            words.append(f"{busy}/{workers} workers busy")
+        return words
+
+    def _total(self) -> int | None:
+        return self._tally.added if self._tally.exhausted else None
+
+    def _rate(self, now: float) -> float:
+        """Return how many tasks ended a second, lately."""
+        self._samples.append((now, self._tally.ended))
+        while len(self._samples) > 2 and now - self._samples[1][0] >= RATE_S:
+            self._samples.popleft()
+        then, ended = self._samples[0]
+        return (self._tally.ended - ended) / (now - then) if now > then else 0.0
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,12 @@
+"""A ventilator and a sink inside a program: what `client`, `aio` and the commands stand on.
+
+thread      the loop's thread, its peer, ventilator and sink
+own_node    the node a program starts for itself
+registry    which job a call belongs to, and where its result goes
+futures     calls submitted one by one
+mapping     calls made by `map`
+"""
+
+from zmqtasks.embedded.thread import CONNECT_S, Collector, Embedded, Where
+
+__all__ = ["CONNECT_S", "Collector", "Embedded", "Where"]
