@@ -216,7 +216,9 @@ def test_nothing_is_ever_due() -> None:
 def test_illegal_moves(event: Event) -> None:
     history = History(workers=1)
     history.take(chunk_of(0, 3))
-    with pytest.raises(LocalProtocolError, match=r"(slot \d .*|TasksTaken: v .*v:7) in <Holding \[v 0 queued\] workers="):
+    with pytest.raises(
+        LocalProtocolError, match=r"(slot \d .*|TasksTaken: v .*v:7) in <Holding \[v 0 queued\] workers="
+    ):
         history(event)
     with pytest.raises(LocalProtocolError, match="slot 9 has no worker"):
         history.holding.is_idle(9)
@@ -592,7 +594,9 @@ class Node:
         start = self.dice.randint(0, 50)
         stop = start + self.dice.randint(1, 8)
         middle = self.dice.randint(start, stop)
-        chunks = [Chunk(job_id, self.attempts, a, b, start, BODY) for a, b in ((start, middle), (middle, stop)) if a < b]
+        chunks = [
+            Chunk(job_id, self.attempts, a, b, start, BODY) for a, b in ((start, middle), (middle, stop)) if a < b
+        ]
         self.here |= {(ventilator, job_id, self.attempts, index) for index in range(start, stop)}
         ended: tuple[str, ...] = ()
         if self.dice.random() < 0.2:

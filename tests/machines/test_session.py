@@ -256,7 +256,9 @@ def test_what_ends_a_session_at_the_acceptor(event: Event, commands: list[Comman
 
 
 @pytest.mark.parametrize(
-    "event", [Offered(results(1)), HelloReceived(), BulkReceived(numbered(1)), Processed(0)], ids=lambda e: type(e).__name__
+    "event",
+    [Offered(results(1)), HelloReceived(), BulkReceived(numbered(1)), Processed(0)],
+    ids=lambda e: type(e).__name__,
 )
 def test_illegal_moves_of_an_initiator(event: Event) -> None:
     half = Outgoing(SESSION, 0.0)

@@ -1,16 +1,20 @@
-"""Ctrl-C and SIGTERM for `run` and `ventilator`: once ends in order, twice at once.
+"""Ctrl-C and SIGTERM: once ends in order, twice at once.
 
-Owns the signal handlers while it is entered, and a pipe that wakes whoever waits for input. `worker` and `sink` have
-their loops for this.
+Owns the signal handlers, and a pipe that wakes whoever waits for input. `run` and `ventilator`, whose main thread reads,
+use `Interrupts`; `worker` and `sink`, whose main thread is a loop, `LoopInterrupts`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
@@ -27,7 +31,7 @@ class Interrupts:
 
     def __enter__(self) -> Self:
         self.stop_fd, self._wake_fd = os.pipe()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in SIGNALS:
             self._former[number] = signal.signal(number, self._interrupted)
         return self
 
@@ -47,3 +51,25 @@ class Interrupts:
             raise KeyboardInterrupt
         self.stop_reading()
         self._on_first()
+
+
+class LoopInterrupts:
+    """Count interrupts of a program that is an asyncio loop, for as long as the loop runs.
+
+    Args:
+        loop: of the main thread.
+        on_first: called at the first one.
+        on_second: called at each further one.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, on_first: Callable[[], None], on_second: Callable[[], None]
+    ) -> None:
+        self.count = 0
+        self._on_first, self._on_second = on_first, on_second
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self._interrupted)
+
+    def _interrupted(self) -> None:
+        self.count += 1
+        (self._on_first if self.count == 1 else self._on_second)()

@@ -39,6 +39,6 @@ def run(**given: Any) -> int:
     Ctrl-C once finishes what runs, twice stops at once. Exit codes: 0 all succeeded, 1 a task failed, 2 usage or input,
     3 cannot import, 4 cannot bind or connect, 130 interrupted.
     """
-    from zmqtasks.cli.session import run_here
+    from zmqtasks.cli.start import run_here
 
     return run_here(given)

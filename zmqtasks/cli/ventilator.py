@@ -36,6 +36,6 @@ def ventilator(**given: Any) -> int:
 
     Ctrl-C once finishes what runs, twice stops at once. Exit codes are those of run.
     """
-    from zmqtasks.cli.session import run_on_nodes
+    from zmqtasks.cli.start import run_on_nodes
 
     return run_on_nodes(given)
