@@ -40,6 +40,7 @@ from zmqtasks.processes.events import (
     WorkerSaid,
     WorkerStarted,
 )
+from zmqtasks.processes.execution import GRANULE_NS
 from zmqtasks.processes.exits import describe_end
 from zmqtasks.processes.progress import Progress, WorkPhase
 from zmqtasks.routes import Route
@@ -338,7 +339,11 @@ class Node:
                 return due
         if options.timeout is not None:
             running = progress.phase is WorkPhase.RUNNING
-            ends = progress.started_ns / 1e9 + options.timeout if running else now + min(options.timeout, 0.05)
+            ends = (
+                (progress.started_ns + GRANULE_NS) / 1e9 + options.timeout
+                if running
+                else now + min(options.timeout, 0.05)
+            )
             if ends <= now:
                 late = TaskTimeout(f"the task ran longer than its timeout of {options.timeout:g} s")
                 self._condemn(slot, _Sentence(OutcomeKind.TIMEOUT, progress.attempt, progress.index, late), now)

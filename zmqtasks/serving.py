@@ -61,6 +61,7 @@ class WorkerSettings:
     initializer: bytes = b""
     sys_path: Sequence[str] | None = None
     cleanup_dir: str | None = None
+    owner_dir: str | None = None
     output: str = "inherit"
 
 
@@ -92,6 +93,7 @@ def open_node(
             initializer=settings.initializer or None,
             sys_path=settings.sys_path,
             cleanup_dir=settings.cleanup_dir,
+            owner_dir=settings.owner_dir,
             output=settings.output,  # type: ignore[arg-type]
         )
 
@@ -132,7 +134,7 @@ async def _serve_owner(lifeline: Lifeline, config: dict[str, Any]) -> None:
     folder = PrivateFolder()
     place = Place(tuple(config.get("bind", ())), tuple(config.get("advertise", ())), folder.path)
     initializer = base64.b64decode(config["initializer"])
-    settings = WorkerSettings(initializer, config["sys_path"], str(folder.path), config["output"])
+    settings = WorkerSettings(initializer, config["sys_path"], str(folder.path), config["folder"], config["output"])
     try:
         node = open_node(loop, place, NodeOptions(**options), settings, ended.set)
     except (ZmqtasksError, OSError, ValueError) as error:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from zmqtasks.machines.dispatch import CHUNK_BYTES
+from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.options import TaskOptions
 from zmqtasks.wire import payload
 
@@ -47,7 +48,9 @@ class Source:
         self._most_bytes = most_bytes
         self._segments: deque[_Segment] = deque()
         self._added = 0
-        self._encoded = 0
+        self._open = RangeSet()
+        """Tasks that have not ended."""
+        self._unencoded = RangeSet()
         self._starts: list[int] = []
         self._bodies: list[tuple[int, bytes, int]] = []
         """(stop, body, tasks that have not ended), in the order of `_starts`."""
@@ -56,55 +59,59 @@ class Source:
         """Add the arguments of the next tasks; `items` is owned from now on."""
         first, self._added = self._added, self._added + len(items)
         self._segments.append(_Segment(first, self._added, items, form))
+        self._open.add(first, self._added)
+        self._unencoded.add(first, self._added)
 
     def encode(
         self, start: int, stop: int, *, leaves_host: bool = False
     ) -> tuple[list[Part], list[tuple[int, Exception]]]:
         """Return [start, stop) as parts of bodies, and the tasks that cannot be encoded with the reason.
 
-        Tasks that were not encoded before have to be asked for in their order. `leaves_host` says whether they go to
+        Tasks may be asked for in any order; nearly ascending costs least. `leaves_host` says whether they go to
         another host, where `compression="auto"` compresses.
         """
-        parts, failures = [], []
-        if start < self._encoded:
-            parts = self._encoded_parts(start, min(stop, self._encoded))
-        while self._encoded < stop:
-            for run_start, run in self._encode_next(max(start, self._encoded), stop, leaves_host):
-                if run.body is None:
-                    assert run.error is not None
-                    failures.append((run_start, run.error))
-                else:
-                    part = Part(run_start, run_start + run.stop - run.start, run_start, run.body)
-                    self._keep(part)
-                    parts.append(part)
-        return parts, failures
+        failures = []
+        for first, last in self._unencoded.common(start, stop):
+            failures += self._encode(first, last, leaves_host)
+        self._drop_encoded_segments()
+        return self._encoded_parts(start, stop), failures
 
-    def _encode_next(self, start: int, stop: int, leaves_host: bool) -> list[tuple[int, payload.Run]]:
-        """Encode what [start, stop) has in the first segment; skipped tasks before it are let go."""
-        segment = self._segments[0]
-        while segment.stop <= start:
-            self._segments.popleft()
-            segment = self._segments[0]
-        stop = min(stop, segment.stop)
-        items = segment.items[start - segment.first : stop - segment.first]
-        if stop == segment.stop:
-            self._segments.popleft()
-        self._encoded = stop
-        compression = payload.choose(self._options.compression, CHUNK_BYTES, leaves_host=leaves_host)
-        runs = payload.pack(
-            items,
+    def _encode(self, start: int, stop: int, leaves_host: bool) -> list[tuple[int, Exception]]:
+        self._unencoded.remove(start, stop)
+        failures: list[tuple[int, Exception]] = []
+        for segment in self._segments:
+            if segment.first >= stop:
+                break
+            first = max(start, segment.first)
+            for run in self._pack(segment, first, min(stop, segment.stop), leaves_host):
+                if run.body is not None:
+                    self._keep(first + run.start, first + run.stop, run.body)
+                else:
+                    assert run.error is not None
+                    failures.append((first + run.start, run.error))
+        return failures
+
+    def _pack(self, segment: _Segment, start: int, stop: int, leaves_host: bool) -> list[payload.Run]:
+        if start >= stop:
+            return []
+        return payload.pack(
+            segment.items[start - segment.first : stop - segment.first],
             form=segment.form,
             serializer=self._options.serializer,
-            compression=compression,
+            compression=payload.choose(self._options.compression, CHUNK_BYTES, leaves_host=leaves_host),
             most_bytes=self._most_bytes,
             cut_bytes=CHUNK_BYTES,
         )
-        return [(start + run.start, run) for run in runs]
 
-    def _keep(self, part: Part) -> None:
-        self.kept_bytes += len(part.body)
-        self._starts.append(part.start)
-        self._bodies.append((part.stop, part.body, part.stop - part.start))
+    def _drop_encoded_segments(self) -> None:
+        while self._segments and not self._unencoded.common(self._segments[0].first, self._segments[0].stop):
+            self._segments.popleft()
+
+    def _keep(self, start: int, stop: int, body: bytes) -> None:
+        position = bisect_right(self._starts, start)
+        self.kept_bytes += len(body)
+        self._starts.insert(position, start)
+        self._bodies.insert(position, (stop, body, stop - start))
 
     def _encoded_parts(self, start: int, stop: int) -> list[Part]:
         parts = []
@@ -117,7 +124,14 @@ class Source:
         return parts
 
     def release(self, start: int, stop: int) -> None:
-        """Let go of the arguments of tasks that have ended; each task is released once."""
+        """Let go of the arguments of tasks that have ended; those that had before are no matter."""
+        for first, last in self._open.common(start, stop):
+            self._release(first, last)
+        self._open.remove(start, stop)
+        self._unencoded.remove(start, stop)
+        self._drop_encoded_segments()
+
+    def _release(self, start: int, stop: int) -> None:
         position = max(0, bisect_right(self._starts, start) - 1)
         while position < len(self._starts) and self._starts[position] < stop:
             origin, (end, body, left) = self._starts[position], self._bodies[position]

@@ -97,7 +97,10 @@ def test_a_job_from_its_opening_to_its_end() -> None:
     assert history.settle(1, 0, 1) == [Finish("j", 0, 1, OK, 1, "n"), Send("node-1", (Cut("j", 2, 1, 2),))]
     assert history.dispatch.duration_of("j") == 0.001
     assert (history.dispatch.waiting(), history.dispatch.aboard()) == (0, 1)
-    assert history.settle(2, 1, 2) == [Finish("j", 1, 2, OK, 2, "n"), FinishJob("j")]
+    *commands, last = history.settle(2, 1, 2)
+    assert [*commands, last] == [Finish("j", 1, 2, OK, 2, "n"), FinishJob("j")]
+    assert isinstance(last, FinishJob)
+    assert last.task_s == 0.001
     assert history.dispatch.jobs() == ()
     assert history.dispatch.duration_of("j") is None
     assert history.dispatch.next_deadline() == float("inf")
@@ -245,15 +248,24 @@ def test_large_arguments_make_small_chunks() -> None:
 def test_a_task_that_raises_is_measured_like_any_other() -> None:
     history = History()
     history.job(100_000)
-    commands = history.node()
+    history.node()
     for _ in range(60):
-        cut = cuts(commands)[0] if cuts(commands) else cut
         attempt = min(history.dispatch._assignments)
         ((start, stop),) = history.dispatch._assignments[attempt].remaining
         for index in range(start, stop):
-            commands = history.settle(attempt, index, index + 1, ERROR, each_s=1e-4)
+            history.settle(attempt, index, index + 1, ERROR, each_s=1e-4)
     assert history.dispatch.duration_of("j") == pytest.approx(1e-4)
     assert stop - start > 100, "a job in which all fails is no reason to send its tasks one by one"
+
+
+def test_a_chunk_in_which_a_worker_died_does_not_make_the_next_ones_larger() -> None:
+    history = History()
+    history.job(1_000, task_s=1e-5)
+    assert {cut.stop - cut.start for cut in cuts(history.node())} == {2}
+    history.settle(1, 0, 1, CRASHED)
+    assert cuts(history.settle(1, 1, 2, each_s=1e-5)) == [Cut("j", 4, 0, 1)], "again, and alone"
+    assert [c.stop - c.start for c in cuts(history.settle(4, 0, 1, each_s=1e-5))] == [2]
+    assert [c.stop - c.start for c in cuts(history.settle(2, 2, 4, each_s=1e-5))] == [4]
 
 
 def test_what_a_sink_repeats_is_not_measured() -> None:

@@ -770,7 +770,8 @@ def test_long_run_of_a_queue_of_20_000_chunks_that_is_cancelled_and_worked_off()
         holding.handle(TasksTaken("v", (job_of(),), tuple(chunk_of(i, i + 1, attempt=i) for i in range(20_000))), 0.0)
         holding.handle(RangesCancelled("v", (Range("v:1", 0, 10_000),)), 0.0)
         waiting = [c.chunk.start for c in holding.handle(WorkerOffered(0), 0.0) if isinstance(c, Give)]
-        for index in iter(lambda: waiting.pop(0) if waiting else None, None):
+        while waiting:
+            index = waiting.pop(0)
             commands = holding.handle(OutcomesSaid(0, (said(index, index + 1, attempt=index),)), 0.0)
             waiting += [c.chunk.start for c in commands if isinstance(c, Give)]
     assert index == 19_999

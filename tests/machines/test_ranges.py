@@ -64,6 +64,11 @@ def test_the_first_range_is_taken_in_parts() -> None:
         ranges.first()
 
 
+def test_the_first_gap_is_found_from_anywhere() -> None:
+    ranges = RangeSet([(2, 5), (8, 9)])
+    assert [ranges.first_gap(start) for start in (0, 1, 2, 4, 5, 7, 8, 9, 20)] == [0, 1, 5, 5, 5, 7, 9, 9, 20]
+
+
 def test_a_copy_is_independent_and_equal() -> None:
     ranges = RangeSet([(0, 3)])
     twin = ranges.copy()
@@ -119,6 +124,7 @@ class AgainstASet(RuleBasedStateMachine):
         asked = set(range(start, stop))
         assert {i for part in self.ranges.common(start, stop) for i in range(*part)} == self.model & asked
         assert {i for part in self.ranges.missing(start, stop) for i in range(*part)} == asked - self.model
+        assert self.ranges.first_gap(start) == min(set(range(start, 32)) - self.model)
 
     @invariant()
     def same(self) -> None:

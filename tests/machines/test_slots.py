@@ -172,7 +172,7 @@ def test_illegal_moves(event: Event) -> None:
 
 def test_a_spare_ends_no_tasks() -> None:
     slots = serving(1, 1)
-    with pytest.raises(LocalProtocolError, match="TasksEnded.*1:spare"):
+    with pytest.raises(LocalProtocolError, match=r"TasksEnded.*1:spare"):
         slots.handle(TasksEnded(1, 1, idle=True), 0.0)
 
 

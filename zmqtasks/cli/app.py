@@ -41,7 +41,7 @@ class Program(click.Group):
         except click.UsageError as error:
             code = _complain(Exit.USAGE, error.format_message() + _hint(error))
         except Refusal as error:
-            code = _complain(error.exit_code, error.message)
+            code = _complain(error.code, error.message)
         except MeshError as error:
             code = _complain(Exit.CONNECT, str(error))
         except click.Abort:

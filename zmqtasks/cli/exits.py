@@ -38,7 +38,7 @@ class Refusal(click.ClickException):
 
     def __init__(self, code: Exit, message: str) -> None:
         super().__init__(message)
-        self.exit_code = code
+        self.code = code
 
 
 def say(message: str) -> None:

@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM: once ends in order, twice at once.
 
-Owns the signal handlers, and a pipe that wakes whoever waits for input. `run` and `ventilator`, whose main thread reads,
-use `Interrupts`; `worker` and `sink`, whose main thread is a loop, `LoopInterrupts`.
+Owns the signal handlers, and a pipe that wakes whoever waits for input. `Interrupts` is for `run` and `ventilator`,
+whose main thread reads; `LoopInterrupts` for `worker` and `sink`, whose main thread is a loop.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import signal
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
-
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

@@ -6,7 +6,7 @@ Owns their names, units and help. Decides nothing about the mesh but which addre
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -21,7 +21,7 @@ WILDCARDS = ("*", "0.0.0.0", "::")
 _HOST_AND_PORT = re.compile(r"tcp://(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\[\]:/\s]+):(?P<port>[0-9]{1,5})")
 
 
-class _Parsed(click.ParamType):
+class _Parsed(click.ParamType):  # type: ignore[type-arg]
     """Text that a function understands, which raises ValueError where it does not."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
@@ -62,32 +62,53 @@ SECONDS = _Parsed("duration", parse_duration)
 BYTES = _Parsed("size", parse_bytes)
 
 
+def is_local(address: str) -> bool:
+    """Tell whether an address can only be reached from this machine."""
+    host = _host(address)
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _host(address: str) -> str:
+    match = _HOST_AND_PORT.fullmatch(address)
+    return match["host"].strip("[]") if match else ""
+
+
 def check_bind(bind: str, advertise: str | None, *, insecure: bool) -> None:
     """Refuse to listen where strangers may connect, unless that was asked for.
 
     Raises:
         click.UsageError: the address is not of this host alone, or nobody could connect to it by that name.
     """
-    match = _HOST_AND_PORT.fullmatch(bind)
-    host = match["host"].strip("[]") if match else ""
-    if host in ("localhost", "::1") or host.startswith("127."):
+    if is_local(bind):
         return
     if not insecure:
         raise click.UsageError(
             f"{bind} can be reached from other machines, connections are neither encrypted nor authenticated yet, and "
             "whoever connects can run code as this user; where the network is yours alone, say so with --insecure"
         )
-    if host in WILDCARDS and advertise is None:
+    if _host(bind) in WILDCARDS and advertise is None:
         raise click.UsageError(
-            f"{bind} is every address of this machine; say with --advertise tcp://HOST:PORT which one others connect to"
+            f"{bind} is every address of this machine; say with --advertise HOST:PORT which one others connect to"
         )
+    text = f"zmqtasks: INSECURE: whoever can connect to {bind} can run code as this user"
+    click.secho(text, fg="red", bold=True, err=True)
 
 
-def warn_insecure(bind: str) -> None:
-    """Say what --insecure means, where it is used for more than this machine."""
-    click.secho(
-        f"zmqtasks: INSECURE: whoever can connect to {bind} can run code as this user", fg="red", bold=True, err=True
-    )
+def inbox_for(partners: Sequence[str], bind: str | None, advertise: str | None, *, insecure: bool) -> tuple[str, ...]:
+    """Return where to listen so that these partners can answer.
+
+    Raises:
+        click.UsageError: one is on another machine, and nobody said where it may answer; or see `check_bind`.
+    """
+    if bind is not None:
+        check_bind(bind, advertise, insecure=insecure)
+        return (bind,)
+    if far := [partner for partner in partners if not is_local(partner)]:
+        raise click.UsageError(
+            f"{far[0]} is on another machine and has to connect back to this one; connections are not encrypted yet, "
+            "so where the network is yours alone, say: --bind THIS_HOST:0 --insecure"
+        )
+    return ("tcp://127.0.0.1:0",)
 
 
 def function_and_input(command: F) -> F:

@@ -48,9 +48,7 @@ def open_results(
         raise Refusal(Exit.USAGE, f"cannot write results: {error}") from error
     if to_file and not append and store.jobs():
         store.close()
-        raise Refusal(
-            Exit.USAGE, f"{path} holds results already: --append adds a job, --overwrite removes them first"
-        )
+        raise Refusal(Exit.USAGE, f"{path} holds results already: --append adds a job, --overwrite removes them first")
     return store
 
 

@@ -87,9 +87,7 @@ class Results:
 
     def _conclude(self, finish: Finish, error: BaseException) -> None:
         body = payload.pack_failure(error)
-        outcome = Outcome(
-            finish.job, finish.attempt, finish.node, finish.start, finish.stop, finish.kind, 0.0, body
-        )
+        outcome = Outcome(finish.job, finish.attempt, finish.node, finish.start, finish.stop, finish.kind, 0.0, body)
         self._keep(Record(outcome, finish.start, finish.stop))
         self._tally.fail(finish.start, finish.stop, _reason_of(error))
 

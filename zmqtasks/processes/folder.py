@@ -37,18 +37,19 @@ class PrivateFolder:
             self._lock = -1
 
 
-def remove_if_abandoned(path: Path) -> None:
-    """Remove a private folder that no process has locked; one that is in use or gone stays as it is."""
+def remove_if_abandoned(path: Path) -> bool:
+    """Remove a private folder that no process has locked; return False where one has."""
     try:
         lock = os.open(path / LOCK, os.O_RDWR)
     except OSError:
-        return
+        return True  # it is gone, or not such a folder
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return
+        return False
     else:
         shutil.rmtree(path, ignore_errors=True)
+        return True
     finally:
         os.close(lock)
 

@@ -57,6 +57,7 @@ class Workforce:
         initializer: encoded function without arguments that each worker runs before it is ready.
         sys_path: module search path of workers; None for that of this process.
         cleanup_dir: folder to remove at the end, also when this process is killed (zygote only).
+        owner_dir: folder of the program this one works for; removed where both are killed (zygote only).
         output: where workers' output goes, "inherit" for stdout and stderr, or "stderr" for both.
 
     Raises:
@@ -78,6 +79,7 @@ class Workforce:
         initializer: bytes | None = None,
         sys_path: Sequence[str] | None = None,
         cleanup_dir: str | None = None,
+        owner_dir: str | None = None,
         output: Literal["inherit", "stderr"] = "inherit",
     ) -> None:
         if output not in _TARGETS:
@@ -85,6 +87,7 @@ class Workforce:
         self._loop = loop
         self._slots = slots
         self._cleanup_dir = cleanup_dir
+        self._owner_dir = owner_dir
         self._on_event = on_event
         self._seats: dict[int, Seat] = {}
         self._mark = f"{node}-{os.getpid()}"
@@ -189,7 +192,8 @@ class Workforce:
             return DirectSpawner(self._loop, mark)
         if method not in ("auto", "zygote") or not linux.AVAILABLE:
             raise ValueError(f"workers cannot be started by {method!r} here")
-        spawner = ZygoteSpawner(self._loop, mark, sys_path=path, preload=preload, cleanup_dir=self._cleanup_dir)
+        folders = {"cleanup_dir": self._cleanup_dir, "owner_dir": self._owner_dir}
+        spawner = ZygoteSpawner(self._loop, mark, sys_path=path, preload=preload, **folders)
         spawner.start()
         return spawner
 

@@ -5,7 +5,7 @@ runs a task and knows no job. It forks twice, so that the worker becomes a child
 When the supervisor is gone it kills what carries the mark of the workforce, removes the node's folder, and ends.
 Started by `zygote_spawner.py`.
 
-    settings   JSON: supervisor, mark, sys_path, preload, cleanup_dir       -> {} or {"error": text}
+    settings   JSON: supervisor, mark, sys_path, preload, cleanup_dir, owner_dir -> {} or {"error": text}
     request    descriptors of channel, stdout, stderr, progress             -> {"pid": n} or {"error": text}
 
 One packet (SOCK_SEQPACKET) a message; the next request is sent when the last is answered.
@@ -31,6 +31,8 @@ PACKET_BYTES = 128 * 1024
 WORKER_FDS = 4
 _SWEEPS = 50
 _SWEEP_POLL_S = 0.01
+_OWNER_S = 1.0
+"""How long after its node an owner may die, and have its folder removed by us."""
 
 
 def main(control_fd: int) -> NoReturn:
@@ -43,11 +45,23 @@ def main(control_fd: int) -> NoReturn:
         _answer(control, {"error": error} if error else {})
         _serve(control, settings["supervisor"])
         kill_marked(settings["mark"])
-        if settings["cleanup_dir"]:
-            import shutil  # at the end, rather than into the memory of every worker
-
-            shutil.rmtree(settings["cleanup_dir"], ignore_errors=True)
+        _clean_up(settings["cleanup_dir"], settings["owner_dir"])
     os._exit(0)
+
+
+def _clean_up(cleanup_dir: str | None, owner_dir: str | None) -> None:
+    """Remove the node's folder, and that of the program that launched it where this has died at the same time."""
+    import shutil  # at the end, rather than into the memory of every worker
+    from pathlib import Path
+
+    from zmqtasks.processes.folder import remove_if_abandoned
+
+    if cleanup_dir:
+        shutil.rmtree(cleanup_dir, ignore_errors=True)
+    if owner_dir:
+        deadline = time.monotonic() + _OWNER_S
+        while not remove_if_abandoned(Path(owner_dir)) and time.monotonic() < deadline:
+            time.sleep(_SWEEP_POLL_S)
 
 
 def _prepare(settings: dict[str, Any]) -> str:

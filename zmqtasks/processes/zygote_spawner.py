@@ -43,6 +43,7 @@ class ZygoteSpawner:
         sys_path: module search path of the zygote.
         preload: modules it imports before it forks.
         cleanup_dir: folder it removes when this process is gone, or None.
+        owner_dir: folder it removes then if nobody has it locked, or None.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class ZygoteSpawner:
         sys_path: list[str],
         preload: tuple[str, ...] = (),
         cleanup_dir: str | None = None,
+        owner_dir: str | None = None,
     ) -> None:
         self._loop = loop
         self._mark = mark
@@ -62,6 +64,7 @@ class ZygoteSpawner:
             "sys_path": sys_path,
             "preload": list(preload),
             "cleanup_dir": cleanup_dir,
+            "owner_dir": owner_dir,
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None

@@ -1,0 +1,68 @@
+"""Functions that the commands are given; copied into the folder they are started in."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import zmqtasks
+
+POLL_S = 0.005
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def greet(*names: str, sign: str = "!") -> str:
+    return "hello " + " and ".join(names) + sign
+
+
+def describe(**fields: Any) -> dict[str, Any]:
+    return fields
+
+
+def same(value: Any) -> Any:
+    return value
+
+
+def fail_on_odd(number: int) -> int:
+    if number % 2:
+        raise ValueError(f"{number} is odd")
+    return number
+
+
+def fail_once(path: str) -> str:
+    """Fail at the first call with this path."""
+    if not os.path.exists(path):
+        Path(path).touch()
+        raise RuntimeError("not yet")
+    return "second try"
+
+
+def die(number: int) -> int:
+    if number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def speak(number: int) -> int:
+    print("a word from a task")
+    return number
+
+
+def wait_for(folder: str, number: int) -> int:
+    """Tell that it has begun, and return once the file "go" is there."""
+    Path(folder, f"begun-{number}").touch()
+    while not Path(folder, "go").exists():
+        time.sleep(POLL_S)
+    return number
+
+
+@zmqtasks.task(timeout=0.2)
+def hang(number: int) -> None:
+    while True:
+        time.sleep(POLL_S)

@@ -1,0 +1,56 @@
+"""Private folders: locked while their owner lives, removed by whoever finds them abandoned."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.waiting import wait_until
+from zmqtasks.processes.folder import PrivateFolder, remove_if_abandoned
+
+HOLDER = "from zmqtasks.processes.folder import PrivateFolder; f = PrivateFolder(); print(f.path, flush=True); input()"
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_it_is_private_and_goes_with_its_owner(temporary: Path) -> None:
+    folder = PrivateFolder()
+    assert folder.path.parent == temporary
+    assert folder.path.stat().st_mode & 0o777 == 0o700
+    (folder.path / "socket").touch()
+    assert not remove_if_abandoned(folder.path)
+    folder.close()
+    folder.close()
+    assert os.listdir(temporary) == []
+    assert remove_if_abandoned(folder.path)
+
+
+def test_what_a_killed_process_left_is_swept(temporary: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )
+    with process:
+        assert process.stdout is not None
+        theirs = Path(process.stdout.readline().strip())
+        ours = PrivateFolder()
+        assert theirs.is_dir()
+        process.kill()
+    other = temporary / "zmqtasks-of-somebody-else"
+    other.mkdir()
+    PrivateFolder().close()
+    wait_until(lambda: not theirs.exists(), lambda: os.listdir(temporary))
+    assert ours.path.exists()
+    assert other.exists()
+    ours.close()

@@ -1,0 +1,93 @@
+"""From the command lines of `run` and `ventilator` to a job: what contradicts itself is refused before anything starts.
+
+Owns these checks and the order in which they are made: command line, function, output, mesh. Called by both commands.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from zmqtasks.cli import options
+from zmqtasks.cli.functions import Function, load
+from zmqtasks.cli.inputs import Source
+from zmqtasks.cli.job import JobRun, Task
+from zmqtasks.cli.output import is_terminal, open_results
+from zmqtasks.embedded import Where
+from zmqtasks.options import NodeOptions
+
+OWN_NODE = ("workers", "max_tasks_per_worker", "preload")
+OUTPUT = ("output", "append", "overwrite")
+
+
+def run_here(given: dict[str, Any]) -> int:
+    """Be `zmqtasks run`; return the exit code."""
+    source = _source(given)
+    _check_output(given)
+    if given["nodes"]:
+        _refuse_with(given, OWN_NODE, "a node that is started here; those of --node have their own")
+        where = _where(given, tuple(given["nodes"]))
+    else:
+        _refuse_with(given, ("bind", "advertise"), "nodes of --node; a node that is started here needs no port")
+        own = {name: given[name] for name in OWN_NODE if given[name]}
+        # What workers print goes to standard error: standard output is for results.
+        where = Where(node=NodeOptions(**own), output="stderr")
+    return _run(given, source, where)
+
+
+def run_on_nodes(given: dict[str, Any]) -> int:
+    """Be `zmqtasks ventilator`; return the exit code."""
+    source = _source(given)
+    if given["sink"]:
+        _refuse_with(given, OUTPUT, "results that are collected here; those of --sink are where the sink puts them")
+    _check_output(given)
+    return _run(given, source, _where(given, tuple(given["nodes"])))
+
+
+def _run(given: dict[str, Any], source: Source, where: Where) -> int:
+    function = load(given["function"], options.changed_options(given))
+    task = Task(function, source, given["keep_going"], progress=bool(where.sink) or not is_terminal(given["output"]))
+    job = JobRun(task)
+    return job.run(where, None if where.sink else _open(given, function, job))
+
+
+def _open(given: dict[str, Any], function: Function, job: JobRun) -> Any:
+    return open_results(
+        given["output"],
+        append=given["append"],
+        overwrite=given["overwrite"],
+        serializer="msgpack" if function.options.serializer == "msgpack" else None,
+        deliver=job.deliver,
+        on_failure=job.store_failed,
+    )
+
+
+def _source(given: dict[str, Any]) -> Source:
+    source = Source(
+        given["inputs"],
+        **{name: given[name] for name in ("lines", "paths", "match", "spread", "kwargs")},
+    )
+    source.check()
+    return source
+
+
+def _where(given: dict[str, Any], nodes: tuple[str, ...]) -> Where:
+    sink, bind, advertise = given.get("sink"), given["bind"], given["advertise"]
+    partners = [*nodes, *filter(None, [sink])]
+    return Where(
+        addresses=nodes,
+        sink=sink,
+        bind=options.inbox_for(partners, bind, advertise, insecure=given["insecure"]),
+        advertise=() if advertise is None else (advertise,),
+    )
+
+
+def _check_output(given: dict[str, Any]) -> None:
+    if given["append"] and given["overwrite"]:
+        raise click.UsageError("--append and --overwrite exclude each other")
+
+
+def _refuse_with(given: dict[str, Any], names: tuple[str, ...], what: str) -> None:
+    if useless := [f"--{name.replace('_', '-')}" for name in names if given[name]]:
+        raise click.UsageError(f"{' and '.join(useless)}: for {what}")
