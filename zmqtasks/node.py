@@ -22,7 +22,6 @@ from zmqtasks.messages import (
     Load,
     Outcome,
     OutcomeKind,
-    PeerId,
     PeerState,
     Query,
     Role,
@@ -122,7 +121,7 @@ class Node:
         self._workers = make_workers(self._worker_event)
         self._offered: set[int] = set()
         self._sentences: dict[int, _Sentence] = {}
-        self._routes: dict[PeerId, Route] = {}
+        self._routes: list[Route] = []
         self._timer: Timer | None = None
         self._watch: Timer | None = None
         self._draining = self._closed = False
@@ -158,15 +157,17 @@ class Node:
         if self._closed:
             return
         self._hold(holding.VentilatorGone(guest.id))
-        for route in [r for r in self._routes.values() if r.ventilator == guest.id]:
-            route.close()
-            del self._routes[route.sink]
+        for route in [route for route in self._routes if guest.id in route.ventilators]:
+            route.leave(guest.id)
+            if not route.ventilators:
+                route.close()
+                self._routes.remove(route)
 
     def report(self, guest: Guest, *, full: bool) -> Report:
         """Tell a ventilator what it may send, and what is here of its own."""
         have = None
         if full and guest.role is Role.VENTILATOR:
-            finished = (held for r in self._routes.values() if r.ventilator == guest.id for held in r.finished())
+            finished = (held for route in self._routes for held in route.finished(guest.id))
             have = (*self._holding.inventory(guest.id), *finished)
         load = Load(
             workers=self._slots.serving() or self._options.worker_count(),
@@ -197,14 +198,8 @@ class Node:
                     self._workers.kill(slot)
 
     def _emit(self, job: Job, outcomes: Iterable[Outcome]) -> None:
-        ventilator = job.id.partition(":")[0]
-        route = self._routes.get(job.sink.peer)
-        if route is None or route.address != job.sink:
-            earlier = route.unsent() if route else ()
-            if route:
-                route.close()
-            route = Route(self._peer, job.sink, ventilator, self._options.window_bytes, self._congested, earlier)
-            self._routes[job.sink.peer] = route
+        route = self._route_to(job.sink)
+        route.join(job.id.partition(":")[0])
         for outcome in outcomes:
             if outcome.kind is OutcomeKind.OK:
                 self._done += outcome.stop - outcome.start
@@ -212,8 +207,22 @@ class Node:
                 self._failed += 1
             route.add(outcome)
 
+    def _route_to(self, sink: Address) -> Route:
+        """Return the way to a sink; where the one there is leads nowhere, a job may know a newer address."""
+        earlier = next((route for route in self._routes if route.leads_to(sink)), None)
+        if earlier and (earlier.is_up or earlier.address == sink):
+            return earlier
+        if earlier:
+            self._routes.remove(earlier)
+        route = Route(self._peer, sink, self._options.window_bytes, self._congested, earlier)
+        if earlier:
+            earlier.close()
+        self._routes.append(route)
+        return route
+
     def _congested(self, route: Route, congested: bool) -> None:
-        self._hold(holding.SinkCongested(route.ventilator, congested))
+        for ventilator in sorted(route.ventilators):
+            self._hold(holding.SinkCongested(ventilator, congested))
 
     def _failure(self, job: Job, attempt: int, index: int, kind: OutcomeKind, error: BaseException) -> Outcome:
         body = payload.pack_failure(error, serializer=job.options.serializer)
@@ -389,7 +398,7 @@ class Node:
     def _finish_drain(self) -> None:
         if self._closed:
             return
-        if all(route.is_empty() for route in self._routes.values()):
+        if all(route.is_empty() for route in self._routes):
             self._on_drained()
         else:
             self._peer.loop.call_at(self._peer.loop.time() + 0.02, self._finish_drain)
@@ -403,7 +412,7 @@ class Node:
             if timer:
                 timer.cancel()
         self._workers.close()
-        for route in self._routes.values():
+        for route in self._routes:
             route.close()
         self._peer.close()
 

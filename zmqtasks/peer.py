@@ -302,6 +302,7 @@ class Guest(_End):
         self.limits = hello.limits
         self.versions = hello.versions
         self.data: Any = None
+        self._over = False
         self._handler = handler
         self._wire = peer.network.reach(hello.address)
         timing = replace(peer.timing, lease_s=min(hello.lease_s, peer.timing.lease_s))
@@ -313,8 +314,8 @@ class Guest(_End):
         return self.address.peer
 
     def processed(self, seq: int) -> None:
-        """Acknowledge all bulk up to `seq`: it is stored, or held."""
-        if self.machine.state is not session.State.CLOSED:
+        """Acknowledge all bulk up to `seq`: it is stored, or held; of a session that is over, nothing."""
+        if not self._over:
             self.handle(session.Processed(seq))
 
     def deliver(self, request: Cancel | Query) -> None:
@@ -323,15 +324,17 @@ class Guest(_End):
 
     def speak(self) -> None:
         """Send a full Status now: something happened that the partner should know at once."""
-        self._do(session.SendStatus(full=True))
+        if not self._over:
+            self._do(session.SendStatus(full=True))
 
     def leave(self) -> None:
         """End the session in order."""
-        if self.machine.state is not session.State.CLOSED:
+        if not self._over:
             self.handle(session.LeaveRequested())
 
     def dismiss(self, linger_s: float = 0.0) -> None:
-        """Let go of timer and connection."""
+        """Let go of timer and connection: the session is over, or replaced by another."""
+        self._over = True
         self._disarm()
         self._wire.close(linger_s)
 
@@ -353,7 +356,7 @@ class Guest(_End):
                 raise LocalProtocolError(f"{command} is not for {self!r}")
 
     def _rearm(self) -> None:
-        if self.machine.state is not session.State.CLOSED:
+        if not self._over:
             super()._rearm()
 
     def __repr__(self) -> str:

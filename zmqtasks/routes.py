@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from zmqtasks.machines.session import Closed
 from zmqtasks.messages import Address, Held, Outcome, PeerId, Phase, Results, Role, SessionId, Status
@@ -30,37 +30,58 @@ class Route:
     Args:
         peer: this node.
         address: the sink's.
-        ventilator: whose tasks these are.
         most_bytes: beyond this much unacknowledged, the route is congested.
         on_congestion: told when that changes.
-        earlier: outcomes that an earlier route to this sink could not bring.
+        earlier: a closed route to the same sink; what it could not bring is brought here.
     """
 
     def __init__(
         self,
         peer: Peer,
         address: Address,
-        ventilator: PeerId,
         most_bytes: int,
         on_congestion: Callable[[Route, bool], None],
-        earlier: Iterable[Outcome] = (),
+        earlier: Route | None = None,
     ) -> None:
         self.address = address
-        self.ventilator = ventilator
+        self.ventilators: set[PeerId] = set(earlier.ventilators) if earlier else set()
+        """Whose tasks' outcomes go this way."""
         self._loop = peer.loop
         self._most_bytes = most_bytes
         self._on_congestion = on_congestion
-        self._congested = False
-        self._waiting: deque[Outcome] = deque(earlier)
+        self._congested: bool = earlier is not None and earlier._congested
+        self._waiting: deque[Outcome] = deque(earlier.unsent() if earlier else ())
         self._waiting_bytes = sum(_weight(outcome) for outcome in self._waiting)
         self._scheduled = self._closed = False
         self._window_bytes = most_bytes
         self._link = peer.open(address, Role.NODE, self)
 
     @property
-    def sink(self) -> PeerId:
-        """Return the id of the sink."""
-        return self.address.peer
+    def is_up(self) -> bool:
+        """Tell whether the sink answers."""
+        return self._link.is_up
+
+    def leads_to(self, sink: Address) -> bool:
+        """Tell whether this is the way to a sink; one that was started again has another id at the same endpoint.
+
+        Two sessions of one node with one sink would replace each other without end.
+        """
+        return sink.peer == self.address.peer or not set(sink.endpoints).isdisjoint(self.address.endpoints)
+
+    def join(self, ventilator: PeerId) -> None:
+        """Outcomes of this ventilator's tasks go this way, too."""
+        if ventilator not in self.ventilators:
+            self.ventilators.add(ventilator)
+            if self._congested:
+                self._on_congestion(self, True)
+
+    def leave(self, ventilator: PeerId) -> None:
+        """Nobody wants what this ventilator's tasks gave: forget what was not sent yet."""
+        self.ventilators.discard(ventilator)
+        wanted = [outcome for outcome in self._waiting if outcome.job.partition(":")[0] != ventilator]
+        self._waiting = deque(wanted)
+        self._waiting_bytes = sum(_weight(outcome) for outcome in wanted)
+        self._judge_congestion()
 
     def add(self, outcome: Outcome) -> None:
         """Send an outcome, with those that come in the same turn of the loop."""
@@ -74,9 +95,10 @@ class Route:
         sent = (m for m in self._link.unacked() if isinstance(m, Results))
         return (*(outcome for message in sent for outcome in message.outcomes), *self._waiting)
 
-    def finished(self) -> Iterator[Held]:
-        """Return the inventory of what ended and is not acknowledged."""
-        return (Held(o.job, o.start, o.stop, o.attempt, Phase.FINISHED) for o in self.unsent())
+    def finished(self, ventilator: PeerId) -> Iterator[Held]:
+        """Return the inventory of what ended for a ventilator and is not acknowledged."""
+        own = (outcome for outcome in self.unsent() if outcome.job.partition(":")[0] == ventilator)
+        return (Held(o.job, o.start, o.stop, o.attempt, Phase.FINISHED) for o in own)
 
     def is_empty(self) -> bool:
         """Tell whether the sink has acknowledged everything."""

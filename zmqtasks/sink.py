@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from zmqtasks.machines.collection import Collection, JobForgotten, OutcomeReceived, Record, Tell
+from zmqtasks.machines.dispatch import UNKNOWN_ATTEMPT
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.machines.session import Closed
 from zmqtasks.messages import (
@@ -83,15 +84,22 @@ class Sink:
         """A node will send results; a ventilator wants to be told of them."""
         self.guests[guest.id] = guest
         if guest.role is Role.VENTILATOR:
-            if teller := self._tellers.pop(guest.id, None):
-                teller.close()
+            self._keep_telling(guest)
+
+    def _keep_telling(self, guest: Guest) -> None:
+        """Tell a ventilator where it is now; what is on its way there stays on its way."""
+        teller = self._tellers.get(guest.id)
+        if teller and teller.address != guest.address:
+            teller.close()
+        if not teller or teller.address != guest.address:
             self._tellers[guest.id] = _Teller(self._peer, guest)
 
     def guest_delivered(self, guest: Guest, message: Bulk | Cancel | Query) -> None:
         """Record what is new in these results; acknowledge them when that is stored."""
         if isinstance(message, Query):
-            # Through the recorder as well: what is told has to be stored.
-            self._recorder.record((), lambda: self._answer(guest, message))
+            # Through the recorder as well: what is told has to be stored. What comes meanwhile is told later.
+            known = self._known(message.jobs)
+            self._recorder.record((), lambda: self._answer(guest, known))
         elif isinstance(message, Results):
             self._collect(guest, message)
 
@@ -131,15 +139,20 @@ class Sink:
         if teller := self._tellers.get(settled.job.partition(":")[0]):
             teller.tell(settled)
 
-    def _answer(self, guest: Guest, query: Query) -> None:
-        """Tell a ventilator all that is stored of its jobs."""
-        teller = self._tellers.get(guest.id)
-        for job in query.jobs if teller else ():
-            assert teller is not None
+    def _known(self, jobs: Iterable[JobId]) -> list[Settled]:
+        """Return all that is recorded of these jobs, or about to be."""
+        known: list[Settled] = []
+        for job in jobs:
             for start, stop in self._collection.succeeded(job):
-                teller.tell(Settled(job, 0, "", start, stop, OutcomeKind.OK, 0.0))
+                known.append(Settled(job, UNKNOWN_ATTEMPT, self._peer.id, start, stop, OutcomeKind.OK, 0.0))
             for index, attempt in self._collection.failed(job).items():
-                teller.tell(Settled(job, attempt, "", index, index + 1, OutcomeKind.ERROR, 0.0))
+                known.append(Settled(job, attempt, self._peer.id, index, index + 1, OutcomeKind.ERROR, 0.0))
+        return known
+
+    def _answer(self, guest: Guest, known: list[Settled]) -> None:
+        if teller := self._tellers.get(guest.id):
+            for settled in known:
+                teller.tell(settled)
 
     def close(self) -> None:
         """End the sessions with ventilators."""
@@ -155,6 +168,7 @@ class _Teller:
         self._loop = peer.loop
         self._waiting: deque[Settled] = deque()
         self._scheduled = False
+        self.address = guest.address
         self._link = peer.open(guest.address, Role.SINK, self)
 
     def tell(self, settled: Settled) -> None:

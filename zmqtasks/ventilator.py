@@ -7,6 +7,7 @@ Owns the arguments of tasks until they have ended, encoded from the moment they 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -95,6 +96,8 @@ class Ventilator:
         self._dispatch = dispatch.Dispatch(first_attempt)
         self._jobs: dict[JobId, _Job] = {}
         self._numbers = 0
+        self._commands: deque[dispatch.Command] = deque()
+        self._carrying_out = False
         self._timer: Timer | None = None
         self._sink_link: Link | None = None
         self._unsent: list[Outcome] = []
@@ -201,8 +204,11 @@ class Ventilator:
 
     def _sink_address(self) -> Address:
         link = self._sink_link
-        known = link.data if link and isinstance(link.data, Address) else None
-        return known or self._sink
+        if link and isinstance(link.data, Address):
+            return link.data
+        # Before it has answered, a standalone sink is known by its endpoint alone.
+        peer, host, endpoints = self._sink
+        return Address(peer or endpoints[0], host or endpoints[0], endpoints)
 
     # The machine
 
@@ -210,17 +216,28 @@ class Ventilator:
         self._carry_out(self._dispatch.handle(event, self._peer.loop.time()))
 
     def _carry_out(self, commands: list[dispatch.Command]) -> None:
-        for command in commands:
-            match command:
-                case dispatch.Send(node, cuts):
-                    self._send(node, cuts)
-                case dispatch.Finish():
-                    self._finish(command)
-                case dispatch.Recall(node, ranges):
-                    self._recall(node, ranges)
-                case dispatch.FinishJob(job_id, task_s):
-                    self._end_job(job_id, task_s)
+        """Carry out commands in the order of the decisions: what one of them leads to comes after the rest."""
+        self._commands.extend(commands)
+        if self._carrying_out:
+            return
+        self._carrying_out = True
+        try:
+            while self._commands:
+                self._do(self._commands.popleft())
+        finally:
+            self._carrying_out = False
         self._rearm()
+
+    def _do(self, command: dispatch.Command) -> None:
+        match command:
+            case dispatch.Send(node, cuts):
+                self._send(node, cuts)
+            case dispatch.Finish():
+                self._finish(command)
+            case dispatch.Recall(node, ranges):
+                self._recall(node, ranges)
+            case dispatch.FinishJob(job_id, task_s):
+                self._end_job(job_id, task_s)
 
     def _rearm(self) -> None:
         deadline = self._dispatch.next_deadline()
@@ -249,7 +266,8 @@ class Ventilator:
             events.append(dispatch.Encoded(cut.attempt, sum(len(part.body) for part in encoded)))
             for index, error in failures:
                 events.append(dispatch.EncodingFailed(cut.attempt, index, index + 1))
-                self._conclude(cut.job, index, index + 1, OutcomeKind.ERROR, error)
+                failed = dispatch.Finish(cut.job, index, index + 1, OutcomeKind.ERROR, cut.attempt, self._peer.id)
+                self._conclude(failed, error)
         self._ship(link, chunks)
         for event in events:
             self._handle(event)
@@ -277,22 +295,22 @@ class Ventilator:
     def _finish(self, finish: dispatch.Finish) -> None:
         if finish.kind is OutcomeKind.LOST:
             text = "the node that had this at-most-once task was lost: it may have run, or not"
-            self._conclude(finish.job, finish.start, finish.stop, finish.kind, TaskLost(text))
+            self._conclude(finish, TaskLost(text))
         elif finish.kind is OutcomeKind.NODE_KILLER:
             text = "each of several nodes died with this as its only task"
-            self._conclude(finish.job, finish.start, finish.stop, finish.kind, NodeKiller(text))
+            self._conclude(finish, NodeKiller(text))
         else:
             self._let_go(finish, None)
 
-    def _conclude(self, job_id: JobId, start: int, stop: int, kind: OutcomeKind, error: BaseException) -> None:
+    def _conclude(self, finish: dispatch.Finish, error: BaseException) -> None:
         """End tasks with an error this side decided; a standalone sink is told to record it."""
         if self._sink_link:
             body = payload.pack_failure(error)
-            for index in range(start, stop):
-                outcome = Outcome(job_id, 0, self._peer.id, index, index + 1, kind, 0.0, body)
+            for index in range(finish.start, finish.stop):
+                outcome = Outcome(finish.job, finish.attempt, finish.node, index, index + 1, finish.kind, 0.0, body)
                 self._unsent.append(outcome)
             self._send_to_sink()
-        self._let_go(dispatch.Finish(job_id, start, stop, kind), error)
+        self._let_go(finish, error)
 
     def _let_go(self, finish: dispatch.Finish, error: BaseException | None) -> None:
         if job := self._jobs.get(finish.job):

@@ -15,6 +15,7 @@ from zmqtasks.machines.dispatch import (
     BACKLOG_S,
     CHUNK_BYTES,
     CHUNK_S,
+    UNKNOWN_ATTEMPT,
     Command,
     Cut,
     Dispatch,
@@ -450,6 +451,21 @@ def test_part_of_what_is_told_may_be_held_no_more() -> None:
     assert cuts(history.settle(1, 0, 2, ERROR)) == [Cut("j", 3, 1, 2)], "task 0 is held by attempt 2"
 
 
+def test_what_a_sink_has_under_an_attempt_it_does_not_know_is_taken_off_all() -> None:
+    history = History()
+    history.job(6, task_s=1e-4)
+    history(JobClosed("j"))
+    assert cuts(history.node("n", 1)) == [Cut("j", 1, 0, 2), Cut("j", 2, 2, 4), Cut("j", 3, 4, 6)]
+    stored = Settled("j", UNKNOWN_ATTEMPT, "", 1, 4, OK, 0.0)
+    assert history(OutcomeSettled(stored)) == [Finish("j", 1, 4, OK, 0, "")]
+    assert history.dispatch.aboard() == 3
+    assert history.settle(2, 2, 4) == [], "the node tells of them after all"
+    assert history.settle(1, 0, 2) == [Finish("j", 0, 1, OK, 1, "n")]
+    assert history(OutcomeSettled(stored._replace(start=0, stop=6)))[-1] == FinishJob("j")
+    assert history(OutcomeSettled(stored)) == []
+    assert history.dispatch.aboard() == 0
+
+
 def test_a_crashed_task_is_run_alone_and_spares_its_neighbours() -> None:
     history = History()
     history.job(1_000, task_s=1e-4)
@@ -558,6 +574,9 @@ def test_the_neighbours_of_a_suspicious_task_go_on() -> None:
     assert history.dispatch.waiting() == 1
     got = cuts(history(TasksAdded("bad", 1), NodeHeard("b", 3, WIDE)))
     assert got == [Cut("bad", 7, 1, 2)], "on the node that is not kept free"
+    assert history(JobOpened("more", TaskOptions()), TasksAdded("more", 1)) == [Send("b", (Cut("more", 8, 0, 1),))]
+    history(NodeSuspected("a"), NodeHeard("b", 3, WIDE))
+    assert history(TasksAdded("more", 1)) == [], "now the other one is kept free"
 
 
 # Cancelling -------------------------------------------------------------------------------------------------------
@@ -837,9 +856,11 @@ class Mesh:
             self.tell(piece.cut, index, index + 1, self.dice.choice(kinds))
 
     def settle(self) -> None:
-        """The sink tells, sometimes twice, sometimes a run in one."""
+        """The sink tells, sometimes twice, sometimes because it was asked."""
         for said in self.told[: self.dice.randint(0, 5)]:
             self.told.remove(said)
+            if self.dice.random() < 0.1 and said.kind is OK:
+                self.do(OutcomeSettled(said._replace(attempt=UNKNOWN_ATTEMPT, elapsed_s=0.0)))
             self.do(OutcomeSettled(said))
             if self.dice.random() < 0.1:
                 self.do(OutcomeSettled(said))

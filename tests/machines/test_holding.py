@@ -423,6 +423,16 @@ def test_one_dispatch_may_have_come_as_two_pieces() -> None:
     assert [(h.start, h.stop) for h in history.holding.inventory("v")] == [(1, 3), (4, 5)]
 
 
+def test_of_two_pieces_that_touch_the_one_that_was_packed_is_guilty() -> None:
+    history = History(workers=1)
+    history.take(chunk_of(0, 1), options=ONCE)
+    history.tell(said(0, 1))
+    history.take(chunk_of(1, 3, 2), chunk_of(3, 6, 2), options=ONCE)
+    job = job_of(options=ONCE)
+    assert history(WorkerLost(0, 2, 3, packing=True)) == [GiveBack(job, 2, 1, 2, LOST), Blame(job, 2, 2, CRASHED)]
+    assert history.holding.inventory("v") == (Held("v:1", 3, 6, 2, Phase.QUEUED),)
+
+
 def test_of_results_that_kill_the_worker_that_packs_them_the_guilty_one_is_found_by_halving() -> None:
     history = History(workers=1)
     history.take(chunk_of(0, 9))

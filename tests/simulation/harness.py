@@ -27,6 +27,8 @@ from zmqtasks.wire import payload
 from zmqtasks.wire.payload import Form
 
 CLIENT, SINK = "client", "sink"
+LOOK_EVERY = 16
+"""Calls of the clock between two looks at what is waited for."""
 
 
 def work(number: int) -> int:
@@ -61,13 +63,18 @@ class Layout:
     rules: Rules = Rules()
 
 
+Deal = Callable[[int, int], Fate]
+"""What happens to a task, by its index and by how often it was begun before."""
+
+
 @dataclass(eq=False)
 class Submitted:
     """A job, and what its consumer was told."""
 
     total: int
     options: TaskOptions
-    fate: Callable[[int], Fate]
+    fate: Deal
+    begun: Counter[int] = field(default_factory=Counter)
     id: JobId = ""
     kinds: dict[int, OutcomeKind] = field(default_factory=dict)
     told: Counter[int] = field(default_factory=Counter)
@@ -248,10 +255,12 @@ class SimMesh:
 
     def fate(self, job: JobId, index: int) -> Fate:
         """Return what happens to a task that is begun."""
-        return self.jobs[job].fate(index)
+        submitted = self.jobs[job]
+        submitted.begun[index] += 1
+        return submitted.fate(index, submitted.begun[index] - 1)
 
     def submit(
-        self, total: int, fate: Callable[[int], Fate] = lambda index: Fate(), options: TaskOptions | None = None
+        self, total: int, fate: Deal = lambda index, before: Fate(), options: TaskOptions | None = None
     ) -> Submitted:
         """Submit a job of `work(0)`, `work(1)`, ..."""
         job = Submitted(total, options or TaskOptions(), fate)
@@ -318,13 +327,14 @@ class SimMesh:
 
     # Running
 
-    def run_until(self, condition: Callable[[], bool], limit_s: float, *, check_every: int = 64) -> None:
+    def run_until(self, condition: Callable[[], bool], limit_s: float, *, check_every: int = 128) -> None:
         """Let time pass until the condition holds; look at all invariants now and then."""
         clock, end = self.clock, self.clock.time() + limit_s
         while not condition():
             assert clock.time() < end, f"it took more than {limit_s:g} s: {self!r}"
-            assert clock.step(), f"nothing is due any more: {self!r}"
-            if clock.calls % check_every == 0:
+            for _ in range(LOOK_EVERY):
+                assert clock.step(), f"nothing is due any more: {self!r}"
+            if clock.calls % check_every < LOOK_EVERY:
                 self.check()
 
     def all_ended(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +10,8 @@ from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import JobId, OutcomeKind
 from zmqtasks.peer import Loop
 from zmqtasks.wire import payload
+
+_Batch = tuple[Sequence[Record], Callable[[], None]]
 
 
 class Store:
@@ -48,12 +49,12 @@ class Store:
 
 
 class SlowRecorder:
-    """Put records into a store, in order, each batch after a while.
+    """Put records into a store, in order; what comes while it commits is in the next commit.
 
     Args:
         loop: of the sink; what waits here dies with it.
         store: outlives this.
-        delay_s: how long a batch takes; may be changed. 0 stores at once.
+        delay_s: how long a commit takes; may be changed. 0 stores at once.
         eager: say that it is stored before it is: a defect, for a test that has to find it.
     """
 
@@ -62,29 +63,36 @@ class SlowRecorder:
         self._loop = loop
         self._store = store
         self._eager = eager
-        self._batches: deque[tuple[Sequence[Record], Callable[[], None]]] = deque()
+        self._waiting: list[_Batch] = []
+        self._committing = False
 
     def record(self, records: Sequence[Record], on_stored: Callable[[], None]) -> None:
         """Store these; then call `on_stored`."""
         if self._eager:
             on_stored()
             on_stored = _nothing
-        if self.delay_s <= 0 and not self._batches:
-            self._put(records, on_stored)
-            return
-        self._batches.append((records, on_stored))
-        if len(self._batches) == 1:
-            self._loop.call_at(self._loop.time() + self.delay_s, self._store_first)
+        self._waiting.append((records, on_stored))
+        if not self._committing:
+            self._commit()
 
-    def _store_first(self) -> None:
-        self._put(*self._batches.popleft())
-        if self._batches:
-            self._loop.call_at(self._loop.time() + self.delay_s, self._store_first)
+    def _commit(self) -> None:
+        batches, self._waiting = self._waiting, []
+        self._committing = bool(batches) and self.delay_s > 0
+        if self._committing:
+            self._loop.call_at(self._loop.time() + self.delay_s, self._committed, batches)
+        else:
+            self._put(batches)
 
-    def _put(self, records: Sequence[Record], on_stored: Callable[[], None]) -> None:
-        for record in records:
-            self._store.put(record)
-        on_stored()
+    def _committed(self, batches: list[_Batch]) -> None:
+        self._put(batches)
+        self._commit()
+
+    def _put(self, batches: list[_Batch]) -> None:
+        for records, _ in batches:
+            for record in records:
+                self._store.put(record)
+        for _, on_stored in batches:
+            on_stored()
 
 
 def _nothing() -> None:

@@ -1,7 +1,7 @@
 """Play schedules by hand: one with its story, or very many.
 
-    python -m tests.simulation.replay SEED
-    python -m tests.simulation.replay --from 0 --count 100000
+python -m tests.simulation.replay SEED
+python -m tests.simulation.replay --from 0 --count 100000
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tests.simulation.harness import CLIENT, SINK, Layout, Rules, SimMesh
 from tests.simulation.oracle import judge, judge_leftovers
@@ -16,7 +16,7 @@ from zmqtasks.options import KIB, TaskOptions
 from zmqtasks.testing import Conditions, Fate
 
 NODES = 3
-SPAN_S = 12.0
+SPAN_S = 8.0
 """Faults begin within this time."""
 LIMIT_S = 300.0
 """No schedule takes longer, unless something hangs."""
@@ -32,13 +32,16 @@ class Work:
     total: int
     task_s: float
     options: TaskOptions
+    flaky: int = 0
+    """Every so many tasks, one raises when it is begun for the first time; 0 for none."""
 
     def submit(self, mesh: SimMesh) -> None:
-        mesh.submit(self.total, lambda index: self.fate, self.options)
+        well, ill = Fate(self.task_s), Fate(self.task_s, error=ValueError("the first time it fails"))
 
-    @property
-    def fate(self) -> Fate:
-        return Fate(self.task_s)
+        def fate(index: int, before: int) -> Fate:
+            return ill if self.flaky and not before and index % self.flaky == 0 else well
+
+        mesh.submit(self.total, fate, self.options)
 
 
 @dataclass(frozen=True)
@@ -109,12 +112,14 @@ def draw(seed: int, rules: Rules | None = None) -> Schedule:
 
 
 def _draw_job(chance: random.Random, layout: Layout) -> Work:
-    """Draw a job of a few seconds: many short tasks, or few long ones."""
-    task_s = chance.choice((0.002, 0.01, 0.1, 1.0))
-    capacity_s = layout.nodes * layout.workers * chance.uniform(1.0, 6.0)
-    total = max(20, min(600, int(capacity_s / task_s)))
-    options = TaskOptions(retry=chance.random() < 0.8, priority=chance.choice((0, 0, 1)))
-    return Work(chance.uniform(0.0, 2.0), total, task_s, options)
+    """Draw a job of some seconds: many short tasks, or few long ones."""
+    task_s, most = chance.choice(((0.0005, 2000), (0.02, 150), (0.2, 120), (1.0, 50), (3.0, 20)))
+    total = chance.randint(most // 4, most)
+    retry = chance.random() < 0.8
+    flaky = chance.choice((0, 0, 7)) if retry else 0
+    retries, backoff = (1, chance.choice((0.0, 0.5))) if flaky else (0, 0.0)
+    options = TaskOptions(retry=retry, retries=retries, backoff=backoff, priority=chance.choice((0, 0, 1)))
+    return Work(chance.uniform(0.0, 4.0), total, task_s, options, flaky)
 
 
 def _draw_faults(chance: random.Random, layout: Layout) -> tuple[tuple[float, str, Fault], ...]:
@@ -190,8 +195,3 @@ def _crash_worker(chance: random.Random, at_s: float, nodes: list[str], pairs: P
     node, packing = chance.choice(nodes), chance.random() < 0.3
     return [(at_s, f"worker of {node} dies {packing=}", lambda mesh: mesh.crash_worker(node, packing=packing))]
 
-
-def without_deaths(schedule: Schedule) -> Schedule:
-    """Return the same schedule with no kill and no crash in it."""
-    spared = tuple(fault for fault in schedule.faults if not fault[1].startswith(("kill", "worker")))
-    return replace(schedule, faults=spared)

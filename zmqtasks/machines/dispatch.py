@@ -31,6 +31,8 @@ LEAST_CHUNK_S = 0.001
 """Towards the end of a job chunks shrink so that all workers end together, but not below this."""
 BACKLOG_S = 0.06
 """Expected work a worker may have before it: one chunk running, one ahead, one on the way."""
+UNKNOWN_ATTEMPT = 0
+"""A sink that was asked what it has tells successes under this: it keeps no attempts of them."""
 INFINITY = float("inf")
 
 
@@ -541,6 +543,8 @@ class Dispatch:
 
     def _take_off(self, said: Settled, job: _Job | None) -> list[tuple[int, int]]:
         """Take the tasks off the account of the attempt that held them; return which those are."""
+        if said.attempt == UNKNOWN_ATTEMPT and job is not None:
+            self._take_off_all(said, job)
         assignment = self._assignments.get(said.attempt)
         held = assignment.remaining.common(said.start, said.stop) if assignment else []
         if assignment is None or not held:
@@ -553,6 +557,15 @@ class Dispatch:
             if not assignment.remaining and not assignment.broken:
                 job.proven = max(job.proven, assignment.size)
         return held
+
+    def _take_off_all(self, said: Settled, job: _Job) -> None:
+        """Take tasks off whichever attempt holds them: what a sink had to say of it may have died with the sink.
+
+        Where a node has them still, it is thought to be less busy than it is, until it tells of them.
+        """
+        for assignment in [self._assignments[attempt] for attempt in sorted(job.attempts)]:
+            for start, stop in assignment.remaining.common(said.start, said.stop):
+                self._unload(assignment, start, stop)
 
     def _succeeded(self, job: _Job, said: Settled) -> list[Command]:
         commands: list[Command] = []

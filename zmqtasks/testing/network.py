@@ -215,12 +215,11 @@ class SimInbox:
         self._loop = loop
         self._on_message: Callable[[Message], None] | None = None
         self._waiting: deque[Message] = deque()
-        self._scheduled = False
 
     def listen(self, on_message: Callable[[Message], None]) -> None:
         """Begin to deliver what comes."""
         self._on_message = on_message
-        self._schedule()
+        self._loop.call_soon(self.drain)
 
     def drain(self) -> None:
         """Deliver what has come so far; what the kernel has while the process is stopped has not."""
@@ -258,7 +257,7 @@ class SimInbox:
         message = codec.decode(item, LIMITS) if isinstance(item, bytes) else item
         self._network.on_arrival(self.place, message)
         self._waiting.append(message)
-        self._schedule()
+        self.drain()
 
     def resume(self, lag_s: float) -> None:
         """Hand over what came while the process was stopped, in `lag_s` seconds of its own."""
@@ -266,15 +265,6 @@ class SimInbox:
 
     def _catch_up(self) -> None:
         self.stopped = False
-        self._schedule()
-
-    def _schedule(self) -> None:
-        if not self._scheduled and self._waiting and not self.stopped:
-            self._scheduled = True
-            self._loop.call_soon(self._readable)
-
-    def _readable(self) -> None:
-        self._scheduled = False
         self.drain()
 
 

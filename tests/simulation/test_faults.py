@@ -1,0 +1,128 @@
+"""One fault at a time, and what is promised about it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from tests.simulation.harness import SINK, Layout, Submitted
+from tests.simulation.oracle import judge
+from tests.simulation.scenarios import executions, finish, long_partition, long_stop, long_tasks, started, vanishing_node
+from zmqtasks.messages import OutcomeKind
+from zmqtasks.options import KIB, TaskOptions
+from zmqtasks.testing import Conditions, Fate
+
+
+@pytest.mark.parametrize("standalone", [False, True])
+def test_without_faults_each_task_is_run_once(standalone: bool) -> None:
+    mesh = started(layout=Layout(standalone_sink=standalone))
+    mesh.submit(2000)
+    finish(mesh)
+    assert set(executions(mesh).values()) == {1}
+
+
+def test_a_node_that_vanished_is_given_up_and_its_tasks_go_elsewhere() -> None:
+    mesh = vanishing_node()
+    assert 10.0 < mesh.clock.time() - 1000 < 20.0
+    assert sum(executions(mesh).values()) == 14
+
+
+def test_a_node_that_is_stopped_for_two_seconds_is_not_given_up() -> None:
+    mesh = started()
+    mesh.submit(12, long_tasks)
+    mesh.clock.call_later(0.5, lambda: mesh.stop("node0", 2.0))
+    finish(mesh)
+    assert set(executions(mesh).values()) == {1}
+    assert mesh.watch.closings == 0
+
+
+def test_a_client_that_is_stopped_for_most_of_a_minute_loses_nothing_and_blames_nobody() -> None:
+    assert long_stop().watch.closings == 0
+
+
+def test_what_runs_on_a_node_is_not_run_again_after_a_long_partition() -> None:
+    mesh = long_partition()
+    assert mesh.watch.closings > 0
+    assert set(executions(mesh).values()) == {1}
+
+
+def test_a_worker_that_dies_takes_only_its_own_chunk_back_to_the_start() -> None:
+    mesh = started()
+    mesh.submit(12, long_tasks)
+    mesh.clock.call_later(0.5, lambda: mesh.crash_worker("node0"))
+    finish(mesh)
+    assert sum(executions(mesh).values()) == 13
+
+
+def test_the_third_death_of_its_worker_ends_a_task_and_no_other() -> None:
+    mesh = started()
+    job = mesh.submit(500, lambda index, before: Fate(0.002, crashes=index == 77))
+    mesh.run_until(mesh.all_ended, 60.0)
+    assert {index for index, kind in job.kinds.items() if kind is not OutcomeKind.OK} == {77}
+    assert job.kinds[77] is OutcomeKind.CRASHED
+    assert executions(mesh)[job.id, 77] == 3
+
+
+def test_an_exception_is_retried_as_often_as_was_asked_for() -> None:
+    mesh = started()
+    options = TaskOptions(retries=2, backoff=0.1)
+    job = mesh.submit(50, lambda index, before: Fate(0.01, error=ValueError() if index == 7 else None), options)
+    mesh.run_until(mesh.all_ended, 60.0)
+    assert {index for index, kind in job.kinds.items() if kind is not OutcomeKind.OK} == {7}
+    assert executions(mesh)[job.id, 7] == 3
+
+
+def test_at_most_once_tasks_of_a_dead_node_end_as_lost() -> None:
+    mesh = started()
+    job = mesh.submit(12, long_tasks, TaskOptions(retry=False))
+    mesh.clock.call_later(0.5, lambda: mesh.kill("node0"))
+    mesh.clock.call_later(1.5, lambda: mesh.restart("node0"))
+    finish(mesh)
+    assert Counter(job.kinds.values()) == {OutcomeKind.OK: 10, OutcomeKind.LOST: 2}
+
+
+def test_a_slow_consumer_slows_the_producer_and_memory_stays_flat() -> None:
+    mesh = started(layout=Layout(nodes=1, store_s=0.5, window_bytes=KIB))
+    job = mesh.submit(2000)
+    most = 0
+
+    def unacknowledged() -> bool:
+        nonlocal most
+        links = [link for process in mesh.processes.values() for link in process.peer.links.values()]
+        most = max(most, *(link.unacked_bytes for link in links))
+        return job.ends == 1
+
+    mesh.run_until(unacknowledged, 600.0)
+    judge(mesh)
+    assert most < 8 * KIB
+
+
+def test_a_sink_that_is_started_again_goes_on_with_what_it_has_stored() -> None:
+    mesh = started(layout=Layout(standalone_sink=True, store_s=0.05))
+    jobs = [mesh.submit(30, long_tasks)]
+    mesh.clock.call_later(2.5, lambda: mesh.kill(SINK))
+    mesh.clock.call_later(4.0, lambda: mesh.restart(SINK))
+    mesh.clock.call_later(6.0, lambda: jobs.append(mesh.submit(30, long_tasks)))
+    mesh.run_until(lambda: len(jobs) == 2, 10.0)
+    finish(mesh)
+    assert set(executions(mesh).values()) == {1}
+
+
+def test_jobs_of_before_and_after_the_restart_of_a_sink_share_one_session() -> None:
+    mesh = started(layout=Layout(standalone_sink=True))
+    jobs: list[Submitted] = [mesh.submit(40, long_tasks)]
+    mesh.clock.call_later(1.5, lambda: mesh.kill(SINK))
+    mesh.clock.call_later(1.6, lambda: mesh.restart(SINK))
+    mesh.clock.call_later(4.0, lambda: jobs.append(mesh.submit(40, long_tasks)))
+    mesh.run_until(lambda: len(jobs) == 2, 10.0)
+    finish(mesh)
+    # Each end of each session that the death of the sink broke, and not one more.
+    assert mesh.watch.closings == 1 + mesh.layout.nodes
+
+
+def test_heartbeats_pass_by_bulk_on_a_narrow_link() -> None:
+    mesh = started(layout=Layout(conditions=Conditions(bytes_per_s=2000.0)))
+    mesh.submit(2000)
+    mesh.run_until(mesh.all_ended, 300.0)
+    judge(mesh)
