@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import select
 import signal
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from zmqtasks.options import NodeOptions
 from zmqtasks.embedded.own_node import NodeSettings
+from zmqtasks.options import NodeOptions
 from zmqtasks.processes.launch import Launched, launch
 
 
@@ -50,22 +52,20 @@ def free_port() -> int:
 
 
 class Relay:
-    """A TCP relay on loopback whose connections can be reset, and which can be deaf for a while.
+    """A TCP relay on loopback whose connections can be reset.
 
-    What it has read and not passed on is lost with a reset, as on a real link.
+    What it has read and not passed on is lost with a reset, as on a real link. All sockets belong to its thread.
     """
 
     def __init__(self, target_port: int) -> None:
         self._target = ("127.0.0.1", target_port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
-        self._pairs: list[tuple[socket.socket, socket.socket]] = []
-        self._lock = threading.Lock()
-        self._open = True
-        self._accepting = True
+        self._peers: dict[socket.socket, socket.socket] = {}
+        self._orders: queue.SimpleQueue[tuple[str, threading.Event]] = queue.SimpleQueue()
+        self._wake_read, self._wake_write = os.pipe()
         self.passed_bytes = 0
         self.resets = 0
-        self._wake_read, self._wake_write = os.pipe()
         self._thread = threading.Thread(target=self._run, name="relay")
         self._thread.start()
 
@@ -74,59 +74,65 @@ class Relay:
         return f"tcp://127.0.0.1:{self.port}"
 
     def cut(self) -> None:
-        """Reset all connections, and refuse new ones until `heal`."""
-        with self._lock:
-            self._accepting = False
-            for pair in self._pairs:
-                for sock in pair:
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-                    sock.close()
-            self.resets += len(self._pairs)
-            self._pairs.clear()
-
-    def heal(self) -> None:
-        with self._lock:
-            self._accepting = True
+        """Reset all connections; return when they are."""
+        self._order("cut")
 
     def close(self) -> None:
-        self.cut()
-        self._open = False
-        os.write(self._wake_write, b"x")
+        self._order("close")
         self._thread.join()
         self._listener.close()
         os.close(self._wake_read)
         os.close(self._wake_write)
 
+    def _order(self, what: str) -> None:
+        done = threading.Event()
+        self._orders.put((what, done))
+        os.write(self._wake_write, b"x")
+        assert done.wait(10)
+
     def _run(self) -> None:
-        while self._open:
-            with self._lock:
-                sources = {sock: pair[1 - i] for pair in self._pairs for i, sock in enumerate(pair)}
-            ready, _, _ = select.select([self._listener, self._wake_read, *sources], [], [], 0.02)
+        while True:
+            ready, _, _ = select.select([self._wake_read, self._listener, *self._peers], [], [])
+            if self._wake_read in ready:
+                os.read(self._wake_read, 1)
+                what, done = self._orders.get()
+                self._reset_all()
+                done.set()
+                if what == "close":
+                    return
+                continue
             for sock in ready:
                 if sock is self._listener:
                     self._accept()
-                elif sock is not self._wake_read:
-                    self._pass_on(sock, sources[sock])
+                elif sock in self._peers:
+                    self._pass_on(sock)
+
+    def _reset_all(self) -> None:
+        for sock in self._peers:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.close()
+        self.resets += len(self._peers) // 2
+        self._peers.clear()
 
     def _accept(self) -> None:
         incoming, _ = self._listener.accept()
-        with self._lock, contextlib.suppress(OSError):
-            if self._accepting:
-                self._pairs.append((incoming, socket.create_connection(self._target, 5)))
-                return
-        incoming.close()
+        try:
+            outgoing = socket.create_connection(self._target, 5)
+        except OSError:
+            incoming.close()
+            return
+        self._peers |= {incoming: outgoing, outgoing: incoming}
 
-    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+    def _pass_on(self, source: socket.socket) -> None:
+        target = self._peers[source]
         try:
             data = source.recv(65536)
             if data:
-                self.passed_bytes += len(data)
                 target.sendall(data)
+                self.passed_bytes += len(data)
                 return
         except OSError:
             pass
-        with self._lock:
-            for pair in [pair for pair in self._pairs if source in pair]:
-                self._pairs.remove(pair)
-                for sock in pair:
-                    sock.close()
+        for sock in (source, target):
+            del self._peers[sock]
+            sock.close()
