@@ -19,6 +19,7 @@ from zmqtasks.messages import (
     Bulk,
     Cancel,
     JobId,
+    Load,
     OutcomeKind,
     PeerId,
     Query,
@@ -59,6 +60,8 @@ class Sink:
 
     def __init__(self, peer: Peer, recorder: Recorder, tell: Callable[[Settled], None] | None = None) -> None:
         self.guests: dict[PeerId, Guest] = {}
+        self.done = self.failed = 0
+        """Tasks recorded as succeeded, and failures recorded, since this was made."""
         self._peer = peer
         self._recorder = recorder
         self._collection = Collection()
@@ -70,9 +73,15 @@ class Sink:
             peer.host(Role.VENTILATOR, self)
             peer.host(Role.OBSERVER, self)
 
-    def resume(self, job: JobId, succeeded: RangeSet, failed: dict[int, int]) -> None:
-        """Start from what the recorder already has of a job."""
-        self._collection.resume(job, succeeded, failed)
+    def resume(
+        self,
+        job: JobId,
+        succeeded: RangeSet,
+        failed: dict[int, int],
+        kinds: dict[int, OutcomeKind] | None = None,
+    ) -> None:
+        """Start from what the recorder already has of a job; see `Collection.resume`."""
+        self._collection.resume(job, succeeded, failed, kinds)
 
     def forget(self, job: JobId) -> None:
         """Let go of a job that has ended."""
@@ -115,12 +124,20 @@ class Sink:
                     told.append(command.settled)
 
         def stored() -> None:
+            self._count(records)
             guest.processed(message.seq)
             for settled in told:
                 self._tell(settled)
 
         # Repetitions pass through the recorder too: what they repeat may still be on its way to the disk.
         self._recorder.record(records, stored)
+
+    def _count(self, records: Iterable[Record]) -> None:
+        for record in records:
+            if record.outcome.kind is OutcomeKind.OK:
+                self.done += record.stop - record.start
+            else:
+                self.failed += record.stop - record.start
 
     def guest_left(self, guest: Guest, closed: Closed) -> None:
         """A peer is gone; what it sent is kept."""
@@ -130,8 +147,8 @@ class Sink:
             teller.close()
 
     def report(self, guest: Guest, *, full: bool) -> Report:
-        """Tell how much may be under way unacknowledged."""
-        return Report(window=Window(1_000_000, WINDOW_BYTES))
+        """Tell how much may be under way unacknowledged, and what is recorded."""
+        return Report(window=Window(1_000_000, WINDOW_BYTES), load=Load(done=self.done, failed=self.failed))
 
     # Telling ventilators
 
@@ -146,7 +163,8 @@ class Sink:
             for start, stop in self._collection.succeeded(job):
                 known.append(Settled(job, UNKNOWN_ATTEMPT, self._peer.id, start, stop, OutcomeKind.OK, 0.0))
             for index, attempt in self._collection.failed(job).items():
-                known.append(Settled(job, attempt, self._peer.id, index, index + 1, OutcomeKind.ERROR, 0.0))
+                kind = self._collection.kind_of(job, index)
+                known.append(Settled(job, attempt, self._peer.id, index, index + 1, kind, 0.0))
         return known
 
     def _answer(self, guest: Guest, known: list[Settled]) -> None:

@@ -62,6 +62,12 @@ def wait_for(folder: str, number: int) -> int:
     return number
 
 
+def wait_a_moment(number: int) -> int:
+    """Take some 50 ms: long enough for a test to kill somebody meanwhile."""
+    time.sleep(0.05)
+    return number
+
+
 @zmqtasks.task(timeout=0.2)
 def hang(number: int) -> None:
     while True:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tests.simulation.harness import NodeProcess, SimMesh, SinkProcess, Submitted, work
+from tests.simulation.harness import SimMesh
+from tests.simulation.layout import Submitted
+from tests.simulation.processes import NodeProcess, SinkProcess, work
 from zmqtasks.messages import OutcomeKind
 from zmqtasks.routes import Route
 from zmqtasks.ventilator import Ventilator
@@ -61,9 +63,9 @@ def judge_leftovers(mesh: SimMesh) -> None:
 
 def leftovers(mesh: SimMesh) -> list[str]:
     """Return what is still kept of jobs, all of which have ended."""
-    found = _of_ventilator(mesh.client.ventilator)
-    if mesh.client.sink and mesh.client.sink._collection._jobs:
-        found.append("the collection knows a job")
+    found = [left for client in mesh.clients for left in _of_ventilator(client.ventilator)]
+    if any(client.sink and client.sink._collection._jobs for client in mesh.clients):
+        found.append("a collection knows a job")
     for process in mesh.processes.values():
         if not process.alive:
             continue

@@ -19,8 +19,8 @@ class Store:
 
     def __init__(self) -> None:
         self.values: dict[JobId, dict[int, Any]] = {}
-        self.failures: dict[JobId, dict[int, int]] = {}
-        """By job and index: the attempt that failed."""
+        self.failures: dict[JobId, dict[int, tuple[int, OutcomeKind]]] = {}
+        """By job and index: the attempt that failed, and how."""
         self.twice: list[str] = []
         """Successes that were recorded a second time."""
 
@@ -30,7 +30,7 @@ class Store:
         values = self.values.setdefault(outcome.job, {})
         failures = self.failures.setdefault(outcome.job, {})
         if outcome.kind is not OutcomeKind.OK:
-            failures |= dict.fromkeys(range(start, stop), outcome.attempt)
+            failures |= dict.fromkeys(range(start, stop), (outcome.attempt, outcome.kind))
             return
         run = payload.unpack(outcome.body, first=start - outcome.start, last=stop - outcome.start).values
         for index, value in zip(range(start, stop), run, strict=True):

@@ -7,6 +7,7 @@ python -m tests.simulation.replay --from 0 --count 100000
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import time
 
@@ -20,6 +21,7 @@ def main() -> int:
     parser.add_argument("--from", dest="first", type=int, default=0, help="first seed (0)")
     parser.add_argument("--count", type=int, default=1000, help="how many seeds (1000)")
     wanted = parser.parse_args()
+    logging.disable()  # the story has it all
     if wanted.seed is not None:
         return _tell(wanted.seed)
     return _play(range(wanted.first, wanted.first + wanted.count))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tests.simulation.harness import CLIENT, Layout, Rules, SimMesh
+from tests.simulation.harness import CLIENT, SimMesh
+from tests.simulation.layout import Layout, Rules
 from tests.simulation.oracle import judge, judge_leftovers
 from zmqtasks.testing import Fate
 
@@ -27,8 +28,8 @@ def executions(mesh: SimMesh) -> Counter[tuple[str, int]]:
 def started(seed: int = 1, layout: Layout | None = None) -> SimMesh:
     """Return a mesh whose sessions are up."""
     mesh = SimMesh(seed, layout)
-    ventilator = mesh.client.ventilator
-    mesh.run_until(lambda: len(ventilator.nodes()) == mesh.layout.nodes and ventilator.sink_is_up(), 5.0)
+    ventilators = [client.ventilator for client in mesh.clients]
+    mesh.run_until(lambda: all(len(v.nodes()) == mesh.layout.nodes and v.sink_is_up() for v in ventilators), 5.0)
     return mesh
 
 

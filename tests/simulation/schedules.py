@@ -10,8 +10,10 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.simulation.harness import CLIENT, SINK, Layout, Rules, SimMesh
+from tests.simulation.harness import CLIENT, SimMesh
+from tests.simulation.layout import Layout, Rules
 from tests.simulation.oracle import judge, judge_leftovers
+from tests.simulation.processes import SINK
 from zmqtasks.options import KIB, TaskOptions
 from zmqtasks.testing import Conditions, Fate
 
@@ -32,6 +34,7 @@ class Work:
     total: int
     task_s: float
     options: TaskOptions
+    client: int
     flaky: int = 0
     """Every so many tasks, one raises when it is begun for the first time; 0 for none."""
 
@@ -41,7 +44,7 @@ class Work:
         def fate(index: int, before: int) -> Fate:
             return ill if self.flaky and not before and index % self.flaky == 0 else well
 
-        mesh.submit(self.total, fate, self.options)
+        mesh.submit(self.total, fate, self.options, client=self.client)
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ def draw(seed: int, rules: Rules | None = None) -> Schedule:
     chance = random.Random(seed)
     standalone = chance.random() < 0.4
     layout = Layout(
+        clients=chance.choice((1, 1, 2)),
         nodes=NODES,
         workers=chance.choice((1, 2)),
         standalone_sink=standalone,
@@ -116,10 +120,10 @@ def _draw_job(chance: random.Random, layout: Layout) -> Work:
     task_s, most = chance.choice(((0.0005, 2000), (0.02, 150), (0.2, 120), (1.0, 50), (3.0, 20)))
     total = chance.randint(most // 4, most)
     retry = chance.random() < 0.8
-    flaky = chance.choice((0, 0, 7)) if retry else 0
+    flaky = chance.choice((0, 0, 2 + total // 10)) if retry else 0
     retries, backoff = (1, chance.choice((0.0, 0.5))) if flaky else (0, 0.0)
     options = TaskOptions(retry=retry, retries=retries, backoff=backoff, priority=chance.choice((0, 0, 1)))
-    return Work(chance.uniform(0.0, 4.0), total, task_s, options, flaky)
+    return Work(chance.uniform(0.0, 4.0), total, task_s, options, chance.randrange(layout.clients), flaky)
 
 
 def _draw_faults(chance: random.Random, layout: Layout) -> tuple[tuple[float, str, Fault], ...]:
@@ -129,7 +133,7 @@ def _draw_faults(chance: random.Random, layout: Layout) -> tuple[tuple[float, st
     if layout.standalone_sink:
         pairs += [(SINK, node) for node in nodes] + [(CLIENT, SINK)]
     drawers = [_reset, _reset, _partition, _partition, _stop, _stop, _slow]
-    scarce = [_kill_node, _kill_node, _crash_worker, _crash_worker] + ([_kill_sink] if hub == SINK else [])
+    scarce = [_kill_node, _kill_node, _crash_worker, _crash_worker, _drain_node] + ([_kill_sink] if hub == SINK else [])
     chosen = chance.sample(scarce, chance.randint(0, 3)) + chance.choices(drawers, k=chance.randint(1, 3))
     faults: list[tuple[float, str, Fault]] = []
     for drawer in chosen:
@@ -178,6 +182,14 @@ def _kill_node(chance: random.Random, at_s: float, nodes: list[str], pairs: Pair
     return _kill(chance, at_s, chance.choice(nodes))
 
 
+def _drain_node(chance: random.Random, at_s: float, nodes: list[str], pairs: Pairs) -> Drawn:
+    node, absent_s = chance.choice(nodes), chance.uniform(0.05, 5.0)
+    return [
+        (at_s, f"drain {node}", lambda mesh: mesh.drain(node)),
+        (at_s + absent_s, f"restart {node}", lambda mesh: mesh.restart(node)),
+    ]
+
+
 def _kill_sink(chance: random.Random, at_s: float, nodes: list[str], pairs: Pairs) -> Drawn:
     return _kill(chance, at_s, SINK)
 
@@ -194,4 +206,3 @@ def _kill(chance: random.Random, at_s: float, place: str) -> Drawn:
 def _crash_worker(chance: random.Random, at_s: float, nodes: list[str], pairs: Pairs) -> Drawn:
     node, packing = chance.choice(nodes), chance.random() < 0.3
     return [(at_s, f"worker of {node} dies {packing=}", lambda mesh: mesh.crash_worker(node, packing=packing))]
-

@@ -6,9 +6,18 @@ from collections import Counter
 
 import pytest
 
-from tests.simulation.harness import SINK, Layout, Submitted
-from tests.simulation.oracle import judge
-from tests.simulation.scenarios import executions, finish, long_partition, long_stop, long_tasks, started, vanishing_node
+from tests.simulation.layout import Layout, Submitted
+from tests.simulation.oracle import judge, judge_leftovers
+from tests.simulation.processes import SINK, NodeProcess
+from tests.simulation.scenarios import (
+    executions,
+    finish,
+    long_partition,
+    long_stop,
+    long_tasks,
+    started,
+    vanishing_node,
+)
 from zmqtasks.messages import OutcomeKind
 from zmqtasks.options import KIB, TaskOptions
 from zmqtasks.testing import Conditions, Fate
@@ -126,3 +135,34 @@ def test_heartbeats_pass_by_bulk_on_a_narrow_link() -> None:
     mesh.submit(2000)
     mesh.run_until(mesh.all_ended, 300.0)
     judge(mesh)
+
+
+@pytest.mark.parametrize("standalone", [False, True])
+def test_two_clients_share_the_nodes_and_one_that_leaves_takes_nothing_from_the_other(standalone: bool) -> None:
+    mesh = started(layout=Layout(clients=2, standalone_sink=standalone))
+    kept = mesh.submit(60, long_tasks)
+    mesh.submit(60, long_tasks, client=1)
+    mesh.clock.call_later(2.5, mesh.leave, "client1")
+    mesh.run_until(lambda: kept.ends == 1, 60.0)
+    assert set(kept.kinds.values()) == {OutcomeKind.OK}
+    assert len(mesh.store.values[kept.id]) == 60
+
+
+def test_a_node_that_drains_hands_back_what_it_has_not_begun() -> None:
+    mesh = started()
+    mesh.submit(60, long_tasks)
+    node = mesh.processes["node0"]
+    assert isinstance(node, NodeProcess)
+    mesh.clock.call_later(2.5, mesh.drain, "node0")
+    finish(mesh)
+    assert node.drained
+    assert set(executions(mesh).values()) == {1}
+
+
+def test_what_is_given_up_is_not_begun_and_nothing_of_it_is_kept() -> None:
+    mesh = started()
+    job = mesh.submit(60, long_tasks)
+    mesh.clock.call_later(1.5, lambda: mesh.client.ventilator.cancel(job.id, 0, 60))
+    mesh.run_until(mesh.all_ended, 10.0)
+    judge_leftovers(mesh)
+    assert len(mesh.ledger) <= 12

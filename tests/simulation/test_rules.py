@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.simulation.harness import Rules
+from tests.simulation.layout import Rules
 from tests.simulation.scenarios import executions, long_partition, long_stop, vanishing_node
 from tests.simulation.schedules import ScheduleFailed, draw
 from zmqtasks.machines import dispatch, session

@@ -3,14 +3,14 @@
 Owns the list of commands and how a command ends: its exit code, and one line where it cannot do what was asked. Each
 command is a module of its own, and imports the mesh only when it runs: `--help` answers at once.
 
-    app          the list of commands
-    exits        exit codes, errors in one line
-    options      kinds of values, and the options that commands share
-    functions    MODULE:FUNCTION
-    reading, inputs              INPUT: bytes, then arguments
-    interrupts, tally, ahead     Ctrl-C; what has come of the tasks; how far reading runs ahead
-    job, results                 `run` and `ventilator`: from arguments to results
-    progress                     what a terminal shows meanwhile
+    app, exits                              the list of commands; exit codes, errors in one line
+    options                                 kinds of values, and the options that commands share
+    run, ventilator, worker, sink, status   the command lines
+    start, job, results                     `run` and `ventilator`: checks, arguments, results
+    functions, reading, inputs, output      MODULE:FUNCTION, INPUT, OUT
+    ahead, tally                            how far reading runs ahead; what has come of the tasks
+    node_program, sink_program, asking      `worker`, `sink`, `status`
+    interrupts, progress                    Ctrl-C; what a terminal shows meanwhile
 """
 
 from __future__ import annotations

@@ -46,6 +46,11 @@ def say(message: str) -> None:
     click.echo(f"zmqtasks: {one_line(message)}", err=True)
 
 
+def count(number: int, noun: str) -> str:
+    """Return "1 task", or "1,000 tasks"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def one_line(text: str) -> str:
     """Return `text` with its line ends and runs of blanks as single blanks."""
     return " ".join(text.split())

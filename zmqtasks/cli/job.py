@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from zmqtasks.cli.ahead import Ahead
-from zmqtasks.cli.exits import Exit, say
+from zmqtasks.cli.exits import Exit, Refusal, count, say
 from zmqtasks.cli.functions import Function
 from zmqtasks.cli.inputs import Argument, Source, Unreadable
 from zmqtasks.cli.interrupts import Interrupts
@@ -58,21 +58,21 @@ class JobRun:
 
     Args:
         task: what is to be done.
-        tally: told how far it is.
     """
 
     def __init__(self, task: Task) -> None:
         self.tally = Tally()
         self._task = task
         self._store: Store | None = None
-        self._results = Results(self.tally, self._tasks_ended, self._notify)
+        self._results = Results(self.tally, self._tasks_ended, self._stop_early)
+        self._interrupts = Interrupts(self._on_interrupt)
         self._changed = threading.Condition()
         self._ahead = Ahead()
         self._batch: list[Argument] = []
         self._batch_bytes = 0
         self._embedded: Embedded | None = None
         self._job_id: JobId = ""
-        self._is_over = self._interrupted = self._stopped_by_input = False
+        self._is_over = self._interrupted = self._gave_up = self._stopped_by_input = False
 
     # The store's side
 
@@ -99,20 +99,30 @@ class JobRun:
         """
         self._store = self._results.store = store
         patience_s = CLOSE_S
-        try:
-            with Interrupts(self._on_interrupt) as interrupts:
+        with self._interrupts:
+            try:
                 self._embedded = Embedded(where, self._results)
-                with Display(self.tally, self._load, shown=self._task.progress) as display:
+                self._check_nodes(self._embedded)
+                with Display(lambda: self.tally, self._load, shown=self._task.progress) as display:
                     self._open_job()
-                    self._feed(interrupts)
+                    self._feed()
                     self._finish()
                 patience_s = PATIENCE_S
-                self._report(display.elapsed_s)
-        finally:
-            self._close(patience_s)
+            finally:
+                self._close(patience_s)
+        self._report(display.elapsed_s)
         return self._exit_code()
 
     # Steps, in the main thread
+
+    @staticmethod
+    def _check_nodes(embedded: Embedded) -> None:
+        for link in embedded.ventilator.nodes():
+            if link.data.status and not link.data.status.load.workers:
+                address = link.address.endpoints[0]
+                raise Refusal(
+                    Exit.CONNECT, f"{address} is a sink, not a node; the address of a sink is given by --sink"
+                )
 
     def _open_job(self) -> None:
         assert self._embedded is not None
@@ -127,17 +137,17 @@ class JobRun:
         if self._store:
             self._store.note_job(self._job_id, function.name)
 
-    def _feed(self, interrupts: Interrupts) -> None:
+    def _feed(self) -> None:
         """Read arguments and hand them on, until there are no more or something ends the job."""
-        for entry in self._task.source.read(interrupts.stop_fd, self._flush):
+        for entry in self._task.source.read(self._interrupts.stop_fd, self._flush):
+            if self._is_cut_short():
+                return
             if isinstance(entry, Unreadable):
                 say(f"error: {entry.where}: {entry.reason}")
                 self.tally.unreadable += 1
                 if not self._task.keep_going:
                     self._stopped_by_input = True
                     break
-            elif self._is_cut_short():
-                return
             else:
                 self._take(entry)
         if not self._is_cut_short():
@@ -185,6 +195,7 @@ class JobRun:
 
     def _drain(self) -> None:
         assert self._embedded is not None
+        self._gave_up = True
         say("interrupted: what runs is finished, nothing new begins; Ctrl-C again stops at once")
         self._embedded.call(self._give_up_the_rest)
         self._wait_while(self._embedded.ventilator.aboard)
@@ -230,6 +241,10 @@ class JobRun:
         self._is_over = True
         self._notify()
 
+    def _stop_early(self) -> None:
+        self._interrupts.stop_reading()
+        self._notify()
+
     def _notify(self) -> None:
         with self._changed:
             self._changed.notify_all()
@@ -247,15 +262,15 @@ class JobRun:
         tally, error = self.tally, self._results.error
         if isinstance(error, BrokenPipeError):
             return
-        if self._interrupted and not self._is_over:
-            say(f"interrupted: {tally.ended:,} tasks have ended, the rest was given up")
+        if self._gave_up:
+            say(f"interrupted: {count(tally.ended, 'task')} ended, the rest was given up")
         elif self._task.progress and sys.stderr.isatty():
             rate = tally.ended / max(elapsed_s, 1e-3)
             say(f"{tally.done:,} done, {tally.failed:,} failed in {elapsed_s:.1f} s: {rate:,.0f} tasks/s")
         if tally.failed:
-            say(f"{tally.failed:,} of {tally.added:,} tasks failed; first: {tally.first_failure}")
+            say(f"{tally.failed:,} of {count(tally.added, 'task')} failed; first: {tally.first_failure}")
         if tally.unreadable and not self._stopped_by_input:
-            say(f"{tally.unreadable:,} inputs could not be read, and were left out")
+            say(f"{count(tally.unreadable, 'input')} could not be read, and left out")
 
     def _exit_code(self) -> Exit:
         """Return what the process exits with.
@@ -268,7 +283,7 @@ class JobRun:
             return Exit.READER_GONE
         if error is not None:
             raise error
-        if self._interrupted and not self._is_over:
+        if self._gave_up:
             return Exit.INTERRUPTED
         if self._stopped_by_input:
             return Exit.USAGE

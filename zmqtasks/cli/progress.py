@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 from zmqtasks.cli.tally import Tally
 
 if TYPE_CHECKING:
+    from rich.live import Live
     from rich.table import Table
 
 REFRESHES_PER_SECOND = 8
@@ -26,15 +27,18 @@ class Display:
     """Show progress while it is entered, if standard error is a terminal.
 
     Args:
-        tally: what has come of the tasks.
-        load: returns how many workers are busy, and how many there are.
+        tally: returns what has come of the tasks.
+        load: returns how many workers are busy, and how many there are; None where that is not known.
         shown: False for no display, whatever standard error is.
     """
 
-    def __init__(self, tally: Tally, load: Callable[[], tuple[int, int]] | None, *, shown: bool = True) -> None:
+    def __init__(
+        self, tally: Callable[[], Tally], load: Callable[[], tuple[int, int]] | None = None, *, shown: bool = True
+    ) -> None:
         self._tally = tally
         self._load = load
         self._shown = shown and sys.stderr.isatty()
+        self._live: Live | None = None
         self._began = time.monotonic()
         self._samples = deque([(self._began, 0)])
 
@@ -59,23 +63,23 @@ class Display:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        if self._shown:
+        if self._live:
             self._live.stop()
 
     def _line(self) -> Table:
         from rich.progress_bar import ProgressBar
         from rich.table import Table
 
-        tally, total = self._tally, self._total()
+        tally = self._tally()
+        total = tally.total
         bar = ProgressBar(total or 1, tally.ended if total else 0, width=30, pulse=total is None)
         line = Table.grid(padding=(0, 2))
-        line.add_row(bar, *self.words(time.monotonic()))
+        line.add_row(bar, *self.words(tally, time.monotonic()))
         return line
 
-    def words(self, now: float) -> list[str]:
+    def words(self, tally: Tally, now: float) -> list[str]:
         """Return the parts of the line beside the bar, as of `now` (monotonic seconds)."""
-        tally, total = self._tally, self._total()
-        rate = self._rate(now)
+        total, rate = tally.total, self._rate(tally.ended, now)
         words = [f"{tally.ended:,}" + ("" if total is None else f"/{total:,}")]
         if tally.failed:
             words.append(f"[red]{tally.failed:,} failed[/red]")
@@ -87,16 +91,13 @@ class Display:
             words.append(f"{busy}/{workers} workers busy")
         return words
 
-    def _total(self) -> int | None:
-        return self._tally.added if self._tally.exhausted else None
-
-    def _rate(self, now: float) -> float:
+    def _rate(self, ended: int, now: float) -> float:
         """Return how many tasks ended a second, lately."""
-        self._samples.append((now, self._tally.ended))
+        self._samples.append((now, ended))
         while len(self._samples) > 2 and now - self._samples[1][0] >= RATE_S:
             self._samples.popleft()
-        then, ended = self._samples[0]
-        return (self._tally.ended - ended) / (now - then) if now > then else 0.0
+        then, before = self._samples[0]
+        return (ended - before) / (now - then) if now > then else 0.0
 
 
 def _duration(seconds: float) -> str:

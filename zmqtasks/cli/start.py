@@ -80,6 +80,7 @@ def _where(given: dict[str, Any], nodes: tuple[str, ...]) -> Where:
         sink=sink,
         bind=options.inbox_for(partners, bind, advertise, insecure=given["insecure"]),
         advertise=() if advertise is None else (advertise,),
+        connect_s=given["connect_timeout"],
     )
 
 

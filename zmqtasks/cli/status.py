@@ -1,13 +1,10 @@
 """`zmqtasks status`: ask nodes and sinks how they are.
 
-Owns the command line and the table. Opens sessions as an observer, which is given nothing to do. Imports the mesh only
-when it runs.
+Owns the command line and the table. The asking is done in `asking.py`. Imports the mesh only when it runs.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +14,7 @@ from zmqtasks.cli import options
 from zmqtasks.cli.exits import Exit, say
 
 if TYPE_CHECKING:
-    from zmqtasks.machines.session import Closed
     from zmqtasks.messages import Status
-    from zmqtasks.peer import Link
 
 
 @click.command()
@@ -41,71 +36,16 @@ def status(
 
     Exit code 4 where one did not answer.
     """
+    from zmqtasks.cli.asking import ask
+
     inbox = options.inbox_for(nodes, bind, advertise, insecure=insecure)
-    answers = asyncio.run(_ask(nodes, inbox, () if advertise is None else (advertise,), timeout))
+    answers = ask(nodes, inbox, () if advertise is None else (advertise,), timeout)
     rows = [_row(node, answers[node]) for node in nodes if not isinstance(answers[node], str)]
     _print_json(rows) if as_json else _print_table(rows)
     refused = [f"{node} {answers[node]}" for node in nodes if isinstance(answers[node], str)]
     for line in refused:
         say(f"error: {line}")
     return Exit.CONNECT if refused else Exit.OK
-
-
-async def _ask(
-    nodes: tuple[str, ...], bind: tuple[str, ...], advertise: tuple[str, ...], timeout_s: float
-) -> dict[str, Status | str]:
-    """Return what each node answered, or why it did not.
-
-    Raises:
-        BindError: an address cannot be bound.
-    """
-    from zmqtasks.messages import Address, Role
-    from zmqtasks.processes.folder import PrivateFolder
-    from zmqtasks.serving import Place, open_peer
-
-    asking = _Asking(nodes, timeout_s)
-    folder = PrivateFolder()
-    try:
-        peer = open_peer(asyncio.get_running_loop(), Place(bind, advertise, folder.path))
-        for node in dict.fromkeys(nodes):
-            peer.open(Address("", "", (node,)), Role.OBSERVER, asking)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asking.over.wait(), timeout_s)
-        peer.close()
-    finally:
-        folder.close()
-    return asking.answers
-
-
-class _Asking:
-    """Sessions as an observer, and what came of them; see `LinkRole`."""
-
-    def __init__(self, nodes: tuple[str, ...], timeout_s: float) -> None:
-        self.over = asyncio.Event()
-        self.answers: dict[str, Status | str] = dict.fromkeys(nodes, f"did not answer within {timeout_s:g} s")
-        self._waiting = set(nodes)
-
-    def _answered(self, link: Link, answer: Status | str) -> None:
-        address = link.address.endpoints[0]
-        self.answers[address] = answer
-        self._waiting.discard(address)
-        if not self._waiting:
-            self.over.set()
-
-    def link_opened(self, link: Link, status: Status) -> None:
-        self._answered(link, status)
-
-    def link_heard(self, link: Link, status: Status) -> None:
-        """Nothing to do: the first answer tells it all."""
-
-    def link_suspected(self, link: Link) -> None:
-        """Nothing to do: it has answered."""
-
-    def link_closed(self, link: Link, closed: Closed) -> None:
-        """Nothing to do: it has answered, or another session follows."""
-
-    def link_refused(self, link: Link, reason: str) -> None:
-        self._answered(link, f"refused: {reason}")
 
 
 def _row(address: str, answer: Status | str) -> dict[str, Any]:

@@ -25,6 +25,11 @@ class Tally:
     first_failure: str = ""
 
     @property
+    def total(self) -> int | None:
+        """Return how many tasks there will be, or None while nobody knows."""
+        return self.added if self.exhausted else None
+
+    @property
     def ended(self) -> int:
         """Return how many tasks have ended."""
         return self.done + self.failed

@@ -1,24 +1,15 @@
 """`zmqtasks worker`: a node, until it is told to end.
 
-Owns the command line and what signals mean to a node: one drains it, a second ends it at once. Imports the mesh only
-when it runs.
+Owns the command line. What it means is done in `node_program.py`. Imports the mesh only when it runs.
 """
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from zmqtasks.cli import options
-from zmqtasks.cli.exits import Exit, Refusal, say
-from zmqtasks.cli.functions import search_here
-from zmqtasks.cli.interrupts import LoopInterrupts
-from zmqtasks.options import NodeOptions
-
-if TYPE_CHECKING:
-    from zmqtasks.node import Node
 
 
 @click.command()
@@ -55,43 +46,6 @@ def worker(bind: str, advertise: str | None, insecure: bool, folders: tuple[str,
       zmqtasks worker --bind 10.0.0.7:7700 --insecure
     """
     options.check_bind(bind, advertise, insecure=insecure)
-    search_here(*folders)
-    return asyncio.run(_serve(bind, advertise, NodeOptions(**own)))
+    from zmqtasks.cli.node_program import be_node
 
-
-async def _serve(bind: str, advertise: str | None, node_options: NodeOptions) -> int:
-    """Be the node.
-
-    Raises:
-        BindError: the address cannot be bound.
-    """
-    from zmqtasks.processes.folder import PrivateFolder
-    from zmqtasks.serving import Place, WorkerSettings, open_node
-
-    loop = asyncio.get_running_loop()
-    drained = asyncio.Event()
-    folder = PrivateFolder()
-    try:
-        place = Place((bind,), () if advertise is None else (advertise,), folder.path)
-        settings = WorkerSettings(cleanup_dir=str(folder.path))
-        try:
-            node = open_node(loop, place, node_options, settings, drained.set)
-        except (OSError, ValueError) as error:
-            raise Refusal(Exit.FAILED, f"the node cannot start: {error}") from error
-        interrupts = LoopInterrupts(loop, on_first=lambda: _drain(node), on_second=drained.set)
-        say(f"node {node.address.peer} ready at {', '.join(node.address.endpoints)}, {_count(node_options)}")
-        await drained.wait()
-        node.close()
-    finally:
-        folder.close()
-    return Exit.INTERRUPTED if interrupts.count > 1 else Exit.OK
-
-
-def _drain(node: Node) -> None:
-    say("draining: what runs is finished, nothing new is taken; once more to stop at once")
-    node.drain()
-
-
-def _count(node_options: NodeOptions) -> str:
-    workers = node_options.worker_count()
-    return "1 worker" if workers == 1 else f"{workers} workers"
+    return be_node(bind, advertise, folders, own)

@@ -61,11 +61,14 @@ Command = Record | Tell
 class _Collected:
     succeeded: RangeSet = field(default_factory=RangeSet)
     failed: dict[int, int] = field(default_factory=dict)
+    kinds: dict[int, OutcomeKind] = field(default_factory=dict)
+    """Of the failed ones."""
 
-    def blame(self, parts: list[tuple[int, int]], attempt: int) -> list[tuple[int, int]]:
+    def blame(self, parts: list[tuple[int, int]], attempt: int, kind: OutcomeKind) -> list[tuple[int, int]]:
         """Note failures, and return those that are news: not a repetition, nor of an older attempt."""
         newer = [index for part in parts for index in range(*part) if self.failed.get(index, -1) < attempt]
         self.failed.update(dict.fromkeys(newer, attempt))
+        self.kinds.update(dict.fromkeys(newer, kind))
         return list(RangeSet((index, index + 1) for index in newer))
 
     def forgive(self, start: int, stop: int) -> None:
@@ -74,6 +77,7 @@ class _Collected:
         for index in indices:
             if start <= index < stop:
                 self.failed.pop(index, None)
+                self.kinds.pop(index, None)
 
 
 class Collection:
@@ -98,10 +102,20 @@ class Collection:
         """Return infinity: nothing is ever due."""
         return float("inf")
 
-    def resume(self, job: JobId, succeeded: RangeSet, failed: dict[int, int]) -> None:
-        """Start from what a store already has: successes, and failures by index with their attempt."""
+    def resume(
+        self,
+        job: JobId,
+        succeeded: RangeSet,
+        failed: dict[int, int],
+        kinds: dict[int, OutcomeKind] | None = None,
+    ) -> None:
+        """Start from what a store already has: successes, and failures by index with their attempt and kind.
+
+        A failure whose kind is not given counts as an exception of the task.
+        """
         self._forgotten.pop(job, None)
-        self._jobs[job] = _Collected(succeeded.copy(), dict(failed))
+        known = dict.fromkeys(failed, OutcomeKind.ERROR) | (kinds or {})
+        self._jobs[job] = _Collected(succeeded.copy(), dict(failed), known)
 
     def _forget(self, job: JobId) -> None:
         self._jobs.pop(job, None)
@@ -129,7 +143,7 @@ class Collection:
             collected.succeeded.add(outcome.start, outcome.stop)
             collected.forgive(outcome.start, outcome.stop)
         else:
-            new = collected.blame(new, outcome.attempt)
+            new = collected.blame(new, outcome.attempt, outcome.kind)
         return [*(Record(outcome, start, stop) for start, stop in new), told]
 
     # What is there
@@ -141,6 +155,14 @@ class Collection:
     def failed(self, job: JobId) -> dict[int, int]:
         """Return the tasks whose last outcome was a failure, with its attempt."""
         return dict(self._jobs[job].failed) if job in self._jobs else {}
+
+    def kind_of(self, job: JobId, index: int) -> OutcomeKind:
+        """Return how a task failed last.
+
+        Raises:
+            KeyError: it did not fail, or has succeeded since.
+        """
+        return self._jobs[job].kinds[index]
 
     def missing(self, job: JobId, total: int) -> list[tuple[int, int]]:
         """Return the ranges below `total` that have neither succeeded nor failed."""
@@ -154,6 +176,7 @@ class Collection:
         for job, collected in self._jobs.items():
             both = [index for index in collected.failed if index in collected.succeeded]
             assert not both, f"{job}: {both} have succeeded and failed in {self!r}"
+            assert collected.failed.keys() == collected.kinds.keys(), repr(self)
 
     def __repr__(self) -> str:
         jobs = ", ".join(f"{id_} ok={c.succeeded} failed={sorted(c.failed)}" for id_, c in self._jobs.items())

@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zmqtasks.testing.clock import FakeClock as FakeClock
     from zmqtasks.testing.clock import PeerClock as PeerClock
+    from zmqtasks.testing.connections import Conditions as Conditions
     from zmqtasks.testing.mesh import local_mesh as local_mesh
-    from zmqtasks.testing.network import Conditions as Conditions
     from zmqtasks.testing.network import SimNetwork as SimNetwork
+    from zmqtasks.testing.stretches import Fate as Fate
     from zmqtasks.testing.workers import Executed as Executed
-    from zmqtasks.testing.workers import Fate as Fate
     from zmqtasks.testing.workers import SimWorkers as SimWorkers
 
 _HOMES = {
-    "Conditions": "network",
+    "Conditions": "connections",
     "Executed": "workers",
     "FakeClock": "clock",
-    "Fate": "workers",
+    "Fate": "stretches",
     "PeerClock": "clock",
     "SimNetwork": "network",
     "SimWorkers": "workers",

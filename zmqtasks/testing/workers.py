@@ -10,7 +10,6 @@ flushed when it died still reaches the node, what it had not is lost.
 from __future__ import annotations
 
 import random
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,14 +17,14 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from zmqtasks.errors import LocalProtocolError
-from zmqtasks.messages import Chunk, Job, JobId, Outcome, OutcomeKind, PeerId, Tasks
+from zmqtasks.messages import Chunk, Job, JobId, Outcome, PeerId, Tasks
 from zmqtasks.options import MIB
 from zmqtasks.peer import Loop
 from zmqtasks.processes.events import WorkerEvent, WorkerExited, WorkerReady, WorkerSaid, WorkerStarted
 from zmqtasks.processes.progress import Progress, WorkPhase
 from zmqtasks.testing.clock import FakeClock, FakeTimer
+from zmqtasks.testing.stretches import Fate, Stretch, outcomes_of
 from zmqtasks.wire import payload
-from zmqtasks.wire.payload import Form
 
 FLUSH_S = 0.005
 """As `processes.execution`: results wait no longer than this for company."""
@@ -38,16 +37,6 @@ SIGKILL = 9
 RESIDENT_BYTES = 32 * MIB
 
 
-class Fate(NamedTuple):
-    """What happens to a task that is begun: how long it takes, and how it ends if not with its function's value."""
-
-    seconds: float = 0.001
-    crashes: bool = False
-    """Its worker dies in the middle of it."""
-    error: Exception | None = None
-    """It raises this, in place of calling its function."""
-
-
 class Executed(NamedTuple):
     """A task that was begun."""
 
@@ -56,22 +45,6 @@ class Executed(NamedTuple):
     job: JobId
     task: int
     attempt: int
-
-
-@dataclass(slots=True, eq=False)
-class _Stretch:
-    """Tasks of a chunk that run before the next flush, and when each of them ends."""
-
-    chunk: Chunk
-    job: Job
-    start: int
-    begun_at: float
-    fates: list[Fate]
-    ends: list[float]
-
-    @property
-    def stop(self) -> int:
-        return self.start + len(self.ends)
 
 
 @dataclass(slots=True, eq=False)
@@ -88,7 +61,7 @@ class _Worker:
     jobs: dict[JobId, Job] = field(default_factory=dict)
     chunks: deque[Chunk] = field(default_factory=deque)
     begun: int = 0
-    stretch: _Stretch | None = None
+    stretch: Stretch | None = None
     timer: FakeTimer | None = None
     written: deque[tuple[Outcome, ...]] = field(default_factory=deque)
 
@@ -241,17 +214,17 @@ class SimWorkers:
             if fates[-1].crashes or spent_s > FLUSH_S or not job.options.retry:
                 break
         ends = list(accumulate((fate.seconds for fate in fates), initial=now))[1:]
-        worker.stretch = _Stretch(chunk, job, start, now, fates, ends)
+        worker.stretch = Stretch(chunk, job, start, now, fates, ends)
         # A task that ends its worker is caught in the middle of it.
         due = ends[-1] - fates[-1].seconds / 2 if fates[-1].crashes else ends[-1] + PACK_S
         worker.timer = self._clock.call_at(due, self._stretch_ended, worker, worker.stretch)
 
-    def _stretch_ended(self, worker: _Worker, stretch: _Stretch) -> None:
+    def _stretch_ended(self, worker: _Worker, stretch: Stretch) -> None:
         if stretch.fates[-1].crashes or worker.dies_packing:
             self._exit(worker, signal=SIGKILL)
             return
         self._note_begun(worker, stretch, stretch.stop)
-        self._write(worker, tuple(_outcomes(stretch, self._function(stretch.job), self._node)))
+        self._write(worker, tuple(outcomes_of(stretch, self._function(stretch.job), self._node)))
         worker.stretch = None
         if stretch.stop < stretch.chunk.stop:
             self._stretch(worker, stretch.chunk, stretch.job, stretch.stop)
@@ -264,7 +237,7 @@ class SimWorkers:
             self._functions[key] = payload.unpack_function(*key)
         return self._functions[key]
 
-    def _note_begun(self, worker: _Worker, stretch: _Stretch, stop: int) -> None:
+    def _note_begun(self, worker: _Worker, stretch: Stretch, stop: int) -> None:
         job, attempt = stretch.job.id, stretch.chunk.attempt
         self.ledger += [Executed(self._node, worker.slot, job, i, attempt) for i in range(stretch.start, stop)]
 
@@ -278,15 +251,8 @@ class SimWorkers:
             self._say(WorkerSaid(worker.slot, worker.written.popleft()))
 
     def _progress_of(self, worker: _Worker) -> Progress:
-        stretch = worker.stretch
-        if stretch is None:
-            return IDLE
         now = self._clock.time()
-        ended = bisect_right(stretch.ends, now)
-        began_at = stretch.ends[ended - 1] if ended else stretch.begun_at
-        phase = WorkPhase.PACKING if ended == len(stretch.ends) else WorkPhase.RUNNING
-        started_s = began_at - now + self._loop.time()
-        return Progress(worker.begun, stretch.chunk.attempt, stretch.start + ended, phase, round(started_s * 1e9))
+        return worker.stretch.progress(worker.begun, now, self._loop.time() - now) if worker.stretch else IDLE
 
     def _killed(self, worker: _Worker) -> None:
         if not worker.dead:
@@ -307,8 +273,7 @@ class SimWorkers:
         if worker.timer is not None:
             worker.timer.cancel()
         if worker.stretch is not None:
-            ended = bisect_right(worker.stretch.ends, self._clock.time())
-            self._note_begun(worker, worker.stretch, min(worker.stretch.stop, worker.stretch.start + ended + 1))
+            self._note_begun(worker, worker.stretch, worker.stretch.begun(self._clock.time()))
             worker.stretch = None
 
     def _vacate(self, worker: _Worker, exited: WorkerExited) -> None:
@@ -322,41 +287,3 @@ class SimWorkers:
     def _hear(self, event: WorkerEvent) -> None:
         if not self._closed:
             self._on_event(event)
-
-
-def _outcomes(stretch: _Stretch, function: Callable[..., Any], node: PeerId) -> list[Outcome]:
-    """Run the tasks of a stretch: one outcome for each run of values, and one for each task that raised."""
-    chunk, serializer = stretch.chunk, stretch.job.options.serializer
-    first, last = stretch.start - chunk.origin, stretch.stop - chunk.origin
-    unpacked = payload.unpack(chunk.body, first=first, last=last, serializer=serializer)
-    outcomes: list[Outcome] = []
-    values: list[Any] = []
-
-    def add(kind: OutcomeKind, place: int, stop: int, body: bytes) -> None:
-        elapsed_s = sum(fate.seconds for fate in stretch.fates[place:stop])
-        start = stretch.start + place
-        outcomes.append(Outcome(chunk.job, chunk.attempt, node, start, start + stop - place, kind, elapsed_s, body))
-
-    def add_values(stop: int) -> None:
-        if values:
-            (run,) = payload.pack(values, form=Form.ONE, serializer=serializer)
-            assert run.body is not None, run.error
-            add(OutcomeKind.OK, stop - len(values), stop, run.body)
-            values.clear()
-
-    for place, (item, fate) in enumerate(zip(unpacked.values, stretch.fates, strict=True)):
-        try:
-            values.append(_call(function, unpacked.form, item, fate))
-        except Exception as error:
-            add_values(place)
-            add(OutcomeKind.ERROR, place, place + 1, payload.pack_failure(error, serializer=serializer))
-    add_values(len(stretch.fates))
-    return outcomes
-
-
-def _call(function: Callable[..., Any], form: Form, item: Any, fate: Fate) -> Any:
-    if fate.error is not None:
-        raise fate.error
-    if form is Form.ONE:
-        return function(item)
-    return function(*item) if form is Form.MANY else function(*item[0], **item[1])

@@ -6,7 +6,8 @@ Owns the context and the inbox. `testing.SimNetwork` has the same face.
 from __future__ import annotations
 
 import asyncio
-import os
+import errno
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -125,8 +126,7 @@ class ZmqNetwork:
     def _best(self, address: Address) -> str:
         if address.host == self._host:
             for endpoint in address.endpoints:
-                # Containers may share a boot id without sharing files.
-                if endpoint.startswith("ipc://") and os.path.exists(endpoint.removeprefix("ipc://")):
+                if endpoint.startswith("ipc://") and _is_listening(endpoint.removeprefix("ipc://")):
                     return endpoint
         return next((e for e in address.endpoints if not e.startswith("ipc://")), address.endpoints[0])
 
@@ -135,6 +135,16 @@ class ZmqNetwork:
         if self._inbox:
             self._inbox.close()
         self._context.destroy(linger=None)
+
+
+def _is_listening(path: str) -> bool:
+    """Tell whether somebody listens there: not at what a killed peer left, nor where a container shares no files."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            return probe.connect_ex(path) in (0, errno.EAGAIN)  # EAGAIN: its queue is full
+        except OSError:  # longer than a path to a socket can be
+            return False
 
 
 def _ipc_endpoint(folder: Path, peer: PeerId) -> str:

@@ -1,0 +1,65 @@
+"""What a simulated mesh consists of, and what is asked of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from zmqtasks.machines.collection import Collection
+from zmqtasks.machines.dispatch import Dispatch, Finish
+from zmqtasks.machines.session import Timing
+from zmqtasks.messages import JobId, OutcomeKind
+from zmqtasks.options import MIB, TaskOptions
+from zmqtasks.testing import Conditions, Fate
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The machines of a mesh; a test that has to find a defect puts a defective one in."""
+
+    dispatch: type[Dispatch] = Dispatch
+    collection: type[Collection] = Collection
+    timing: Timing = Timing()
+    eager_recorder: bool = False
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a mesh consists of."""
+
+    clients: int = 1
+    nodes: int = 3
+    workers: int = 2
+    standalone_sink: bool = False
+    store_s: float = 0.0
+    """How long the sink takes to store a batch."""
+    window_bytes: int = 256 * MIB
+    conditions: Conditions = Conditions()
+    rules: Rules = Rules()
+
+
+Deal = Callable[[int, int], Fate]
+"""What happens to a task, by its index and by how often it was begun before."""
+
+
+@dataclass(eq=False)
+class Submitted:
+    """A job, and what its consumer was told."""
+
+    total: int
+    options: TaskOptions
+    fate: Deal
+    begun: Counter[int] = field(default_factory=Counter)
+    id: JobId = ""
+    kinds: dict[int, OutcomeKind] = field(default_factory=dict)
+    told: Counter[int] = field(default_factory=Counter)
+    ends: int = 0
+
+    def finished(self, finish: Finish, error: BaseException | None) -> None:
+        for index in range(finish.start, finish.stop):
+            self.told[index] += 1
+            self.kinds[index] = finish.kind
+
+    def ended(self, task_s: float | None) -> None:
+        self.ends += 1

@@ -1,0 +1,183 @@
+"""The processes of a simulated mesh: the real peers and shells, each on a clock of its own.
+
+Owns how they are wired. What may be done to them is in `harness.py`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Protocol
+
+from tests.simulation.layout import Layout, Submitted
+from tests.simulation.recording import SlowRecorder, Store
+from tests.simulation.watching import Watch, WatchedPeer
+from zmqtasks.messages import Address, JobId
+from zmqtasks.node import Node
+from zmqtasks.options import NodeOptions
+from zmqtasks.peer import Peer
+from zmqtasks.sink import Sink
+from zmqtasks.testing import Executed, FakeClock, Fate, PeerClock, SimNetwork, SimWorkers
+from zmqtasks.ventilator import Ventilator
+from zmqtasks.wire import payload
+from zmqtasks.wire.payload import Form
+
+SINK = "sink"
+
+
+def work(number: int) -> int:
+    """The function of every task."""
+    return 3 * number + 1
+
+
+WORK = payload.pack_function(work)
+
+
+class Surroundings(Protocol):
+    """What a process sees of its mesh."""
+
+    layout: Layout
+    chance: random.Random
+    clock: FakeClock
+    network: SimNetwork
+    watch: Watch
+    store: Store
+    ledger: list[Executed]
+
+    def fate(self, job: JobId, index: int) -> Fate:
+        """Return what happens to a task that is begun."""
+
+
+class Process:
+    """One process at a place; a later one there has another peer id.
+
+    Args:
+        mesh: it belongs to.
+        place: its endpoint.
+        number: how many were there before.
+    """
+
+    def __init__(self, mesh: Surroundings, place: str, number: int) -> None:
+        self.place = place
+        self.alive = True
+        # Clocks of two processes have nothing in common.
+        self.clock: PeerClock = mesh.clock.peer_clock(offset_s=mesh.chance.uniform(0, 10_000))
+        self.network = mesh.network.join(place, f"{place}.{number}", self.clock)
+        self.peer: Peer = WatchedPeer(
+            self.clock,
+            self.network,
+            mesh.chance.getrandbits(63),
+            mesh.chance.random,
+            watch=mesh.watch,
+            timing=mesh.layout.rules.timing,
+        )
+
+    def die(self) -> None:
+        """Be gone at once."""
+        self.alive = False
+        self.clock.kill()
+
+    def check(self) -> None:
+        """Check the invariants of every machine."""
+        for link in self.peer.links.values():
+            link.machine.check()
+        for guest in self.peer.guests.values():
+            guest.machine.check()
+
+
+class SinkProcess(Process):
+    """A standalone sink; a later one starts from what the earlier has stored."""
+
+    def __init__(self, mesh: Surroundings, place: str, number: int) -> None:
+        super().__init__(mesh, place, number)
+        layout = mesh.layout
+        self.recorder = SlowRecorder(self.clock, mesh.store, layout.store_s, eager=layout.rules.eager_recorder)
+        self.sink = Sink(self.peer, self.recorder)
+        self.sink._collection = layout.rules.collection()
+        for job in mesh.store.jobs():
+            failures = mesh.store.failures.get(job, {})
+            attempts = {index: attempt for index, (attempt, _) in failures.items()}
+            kinds = {index: kind for index, (_, kind) in failures.items()}
+            self.sink.resume(job, mesh.store.succeeded(job), attempts, kinds)
+
+    def check(self) -> None:
+        super().check()
+        self.sink._collection.check()
+
+
+class ClientProcess(Process):
+    """A ventilator, and a sink unless there is a standalone one; wired as in `embedded.py` and `registry.py`."""
+
+    def __init__(self, mesh: Surroundings, place: str, number: int) -> None:
+        super().__init__(mesh, place, number)
+        layout = mesh.layout
+        address = Address("", "", (f"sim://{SINK}",)) if layout.standalone_sink else None
+        self.ventilator = Ventilator(self.peer, address)
+        self.ventilator._dispatch = layout.rules.dispatch()
+        self.recorder = SlowRecorder(self.clock, mesh.store, layout.store_s, eager=layout.rules.eager_recorder)
+        self.sink = None if address else Sink(self.peer, self.recorder, self.ventilator.settle)
+        if self.sink:
+            self.sink._collection = layout.rules.collection()
+        for node in range(layout.nodes):
+            self.ventilator.add_node(Address("", "", (f"sim://node{node}",)))
+
+    def leave(self) -> None:
+        """End in order, as `embedded` does."""
+        self.ventilator.close()
+        if self.sink:
+            self.sink.close()
+        self.peer.close()
+        self.alive = False
+
+    def submit(self, job: Submitted) -> None:
+        """Give a job to the mesh, all of it at once."""
+
+        def ended(task_s: float | None) -> None:
+            job.ended(task_s)
+            if self.sink:
+                self.sink.forget(job.id)
+
+        job.id = self.ventilator.open_job(WORK, "work", job.options, on_finish=job.finished, on_end=ended)
+        self.ventilator.add(job.id, range(job.total), Form.ONE)
+        self.ventilator.close_job(job.id)
+
+    def check(self) -> None:
+        super().check()
+        self.ventilator._dispatch.check()
+        if self.sink:
+            self.sink._collection.check()
+
+
+class NodeProcess(Process):
+    """A node and its workers."""
+
+    def __init__(self, mesh: Surroundings, place: str, number: int) -> None:
+        super().__init__(mesh, place, number)
+        workers: list[SimWorkers] = []
+
+        def make_workers(on_event: Callable[..., None]) -> SimWorkers:
+            made = SimWorkers(
+                mesh.clock, self.clock, self.peer.id, on_event, mesh.chance, fate=mesh.fate, ledger=mesh.ledger
+            )
+            workers.append(made)
+            return made
+
+        options = NodeOptions(workers=mesh.layout.workers, standby=1, window_bytes=mesh.layout.window_bytes)
+        self.drained = False
+        self.node = Node(self.peer, options, make_workers, on_drained=self._drained)
+        self.workers = workers[0]
+
+    def _drained(self) -> None:
+        """End in order, as `serving.py` does."""
+        self.drained = True
+        self.node.close()
+        self.alive = False
+
+    def die(self) -> None:
+        super().die()
+        self.workers.close()
+
+    def check(self) -> None:
+        super().check()
+        self.node._holding.check()
+        self.node._slots.check()

@@ -1,0 +1,79 @@
+"""Asking nodes and sinks how they are: a session as an observer with each, until all have answered or time is up.
+
+Owns these sessions. Called by `status`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import replace
+
+from zmqtasks.machines.session import Closed
+from zmqtasks.messages import Address, Role, Status
+from zmqtasks.peer import Link
+from zmqtasks.processes.folder import PrivateFolder
+from zmqtasks.serving import Place, open_peer
+
+
+def ask(
+    nodes: tuple[str, ...], bind: tuple[str, ...], advertise: tuple[str, ...], timeout_s: float
+) -> dict[str, Status | str]:
+    """Return what the peer at each address answered, or why it did not.
+
+    Args:
+        nodes: addresses, of nodes or sinks.
+        bind: where to listen for the answers.
+        advertise: what they connect to instead.
+        timeout_s: how long to wait for all of them.
+
+    Raises:
+        BindError: an address cannot be bound.
+    """
+    return asyncio.run(_ask(nodes, Place(bind, advertise), timeout_s))
+
+
+async def _ask(nodes: tuple[str, ...], place: Place, timeout_s: float) -> dict[str, Status | str]:
+    asking = _Asking(nodes, timeout_s)
+    folder = PrivateFolder()
+    try:
+        peer = open_peer(asyncio.get_running_loop(), replace(place, folder=folder.path))
+        for node in dict.fromkeys(nodes):
+            peer.open(Address("", "", (node,)), Role.OBSERVER, asking)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asking.over.wait(), timeout_s)
+        peer.close()
+    finally:
+        folder.close()
+    return asking.answers
+
+
+class _Asking:
+    """Sessions as an observer, and what came of them; see `LinkRole`."""
+
+    def __init__(self, nodes: tuple[str, ...], timeout_s: float) -> None:
+        self.over = asyncio.Event()
+        self.answers: dict[str, Status | str] = dict.fromkeys(nodes, f"did not answer within {timeout_s:g} s")
+        self._waiting = set(nodes)
+
+    def _answered(self, link: Link, answer: Status | str) -> None:
+        address = link.address.endpoints[0]
+        self.answers[address] = answer
+        self._waiting.discard(address)
+        if not self._waiting:
+            self.over.set()
+
+    def link_opened(self, link: Link, status: Status) -> None:
+        self._answered(link, status)
+
+    def link_heard(self, link: Link, status: Status) -> None:
+        """Nothing to do: the first answer tells it all."""
+
+    def link_suspected(self, link: Link) -> None:
+        """Nothing to do: it has answered."""
+
+    def link_closed(self, link: Link, closed: Closed) -> None:
+        """Nothing to do: it has answered, or another session follows."""
+
+    def link_refused(self, link: Link, reason: str) -> None:
+        self._answered(link, f"refused: {reason}")

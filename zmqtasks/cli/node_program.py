@@ -1,0 +1,65 @@
+"""A node as a program: ready line, and what signals mean to it. One drains the node, a second ends it at once.
+
+Owns nothing of the node itself. Called by `worker`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from zmqtasks.cli.exits import Exit, Refusal, count, say
+from zmqtasks.cli.functions import search_here
+from zmqtasks.cli.interrupts import LoopInterrupts
+from zmqtasks.node import Node
+from zmqtasks.options import NodeOptions
+from zmqtasks.processes.folder import PrivateFolder
+from zmqtasks.serving import Place, WorkerSettings, open_node
+
+
+def be_node(bind: str, advertise: str | None, folders: Sequence[str], own: dict[str, Any]) -> int:
+    """Be `zmqtasks worker`; return the exit code.
+
+    Args:
+        bind: where to listen.
+        advertise: what others connect to instead.
+        folders: where to look for modules first.
+        own: fields of `NodeOptions`.
+
+    Raises:
+        BindError: the address cannot be bound.
+    """
+    search_here(*folders)
+    return asyncio.run(_serve(bind, advertise, NodeOptions(**own)))
+
+
+async def _serve(bind: str, advertise: str | None, node_options: NodeOptions) -> int:
+    """Be the node.
+
+    Raises:
+        BindError: the address cannot be bound.
+    """
+    loop = asyncio.get_running_loop()
+    drained = asyncio.Event()
+    folder = PrivateFolder()
+    try:
+        place = Place((bind,), () if advertise is None else (advertise,), folder.path)
+        settings = WorkerSettings(cleanup_dir=str(folder.path))
+        try:
+            node = open_node(loop, place, node_options, settings, drained.set)
+        except (OSError, ValueError) as error:
+            raise Refusal(Exit.FAILED, f"the node cannot start: {error}") from error
+        interrupts = LoopInterrupts(loop, on_first=lambda: _drain(node), on_second=drained.set)
+        workers = count(node_options.worker_count(), "worker")
+        say(f"node {node.address.peer} ready at {', '.join(node.address.endpoints)}, {workers}")
+        await drained.wait()
+        node.close()
+    finally:
+        folder.close()
+    return Exit.INTERRUPTED if interrupts.count > 1 else Exit.OK
+
+
+def _drain(node: Node) -> None:
+    say("draining: what runs is finished, nothing new is taken; once more to stop at once")
+    node.drain()

@@ -1,0 +1,77 @@
+"""A sink as a program: it takes up its file, says when it is ready, and ends in order at a signal.
+
+Owns nothing of the sink itself. Called by `sink`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from zmqtasks.cli.exits import Exit, Refusal, say
+from zmqtasks.cli.interrupts import LoopInterrupts
+from zmqtasks.cli.progress import Display
+from zmqtasks.cli.tally import Tally
+from zmqtasks.processes.folder import PrivateFolder
+from zmqtasks.serving import Place, open_peer
+from zmqtasks.sink import Sink
+from zmqtasks.store import Store, open_store
+
+CLOSE_S = 10.0
+"""How long the last results may take to be written; what is not is not acknowledged, and sent again."""
+
+
+def be_sink(bind: str, advertise: str | None, output: str) -> int:
+    """Be `zmqtasks sink`; return the exit code.
+
+    Args:
+        bind: where to listen.
+        advertise: what others connect to instead.
+        output: the file of results.
+
+    Raises:
+        BindError: the address cannot be bound.
+    """
+    return asyncio.run(_serve(bind, advertise, output))
+
+
+async def _serve(bind: str, advertise: str | None, output: str) -> int:
+    """Be the sink.
+
+    Raises:
+        BindError: the address cannot be bound.
+    """
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    failures: list[Exception] = []
+
+    def failed(error: Exception) -> None:
+        if isinstance(error, BrokenPipeError) or not isinstance(error, OSError):
+            failures.append(error)
+            ended.set()
+
+    store = _open(output, loop, failed)
+    folder = PrivateFolder()
+    try:
+        peer = open_peer(loop, Place((bind,), () if advertise is None else (advertise,), folder.path))
+        role = Sink(peer, store)
+        for job in store.jobs():
+            found = store.recorded(job.id)
+            role.resume(job.id, found.ok, {task: attempt for task, (attempt, _) in found.failed.items()})
+        LoopInterrupts(loop, on_first=ended.set, on_second=ended.set)
+        say(f"sink {peer.id} ready at {', '.join(peer.address.endpoints)}, writing {output}")
+        with Display(lambda: Tally(done=role.done, failed=role.failed)):
+            await ended.wait()
+        role.close()
+        peer.close()
+    finally:
+        folder.close()
+        store.close(CLOSE_S)
+    return Exit.READER_GONE if failures else Exit.OK
+
+
+def _open(output: str, loop: asyncio.AbstractEventLoop, on_failure: Callable[[Exception], None]) -> Store:
+    try:
+        return open_store(output, deliver=loop.call_soon_threadsafe, on_failure=on_failure)
+    except (OSError, ValueError) as error:
+        raise Refusal(Exit.USAGE, f"cannot write results: {error}") from error
