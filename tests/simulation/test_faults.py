@@ -166,3 +166,34 @@ def test_what_is_given_up_is_not_begun_and_nothing_of_it_is_kept() -> None:
     mesh.run_until(mesh.all_ended, 10.0)
     judge_leftovers(mesh)
     assert len(mesh.ledger) <= 12
+
+
+def test_a_task_that_three_nodes_died_with_is_recorded_as_their_killer() -> None:
+    mesh = started(layout=Layout(nodes=1, workers=1, standalone_sink=True))
+    job = mesh.submit(1, lambda index, before: Fate(5.0, crashes=before == 0))
+    for at_s in (5.0, 10.0, 15.0):
+        mesh.clock.call_later(at_s, mesh.kill, "node0")
+        mesh.clock.call_later(at_s + 0.1, mesh.restart, "node0")
+    mesh.run_until(mesh.all_ended, 30.0)
+    assert job.kinds == {0: OutcomeKind.NODE_KILLER}
+    mesh.run_until(lambda: mesh.store.failures[job.id][0][1] is OutcomeKind.NODE_KILLER, 10.0)
+
+
+def test_a_worker_death_that_a_sink_told_only_after_its_restart_counts_as_one() -> None:
+    mesh = started(layout=Layout(nodes=1, workers=1, standalone_sink=True, store_s=0.01))
+    job = mesh.submit(1, lambda index, before: Fate(1.0, crashes=before == 0))
+    mesh.network.partition("client", SINK)
+    mesh.run_until(lambda: bool(mesh.store.failures.get(job.id)), 10.0)
+    mesh.kill(SINK)
+    mesh.network.heal("client", SINK)
+    mesh.restart(SINK)
+    finish(mesh)
+    assert job.kinds == {0: OutcomeKind.OK}
+
+
+def test_two_jobs_can_be_sent_to_several_nodes_at_once() -> None:
+    mesh = started(layout=Layout(nodes=5, workers=3))
+    mesh.submit(40, long_tasks)
+    mesh.submit(40, long_tasks)
+    finish(mesh)
+    assert set(executions(mesh).values()) == {1}

@@ -16,13 +16,57 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any
 
 from zmqtasks.errors import LocalProtocolError
 from zmqtasks.machines.blame import Blame, Ledger, Verdict
+from zmqtasks.machines.dispatch_moves import (
+    Command,
+    Cut,
+    Encoded,
+    EncodingFailed,
+    Event,
+    Finish,
+    FinishJob,
+    JobClosed,
+    JobOpened,
+    NodeHeard,
+    NodeLost,
+    NodeOpened,
+    NodeSuspected,
+    OutcomeSettled,
+    Recall,
+    Send,
+    TasksAdded,
+    TasksCancelled,
+)
 from zmqtasks.machines.ranges import RangeSet
-from zmqtasks.messages import Held, JobId, OutcomeKind, PeerId, Phase, Range, Settled, Window
+from zmqtasks.messages import JobId, OutcomeKind, PeerId, Phase, Range, Settled, Window
 from zmqtasks.options import MIB, TaskOptions
+
+__all__ = [
+    "CHUNK_BYTES",
+    "UNKNOWN_ATTEMPT",
+    "Command",
+    "Cut",
+    "Dispatch",
+    "Encoded",
+    "EncodingFailed",
+    "Event",
+    "Finish",
+    "FinishJob",
+    "JobClosed",
+    "JobOpened",
+    "NodeHeard",
+    "NodeLost",
+    "NodeOpened",
+    "NodeSuspected",
+    "OutcomeSettled",
+    "Recall",
+    "Send",
+    "TasksAdded",
+    "TasksCancelled",
+]
 
 CHUNK_S = 0.02
 """Expected work in one chunk: large against the cost of a message (0.1 ms), small against a person's patience."""
@@ -34,174 +78,6 @@ BACKLOG_S = 0.06
 UNKNOWN_ATTEMPT = 0
 """A sink that was asked what it has tells successes under this: it keeps no attempts of them."""
 INFINITY = float("inf")
-
-
-# Events -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class JobOpened:
-    """A job exists; tasks are added later. `task_s` is what a task of this function took before, if known."""
-
-    job: JobId
-    options: TaskOptions
-    task_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TasksAdded:
-    """The next `count` tasks of the job exist."""
-
-    job: JobId
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class JobClosed:
-    """No more tasks will be added."""
-
-    job: JobId
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """The range of an attempt was encoded, and travels with this many bytes."""
-
-    attempt: int
-    nbytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class EncodingFailed:
-    """Tasks of an attempt cannot be encoded; they have ended, with an error of their own."""
-
-    attempt: int
-    start: int
-    stop: int
-
-
-@dataclass(frozen=True, slots=True)
-class NodeOpened:
-    """A session with a node is up. `have` is what it still runs for us from an earlier session."""
-
-    node: PeerId
-    workers: int
-    window: Window
-    have: tuple[Held, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class NodeHeard:
-    """A node told its state; `open` is False where it takes no new work (suspect, draining)."""
-
-    node: PeerId
-    workers: int
-    window: Window
-    open: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class NodeSuspected:
-    """A node has been silent for a while."""
-
-    node: PeerId
-
-
-@dataclass(frozen=True, slots=True)
-class NodeLost:
-    """The session with a node is over; `died` where its process is known to be gone."""
-
-    node: PeerId
-    died: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class OutcomeSettled:
-    """A sink has recorded (or seen again) an outcome."""
-
-    settled: Settled
-
-
-@dataclass(frozen=True, slots=True)
-class TasksCancelled:
-    """Nobody wants these tasks any more."""
-
-    job: JobId
-    start: int
-    stop: int
-
-
-Event = (
-    JobOpened
-    | TasksAdded
-    | JobClosed
-    | Encoded
-    | EncodingFailed
-    | NodeOpened
-    | NodeHeard
-    | NodeSuspected
-    | NodeLost
-    | OutcomeSettled
-    | TasksCancelled
-)
-
-# Commands ---------------------------------------------------------------------------------------------------------
-
-
-class Cut(NamedTuple):
-    """A range that goes to a node under a new attempt."""
-
-    job: JobId
-    attempt: int
-    start: int
-    stop: int
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Encode these cuts and send them to the node in one message."""
-
-    node: PeerId
-    cuts: tuple[Cut, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """These tasks have ended: hand on what `kind` says, and let go of their arguments.
-
-    Failures arrive here only when they are final. `attempt` and `node` are those of the outcome. NODE_KILLER and most
-    LOST are decided here and have no outcome of their own: they carry the attempt and the node that were lost, so that
-    a sink finds them newer than any failure before.
-    """
-
-    job: JobId
-    start: int
-    stop: int
-    kind: OutcomeKind
-    attempt: int = 0
-    node: PeerId = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Recall:
-    """Tell the node that these ranges are not wanted any more."""
-
-    node: PeerId
-    ranges: tuple[Range, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FinishJob:
-    """All tasks of a closed job have ended; `task_s` is what one took, as far as known."""
-
-    job: JobId
-    task_s: float | None = field(default=None, compare=False)
-
-
-Command = Send | Finish | Recall | FinishJob
-
-
-# State ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True, eq=False)
