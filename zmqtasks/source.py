@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from zmqtasks.machines.dispatch import CHUNK_BYTES
+from zmqtasks.machines.accounts import CHUNK_BYTES
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.options import TaskOptions
 from zmqtasks.wire import payload

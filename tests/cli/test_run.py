@@ -48,11 +48,8 @@ def test_json_lines_through_a_pipe(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "stdin", "expected"),
     [
-        (["chores:greet", "--lines"], "you\nall\n", ["hello you!", "hello all!"]),
         (["chores:greet", "--spread"], '["a", "b"]\n[]\n', ["hello a and b!", "hello !"]),
-        (["chores:greet", "--kwargs"], '{"sign": "?"}\n', ["hello ?"]),
-        (["chores:same", "--paths"], "a.py\n\nb c.py\n", ["a.py", "b c.py"]),
-        (["chores:same", "--paths", "x", "-", "y"], "z\n", ["x", "z", "y"]),
+        (["chores:same", "--paths", "x", "-", "y"], "b c\n\nd\n", ["x", "b c", "d", "y"]),
         (["chores:describe", "--kwargs", "table.csv"], "", [{"a": "1", "b": "2"}, {"a": "3", "b": ""}]),
         (["chores:same"], "", []),
     ],
@@ -73,20 +70,32 @@ def test_a_database(tmp_path: Path) -> None:
 
 
 def test_results_of_another_run_are_not_touched_by_accident(tmp_path: Path) -> None:
-    for out, count in (("x.db", lambda: len(rows(tmp_path / "x.db", "SELECT 1 FROM results"))),
-                       ("x.jsonl", lambda: len((tmp_path / "x.jsonl").read_text().splitlines()))):  # fmt: skip
-        assert run(tmp_path, "run", "chores:double", "-o", out, stdin="1\n").returncode == 0
-        again = run(tmp_path, "run", "chores:double", "-o", out, stdin="1\n")
-        assert (again.returncode, count()) == (2, 1)
-        assert f"{out} holds results already: --append adds a job, --overwrite removes them first" in again.stderr
-        assert run(tmp_path, "run", "chores:double", "-o", out, "--append", stdin="1\n").returncode == 0
-        assert count() == 2
-        assert run(tmp_path, "run", "chores:double", "-o", out, "--overwrite", stdin="1\n").returncode == 0
-        assert count() == 1
-    (tmp_path / "notes.txt").write_text("milk\n")
-    other = run(tmp_path, "run", "chores:double", "-o", "notes.txt", "--append", stdin="1\n")
-    assert (other.returncode, (tmp_path / "notes.txt").read_text()) == (2, "milk\n")
-    assert "results are not mixed with other data" in other.stderr
+    def results_after(*args: str) -> tuple[int, int]:
+        done = run(tmp_path, "run", "chores:double", "-o", "x.db", *args, stdin="1\n")
+        return done.returncode, len(rows(tmp_path / "x.db", "SELECT 1 FROM results"))
+
+    assert results_after() == (0, 1)
+    assert results_after() == (2, 1)
+    assert results_after("--append") == (0, 2)
+    assert results_after("--overwrite") == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "args", "reason"),
+    [
+        (
+            '{"task": 0, "ok": true, "value": 2, "job": "a:1"}\n',
+            [],
+            "x.jsonl holds results already: --append adds a job, --overwrite removes them first",
+        ),
+        ("milk\n", ["--append"], "x.jsonl, line 1 is not a result of zmqtasks"),
+    ],
+)
+def test_a_file_with_something_in_it_is_refused(tmp_path: Path, content: str, args: list[str], reason: str) -> None:
+    (tmp_path / "x.jsonl").write_text(content)
+    done = run(tmp_path, "run", "chores:double", "-o", "x.jsonl", *args, stdin="1\n")
+    assert (done.returncode, (tmp_path / "x.jsonl").read_text()) == (2, content)
+    assert reason in done.stderr
 
 
 def test_failures_are_told_and_stored(tmp_path: Path) -> None:

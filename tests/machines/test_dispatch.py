@@ -10,11 +10,9 @@ import pytest
 
 from tests.machines.driving import SEEDS, within
 from zmqtasks.errors import LocalProtocolError
+from zmqtasks.machines.accounts import BACKLOG_S, CHUNK_BYTES, CHUNK_S
 from zmqtasks.machines.blame import LONGEST_BACKOFF_S, LOSSES_UNTIL_ALONE_ON_NODE
 from zmqtasks.machines.dispatch import (
-    BACKLOG_S,
-    CHUNK_BYTES,
-    CHUNK_S,
     UNKNOWN_ATTEMPT,
     Command,
     Cut,

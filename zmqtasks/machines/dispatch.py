@@ -14,11 +14,19 @@ from __future__ import annotations
 import heapq
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
 from zmqtasks.errors import LocalProtocolError
+from zmqtasks.machines.accounts import (
+    CHUNK_BYTES,
+    CHUNK_S,
+    LEAST_CHUNK_S,
+    Assignment,
+    JobAccount,
+    NodeAccount,
+    cost_of_us,
+)
 from zmqtasks.machines.blame import Blame, Ledger, Verdict
 from zmqtasks.machines.dispatch_moves import (
     Command,
@@ -41,11 +49,9 @@ from zmqtasks.machines.dispatch_moves import (
     TasksCancelled,
 )
 from zmqtasks.machines.ranges import RangeSet
-from zmqtasks.messages import JobId, OutcomeKind, PeerId, Phase, Range, Settled, Window
-from zmqtasks.options import MIB, TaskOptions
+from zmqtasks.messages import JobId, OutcomeKind, PeerId, Phase, Range, Settled
 
 __all__ = [
-    "CHUNK_BYTES",
     "UNKNOWN_ATTEMPT",
     "Command",
     "Cut",
@@ -68,95 +74,9 @@ __all__ = [
     "TasksCancelled",
 ]
 
-CHUNK_S = 0.02
-"""Expected work in one chunk: large against the cost of a message (0.1 ms), small against a person's patience."""
-CHUNK_BYTES = MIB
-LEAST_CHUNK_S = 0.001
-"""Towards the end of a job chunks shrink so that all workers end together, but not below this."""
-BACKLOG_S = 0.06
-"""Expected work a worker may have before it: one chunk running, one ahead, one on the way."""
 UNKNOWN_ATTEMPT = 0
 """A sink that was asked what it has tells successes under this: it keeps no attempts of them."""
 INFINITY = float("inf")
-
-
-@dataclass(slots=True, eq=False)
-class _Assignment:
-    """What is aboard a node under one attempt."""
-
-    attempt: int
-    job: JobId
-    node: PeerId
-    remaining: RangeSet
-    size: int
-    task_s: float | None
-    nbytes: int
-    cost_us: int
-    broken: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _Node:
-    """What a node has, and may have."""
-
-    id: PeerId
-    workers: int
-    window: Window
-    open: bool = True
-    attempts: set[int] = field(default_factory=set)
-    tasks: int = 0
-    nbytes: int = 0
-    cost_us: int = 0
-    exclusive: bool = False
-
-    def load(self) -> float:
-        return self.cost_us / max(1, self.workers)
-
-    def has_room(self) -> bool:
-        full = self.tasks >= self.window.tasks or self.cost_us >= BACKLOG_S * 1e6 * self.workers
-        return self.open and not self.exclusive and not full
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    """The account of one job. A task is in one place: `waiting`, `delayed`, aboard a node, or `done`.
-
-    `sent` is one past the last task that was ever sent; `kept_free` is the node that runs empty for a task of this job.
-    """
-
-    id: JobId
-    options: TaskOptions
-    task_s: float | None
-    ledger: Ledger
-    total: int = 0
-    sent: int = 0
-    closed: bool = False
-    waiting: RangeSet = field(default_factory=RangeSet)
-    delayed: RangeSet = field(default_factory=RangeSet)
-    done: RangeSet = field(default_factory=RangeSet)
-    attempts: set[int] = field(default_factory=set)
-    task_bytes: float = 0.0
-    proven: int = 1
-    measured: tuple[float, int] = (0.0, 0)
-    kept_free: PeerId = ""
-
-    def measure(self, elapsed_s: float, tasks: int) -> None:
-        """Take the mean over about the last second of work."""
-        spent, number = self.measured[0] + elapsed_s, self.measured[1] + tasks
-        self.task_s = spent / number
-        self.measured = (spent, number) if spent <= 1.0 else (spent / 2, max(1, number // 2))
-
-
-def _cost_us(tasks: int, task_s: float | None) -> int:
-    """Return what a chunk takes of a node's room: its expected work, in whole microseconds that add up exactly.
-
-    However short, a chunk takes a third of a worker's backlog; however long or unknown, no more than all of it, for
-    the other workers of the node are free.
-    """
-    if tasks == 0:
-        return 0
-    expected_s = BACKLOG_S if task_s is None else min(max(tasks * task_s, CHUNK_S), BACKLOG_S)
-    return round(expected_s * 1e6)
 
 
 class Dispatch:
@@ -168,14 +88,14 @@ class Dispatch:
 
     def __init__(self, first_attempt: int = 1) -> None:
         self._attempts = count(first_attempt)
-        self._jobs: dict[JobId, _Job] = {}
-        self._ready: dict[int, OrderedDict[JobId, _Job]] = {}
+        self._jobs: dict[JobId, JobAccount] = {}
+        self._ready: dict[int, OrderedDict[JobId, JobAccount]] = {}
         """Jobs with tasks waiting, by priority, in the order of their turns."""
-        self._nodes: dict[PeerId, _Node] = {}
-        self._roomy: dict[PeerId, _Node] = {}
+        self._nodes: dict[PeerId, NodeAccount] = {}
+        self._roomy: dict[PeerId, NodeAccount] = {}
         """Nodes that may have room, in an order that does not depend on their ids."""
         self._workers = 0
-        self._assignments: dict[int, _Assignment] = {}
+        self._assignments: dict[int, Assignment] = {}
         self._delayed: list[tuple[float, JobId, int]] = []
         self._fill_at = INFINITY
         self._moves: dict[type[Any], Callable[[Any, float], list[Command]]] = {
@@ -237,7 +157,7 @@ class Dispatch:
     def _job_opened(self, event: JobOpened, now: float) -> list[Command]:
         if event.job in self._jobs:
             raise LocalProtocolError(f"{type(event).__name__}: {event.job} is open already in {self!r}")
-        self._jobs[event.job] = _Job(event.job, event.options, event.task_s, Ledger(event.options))
+        self._jobs[event.job] = JobAccount(event.job, event.options, event.task_s, Ledger(event.options))
         return []
 
     def _tasks_added(self, event: TasksAdded, now: float) -> list[Command]:
@@ -251,24 +171,24 @@ class Dispatch:
         job.closed = True
         return self._end_if_done(job)
 
-    def _open_job(self, event: TasksAdded | JobClosed) -> _Job:
+    def _open_job(self, event: TasksAdded | JobClosed) -> JobAccount:
         job = self._jobs.get(event.job)
         if job is None or job.closed:
             raise LocalProtocolError(f"{type(event).__name__}: {event.job} is not open in {self!r}")
         return job
 
-    def _end_if_done(self, job: _Job) -> list[Command]:
+    def _end_if_done(self, job: JobAccount) -> list[Command]:
         if not job.closed or job.done.missing(0, job.total):
             return []
         del self._jobs[job.id]
         return [FinishJob(job.id, job.task_s)]
 
-    def _put_back(self, job: _Job, start: int, stop: int) -> None:
+    def _put_back(self, job: JobAccount, start: int, stop: int) -> None:
         for a, b in job.done.missing(start, stop):
             job.waiting.add(a, b)
         self._queue(job)
 
-    def _queue(self, job: _Job) -> None:
+    def _queue(self, job: JobAccount) -> None:
         """Keep the job among the ready ones while, and only while, it has tasks waiting."""
         queue = self._ready.setdefault(job.options.priority, OrderedDict())
         if job.waiting:
@@ -278,7 +198,7 @@ class Dispatch:
         if not queue:
             del self._ready[job.options.priority]
 
-    def _settle(self, job: _Job, start: int, stop: int) -> list[tuple[int, int]]:
+    def _settle(self, job: JobAccount, start: int, stop: int) -> list[tuple[int, int]]:
         """Note that tasks have ended; return those that had not ended before."""
         new = job.done.missing(start, stop)
         job.done.add(start, stop)
@@ -328,7 +248,7 @@ class Dispatch:
     def _node_opened(self, event: NodeOpened, now: float) -> list[Command]:
         if event.node in self._nodes:
             raise LocalProtocolError(f"{type(event).__name__}: {event.node} is open already in {self!r}")
-        node = _Node(event.node, event.workers, event.window)
+        node = NodeAccount(event.node, event.workers, event.window)
         self._nodes[node.id] = self._roomy[node.id] = node
         self._count_workers()
         begun: dict[tuple[JobId, int], RangeSet] = {}
@@ -339,7 +259,7 @@ class Dispatch:
             self._adopt(node, job_id, attempt, ranges)
         return self._fill()
 
-    def _adopt(self, node: _Node, job_id: JobId, attempt: int, ranges: RangeSet) -> None:
+    def _adopt(self, node: NodeAccount, job_id: JobId, attempt: int, ranges: RangeSet) -> None:
         """On a fresh session: what still runs there is not run again, unless it went elsewhere meanwhile."""
         job = self._jobs.get(job_id)
         if job is None or attempt in self._assignments:
@@ -352,7 +272,7 @@ class Dispatch:
             self._queue(job)
             self._load(node, job, attempt, parts)
 
-    def _known_node(self, event: NodeHeard | NodeSuspected | NodeLost) -> _Node:
+    def _known_node(self, event: NodeHeard | NodeSuspected | NodeLost) -> NodeAccount:
         node = self._nodes.get(event.node)
         if node is None:
             raise LocalProtocolError(f"{type(event).__name__}: {event.node} is not open in {self!r}")
@@ -385,7 +305,7 @@ class Dispatch:
             commands += self._lose(assignment, alone=alone)
         return commands + self._fill()
 
-    def _lose(self, assignment: _Assignment, *, alone: bool) -> list[Command]:
+    def _lose(self, assignment: Assignment, *, alone: bool) -> list[Command]:
         """Take back what was aboard a lost node; at-most-once tasks end here."""
         del self._assignments[assignment.attempt]
         job = self._jobs.get(assignment.job)
@@ -417,7 +337,7 @@ class Dispatch:
             commands = self._failed(job, said, held, now)
         return commands + self._fill()
 
-    def _take_off(self, said: Settled, job: _Job | None) -> list[tuple[int, int]]:
+    def _take_off(self, said: Settled, job: JobAccount | None) -> list[tuple[int, int]]:
         """Take the tasks off the account of the attempt that held them; return which those are."""
         if said.attempt == UNKNOWN_ATTEMPT and job is not None:
             self._take_off_all(said, job)
@@ -434,7 +354,7 @@ class Dispatch:
                 job.proven = max(job.proven, assignment.size)
         return held
 
-    def _take_off_all(self, said: Settled, job: _Job) -> None:
+    def _take_off_all(self, said: Settled, job: JobAccount) -> None:
         """Take tasks off whichever attempt holds them: what a sink had to say of it may have died with the sink.
 
         Where a node has them still, it is thought to be less busy than it is, until it tells of them.
@@ -443,13 +363,13 @@ class Dispatch:
             for start, stop in assignment.remaining.common(said.start, said.stop):
                 self._unload(assignment, start, stop)
 
-    def _succeeded(self, job: _Job, said: Settled) -> list[Command]:
+    def _succeeded(self, job: JobAccount, said: Settled) -> list[Command]:
         commands: list[Command] = []
         for a, b in self._settle(job, said.start, said.stop):
             commands.append(Finish(job.id, a, b, OutcomeKind.OK, said.attempt, said.node))
         return commands + self._end_if_done(job)
 
-    def _failed(self, job: _Job, said: Settled, held: list[tuple[int, int]], now: float) -> list[Command]:
+    def _failed(self, job: JobAccount, said: Settled, held: list[tuple[int, int]], now: float) -> list[Command]:
         commands: list[Command] = []
         for start, stop in [part for range_ in held for part in job.done.missing(*range_)]:
             if said.kind is OutcomeKind.RETURNED:
@@ -459,7 +379,7 @@ class Dispatch:
                 commands += self._judge(job, index, said, now)
         return commands + self._end_if_done(job)
 
-    def _judge(self, job: _Job, index: int, said: Settled, now: float) -> list[Command]:
+    def _judge(self, job: JobAccount, index: int, said: Settled, now: float) -> list[Command]:
         blame = job.ledger.failed(index, said.kind)
         if blame.verdict is Verdict.FINAL:
             self._settle(job, index, index + 1)
@@ -473,21 +393,21 @@ class Dispatch:
 
     # The account of what is aboard
 
-    def _load(self, node: _Node, job: _Job, attempt: int, ranges: RangeSet) -> None:
+    def _load(self, node: NodeAccount, job: JobAccount, attempt: int, ranges: RangeSet) -> None:
         size = ranges.count()
-        nbytes, cost_us = int(size * job.task_bytes), _cost_us(size, job.task_s)
-        self._assignments[attempt] = _Assignment(attempt, job.id, node.id, ranges, size, job.task_s, nbytes, cost_us)
+        nbytes, cost_us = int(size * job.task_bytes), cost_of_us(size, job.task_s)
+        self._assignments[attempt] = Assignment(attempt, job.id, node.id, ranges, size, job.task_s, nbytes, cost_us)
         job.attempts.add(attempt)
         node.attempts.add(attempt)
         node.tasks += size
         node.nbytes += nbytes
         node.cost_us += cost_us
 
-    def _unload(self, assignment: _Assignment, start: int, stop: int) -> None:
+    def _unload(self, assignment: Assignment, start: int, stop: int) -> None:
         node, before = self._nodes[assignment.node], assignment.remaining.count()
         assignment.remaining.remove(start, stop)
         left = assignment.remaining.count()
-        cost_us, nbytes = _cost_us(left, assignment.task_s), assignment.nbytes * left // before
+        cost_us, nbytes = cost_of_us(left, assignment.task_s), assignment.nbytes * left // before
         node.tasks -= before - left
         node.nbytes -= assignment.nbytes - nbytes
         node.cost_us -= assignment.cost_us - cost_us
@@ -520,7 +440,7 @@ class Dispatch:
                 del self._roomy[node.id]
         return [Send(node_id, tuple(chosen)) for node_id, chosen in cuts.items()]
 
-    def _next_cut(self, node: _Node) -> Cut | None:
+    def _next_cut(self, node: NodeAccount) -> Cut | None:
         """Return the next range for this node, or None."""
         if not node.has_room():
             return None
@@ -539,12 +459,12 @@ class Dispatch:
                 return Cut(job.id, attempt, start, stop)
         return None
 
-    def _in_turn(self) -> Iterator[_Job]:
+    def _in_turn(self) -> Iterator[JobAccount]:
         """Go through the ready jobs: highest priority first, those of one priority in turn."""
         for priority in sorted(self._ready, reverse=True):
             yield from self._ready[priority].values()
 
-    def _keeps_free(self, job: _Job, node: _Node) -> bool:
+    def _keeps_free(self, job: JobAccount, node: NodeAccount) -> bool:
         """Tell whether a busy node is to run empty for a task of this job that has to be alone on one.
 
         Without this, the other tasks would keep all nodes busy, and this one would never get its turn.
@@ -556,7 +476,7 @@ class Dispatch:
             job.kept_free = node.id
         return job.kept_free == node.id
 
-    def _choose(self, job: _Job, node: _Node) -> tuple[int, int] | None:
+    def _choose(self, job: JobAccount, node: NodeAccount) -> tuple[int, int] | None:
         """Return the next range of the job that this node may have, or None."""
         if node.attempts and node.nbytes + job.task_bytes > node.window.bytes:
             return None
@@ -569,7 +489,7 @@ class Dispatch:
         most = 1 if blame is not Blame.NONE else job.ledger.run_without_blame(start, self._size(job, node))
         return start, min(start + most, stop)
 
-    def _size(self, job: _Job, node: _Node) -> int:
+    def _size(self, job: JobAccount, node: NodeAccount) -> int:
         """Return how many tasks the next chunk of this job holds."""
         if job.task_s is None:
             return 1

@@ -1,0 +1,103 @@
+"""The accounts a ventilator keeps: of each job, of each node, and of what is aboard a node under one attempt.
+
+Owns the figures and what can be derived from them: the cost of a chunk, the room of a node, the duration of a task.
+Decides nothing; `dispatch.py` does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from zmqtasks.machines.blame import Ledger
+from zmqtasks.machines.ranges import RangeSet
+from zmqtasks.messages import JobId, PeerId, Window
+from zmqtasks.options import MIB, TaskOptions
+
+CHUNK_S = 0.02
+"""Expected work in one chunk: large against the cost of a message (0.1 ms), small against a person's patience."""
+CHUNK_BYTES = MIB
+LEAST_CHUNK_S = 0.001
+"""Towards the end of a job chunks shrink so that all workers end together, but not below this."""
+BACKLOG_S = 0.06
+"""Expected work a worker may have before it: one chunk running, one ahead, one on the way."""
+
+
+@dataclass(slots=True, eq=False)
+class Assignment:
+    """What is aboard a node under one attempt."""
+
+    attempt: int
+    job: JobId
+    node: PeerId
+    remaining: RangeSet
+    size: int
+    task_s: float | None
+    nbytes: int
+    cost_us: int
+    broken: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class NodeAccount:
+    """What a node has, and may have."""
+
+    id: PeerId
+    workers: int
+    window: Window
+    open: bool = True
+    attempts: set[int] = field(default_factory=set)
+    tasks: int = 0
+    nbytes: int = 0
+    cost_us: int = 0
+    exclusive: bool = False
+
+    def load(self) -> float:
+        """Return the expected work before each worker, in microseconds."""
+        return self.cost_us / max(1, self.workers)
+
+    def has_room(self) -> bool:
+        """Tell whether it may be given another chunk."""
+        full = self.tasks >= self.window.tasks or self.cost_us >= BACKLOG_S * 1e6 * self.workers
+        return self.open and not self.exclusive and not full
+
+
+@dataclass(slots=True, eq=False)
+class JobAccount:
+    """The account of one job. A task is in one place: `waiting`, `delayed`, aboard a node, or `done`.
+
+    `sent` is one past the last task that was ever sent; `kept_free` is the node that runs empty for a task of this job.
+    """
+
+    id: JobId
+    options: TaskOptions
+    task_s: float | None
+    ledger: Ledger
+    total: int = 0
+    sent: int = 0
+    closed: bool = False
+    waiting: RangeSet = field(default_factory=RangeSet)
+    delayed: RangeSet = field(default_factory=RangeSet)
+    done: RangeSet = field(default_factory=RangeSet)
+    attempts: set[int] = field(default_factory=set)
+    task_bytes: float = 0.0
+    proven: int = 1
+    measured: tuple[float, int] = (0.0, 0)
+    kept_free: PeerId = ""
+
+    def measure(self, elapsed_s: float, tasks: int) -> None:
+        """Take the mean over about the last second of work."""
+        spent, number = self.measured[0] + elapsed_s, self.measured[1] + tasks
+        self.task_s = spent / number
+        self.measured = (spent, number) if spent <= 1.0 else (spent / 2, max(1, number // 2))
+
+
+def cost_of_us(tasks: int, task_s: float | None) -> int:
+    """Return what a chunk takes of a node's room: its expected work, in whole microseconds that add up exactly.
+
+    However short, a chunk takes a third of a worker's backlog; however long or unknown, no more than all of it, for
+    the other workers of the node are free.
+    """
+    if tasks == 0:
+        return 0
+    expected_s = BACKLOG_S if task_s is None else min(max(tasks * task_s, CHUNK_S), BACKLOG_S)
+    return round(expected_s * 1e6)
