@@ -6,6 +6,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+COUNT ?= 20000
 DEMO_DB := metrics.db
 
 SHELL := /bin/sh
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test test-all check format-check lint types imports format docs clean
+.PHONY: help demo test test-all check format-check lint types imports format simulate docs clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -61,6 +62,9 @@ test-all: ## Run the tests with each of Python 3.11, 3.12 and 3.13 that is insta
 	done; \
 	echo "ran with:$${ran:- none}; not installed:$${absent:- none}; failed:$${failed:- none}"; \
 	[ -n "$$ran" ] && [ -z "$$failed" ]
+
+simulate: $(VENV)/.installed-dev ## Play COUNT random schedules of faults on a simulated network
+	@$(BIN)/python -m tests.simulation.replay --from 0 --count $(COUNT)
 
 docs: .venv-docs/.installed-docs ## Build the documentation, warnings being errors
 	@.venv-docs/bin/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
