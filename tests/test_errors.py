@@ -88,7 +88,7 @@ def test_task_errors_are_no_mesh_errors() -> None:
 
 
 def test_worker_crashed_shows_the_last_output() -> None:
-    assert str(FULL[0]) == "killed by SIGSEGV\nlast output:\nlast words\n"
+    assert str(FULL[0]) == "killed by SIGSEGV\nlast output:\nlast words\nstack:\nFile a.py, line 1"
     assert str(FULL[1]) == "the task called sys.exit(3)"
 
 

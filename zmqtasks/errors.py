@@ -55,6 +55,9 @@ class WorkerCrashed(TaskError):
         exit_code: exit code of the process, or None when a signal ended it.
         output: the last lines the worker printed.
         stack: where it was, as text, when that is known.
+        peak_bytes: the most resident memory the process ever had, or 0.
+        node: peer id of the node.
+        pid: of the process, on that node.
     """
 
     def __init__(
@@ -65,16 +68,26 @@ class WorkerCrashed(TaskError):
         exit_code: int | None = None,
         output: str = "",
         stack: str = "",
+        peak_bytes: int = 0,
+        node: str = "",
+        pid: int | None = None,
     ) -> None:
         super().__init__(message)
         self.signal = signal
         self.exit_code = exit_code
         self.output = output
         self.stack = stack
+        self.peak_bytes = peak_bytes
+        self.node = node
+        self.pid = pid
 
     def __str__(self) -> str:
-        text = super().__str__()
-        return f"{text}\nlast output:\n{self.output}" if self.output else text
+        parts = [super().__str__()]
+        if self.output:
+            parts.append(f"last output:\n{self.output.rstrip()}")
+        if self.stack:
+            parts.append(f"stack:\n{self.stack.rstrip()}")
+        return "\n".join(parts)
 
 
 class TaskTimeout(TaskError, TimeoutError):

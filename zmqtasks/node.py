@@ -22,6 +22,7 @@ from zmqtasks.messages import (
     Load,
     Outcome,
     OutcomeKind,
+    PeerId,
     PeerState,
     Query,
     Role,
@@ -51,6 +52,8 @@ MEMORY_LOOK_S = 0.1
 """How often memory is looked at while a task with a limit runs: 15 us a worker each time."""
 STACK_DUMP_S = 0.1
 """How long a worker gets to write down where it is before it is killed."""
+OUTPUT_LINES = 50
+"""Of what a worker printed last, so much goes into the error of the task it died over."""
 STARTS = 3
 """So many starts in a row may fail before tasks are told that no worker can be had."""
 NO_SESSION = SessionId(0, 0)
@@ -276,11 +279,11 @@ class Node:
         if progress.phase is WorkPhase.IDLE:
             self._hold(holding.WorkerLost(event.slot))
             return
-        kind, error = OutcomeKind.CRASHED, _crash(event)
+        kind, error = OutcomeKind.CRASHED, _crash(event, self._peer.id)
         if sentence and (sentence.attempt, sentence.index) == (progress.attempt, progress.index):
             kind, error = sentence.kind, sentence.error
             if isinstance(error, TaskTimeout):
-                error.stack = event.output_tail
+                error.stack = event.stack
         packing = progress.phase is WorkPhase.PACKING
         self._hold(holding.WorkerLost(event.slot, progress.attempt, progress.index, kind, packing), error)
 
@@ -420,11 +423,16 @@ class Node:
         return f"<Node {self._peer.id} {self._holding!r} {self._slots!r}>"
 
 
-def _crash(event: WorkerExited) -> ZmqtasksError:
+def _crash(event: WorkerExited, node: PeerId) -> ZmqtasksError:
     """Say how a worker died."""
+    ended = describe_end(event.signal, event.exit_code)
     return WorkerCrashed(
-        f"the worker process (pid {event.pid}) {describe_end(event.signal, event.exit_code)} while it ran this task",
+        f"the worker process (pid {event.pid} of node {node}) {ended} while it ran this task",
         signal=event.signal,
         exit_code=event.exit_code,
-        output=event.output_tail,
+        output="".join(event.output_tail.splitlines(keepends=True)[-OUTPUT_LINES:]),
+        stack=event.stack,
+        peak_bytes=event.peak_bytes,
+        node=node,
+        pid=event.pid,
     )

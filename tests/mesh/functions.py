@@ -151,3 +151,11 @@ def get_state() -> list[Any]:
 
 def fail_to_initialize() -> None:
     raise RuntimeError("no database here")
+
+
+def crash_with_a_stack(value: int) -> int:
+    print("about to crash")
+    import faulthandler
+
+    faulthandler._sigsegv()  # type: ignore[attr-defined]
+    return value

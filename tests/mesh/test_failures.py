@@ -229,3 +229,16 @@ def test_shutdown_in_a_callback_does_not_lock_up() -> None:
     future.add_done_callback(lambda _: client.shutdown())
     assert future.result(30) == 2
     client.shutdown()
+
+
+def test_a_crash_tells_all_that_is_known(client: zmqtasks.Client) -> None:
+    error = client.submit(functions.crash_with_a_stack, 1).exception(30)
+    assert isinstance(error, zmqtasks.WorkerCrashed)
+    assert error.signal == signal.SIGSEGV
+    assert error.output.splitlines() == ["about to crash"]
+    assert "Segmentation fault" in error.stack
+    assert "in crash_with_a_stack" in error.stack
+    assert error.peak_bytes > 2**20
+    assert error.pid
+    assert error.node
+    assert "about to crash" in str(error)

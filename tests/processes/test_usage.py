@@ -60,9 +60,13 @@ def test_the_end_of_a_child(by_poll: bool, code: str, signal: int | None, exit_c
     loop = asyncio.new_event_loop()
     ended = asyncio.Event()
     watch = ExitWatch(loop, pid, ended.set, by_poll=by_poll)
-    loop.run_until_complete(asyncio.wait_for(ended.wait(), 10))
+    try:
+        loop.run_until_complete(asyncio.wait_for(ended.wait(), 10))
+    finally:
+        loop.close()
     assert exits._is_zombie(pid)
-    assert watch.reap() == (signal, exit_code)
+    ended_so = watch.reap()
+    assert (ended_so.signal, ended_so.code) == (signal, exit_code)
+    assert ended_so.peak_bytes > 2**20
     assert exits.has_ended(pid)
-    assert exits.reap(pid) == (None, 0)
-    loop.close()
+    assert exits.reap(pid) == (None, 0, 0)

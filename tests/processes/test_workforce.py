@@ -96,7 +96,10 @@ def test_a_segfault_leaves_its_stack(crew: Crew) -> None:
     crew.give(tasks.segfault, [None])
     event = crew.exited()
     assert event.signal == signal.SIGSEGV
-    assert "in segfault" in event.output_tail
+    assert "in segfault" in event.stack
+    assert event.stack.startswith("Fatal Python error: Segmentation fault")
+    assert event.output_tail == ""
+    assert event.peak_bytes > 2**20
 
 
 def test_sys_exit_is_an_outcome(crew: Crew) -> None:
@@ -170,7 +173,7 @@ def test_the_stack_of_a_task_that_hangs(crew: Crew, tmp_path: Path) -> None:
     seat = crew.force._seats[0]
     crew.until(lambda: "in hang" in seat._tail.text())
     crew.force.kill(0)
-    assert "in hang" in crew.exited().output_tail
+    assert "in hang" in crew.exited().stack
 
 
 def test_exit_handlers_of_tasks_run_at_a_stop(crew: Crew, tmp_path: Path) -> None:

@@ -61,6 +61,8 @@ class WorkerExited:
         signal: number of the signal that ended it, or None.
         exit_code: its exit code, or None when a signal ended it.
         output_tail: the last lines it printed, standard output and error together.
+        stack: where it was, as `faulthandler` wrote it at a fatal signal or when asked; or nothing.
+        peak_bytes: the most resident memory it ever had; 0 where nobody knows.
         progress: what it was doing.
         uptime_s: seconds from its start to its end.
     """
@@ -72,6 +74,8 @@ class WorkerExited:
     output_tail: str
     progress: Progress
     uptime_s: float
+    stack: str = ""
+    peak_bytes: int = 0
 
 
 WorkerEvent = WorkerStarted | WorkerReady | WorkerSaid | WorkerFailedToStart | WorkerExited

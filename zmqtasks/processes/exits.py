@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from zmqtasks.options import KIB
 from zmqtasks.processes import linux
 
 if TYPE_CHECKING:
@@ -22,10 +24,11 @@ AWAIT_POLL_S = 0.001
 
 
 class Exit(NamedTuple):
-    """How a process ended: by a signal, or with a code."""
+    """How a process ended: by a signal, or with a code; and the most resident memory it ever had."""
 
     signal: int | None
     code: int | None
+    peak_bytes: int = 0
 
 
 class ExitWatch:
@@ -115,11 +118,13 @@ def await_end(pid: int, timeout_s: float) -> bool:
 def reap(pid: int) -> Exit:
     """Wait for a child and return how it ended; a child that other code has reaped counts as code 0."""
     try:
-        _, status = os.waitpid(pid, 0)
+        _, status, usage = os.wait4(pid, 0)
     except ChildProcessError:
         return Exit(None, 0)
     code = os.waitstatus_to_exitcode(status)
-    return Exit(-code, None) if code < 0 else Exit(None, code)
+    # Source: getrusage(2): KiB on Linux, bytes on macOS.
+    peak_bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else KIB)
+    return Exit(-code, None, peak_bytes) if code < 0 else Exit(None, code, peak_bytes)
 
 
 def describe_end(signal_number: int | None, exit_code: int | None) -> str:

@@ -8,6 +8,7 @@ a worker that waits for a terminal looks exactly like one that hangs. `workforce
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections import deque
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ PARTIAL_LINE_S = 0.05
 """How long half a line waits for its end, so that the lines of several workers do not mix."""
 PARTIAL_LINE_BYTES = 8 * KIB
 CLOSE_S = 1.0
+_STACK = re.compile(r"^(?:Fatal Python error: |(?:Current thread|Thread) 0x[0-9a-f]+ )", re.MULTILINE)
+"""How `faulthandler` begins what it writes."""
 _READ_BYTES = 64 * KIB
 _READS_AT_THE_END = 64
 
@@ -49,6 +52,16 @@ class Tail:
             _, newline, rest = data.partition(b"\n")
             data = rest if newline and rest else data
         return data.decode("utf-8", "replace")
+
+
+def split_stack(text: str) -> tuple[str, str]:
+    """Return what a worker printed, and the stack that `faulthandler` wrote after it, or nothing."""
+    starts = [match.start() for match in _STACK.finditer(text)]
+    if not starts:
+        return text, ""
+    fatal = text.rfind("Fatal Python error:", 0, starts[-1])
+    start = fatal if fatal >= 0 else starts[0]
+    return text[:start], text[start:]
 
 
 class Outlet:

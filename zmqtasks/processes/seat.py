@@ -29,7 +29,7 @@ from zmqtasks.processes.events import (
 )
 from zmqtasks.processes.exits import ExitWatch
 from zmqtasks.processes.framing import FrameKind
-from zmqtasks.processes.output import Drain, Outlet, Tail
+from zmqtasks.processes.output import Drain, Outlet, Tail, split_stack
 from zmqtasks.processes.progress import ProgressTable
 from zmqtasks.processes.spawn import WorkerFds
 from zmqtasks.wire import codec, payload
@@ -200,6 +200,9 @@ class Seat:
             drain.finish()
         self.close()
         uptime_s = time.monotonic() - self._begun_s
-        event = WorkerExited(self.slot, self.pid, ended.signal, ended.code, self._tail.text(), progress, uptime_s)
+        output, stack = split_stack(self._tail.text())
+        event = WorkerExited(
+            self.slot, self.pid, ended.signal, ended.code, output, progress, uptime_s, stack, ended.peak_bytes
+        )
         self._around.on_vacant(self)
         self._around.emit(event)

@@ -7,6 +7,7 @@ Started by `zygote_spawner.py`.
 
     settings   JSON: supervisor, mark, sys_path, preload, cleanup_dir, owner_dir -> {} or {"error": text}
     request    descriptors of channel, stdout, stderr, progress             -> {"pid": n} or {"error": text}
+    farewell   "E": the supervisor ends in order
 
 One packet (SOCK_SEQPACKET) a message; the next request is sent when the last is answered.
 """
@@ -28,6 +29,8 @@ from zmqtasks.processes import linux, worker
 MARK_VARIABLE = "ZMQTASKS_MARK"
 """In the environment of the zygote, and so of all that comes from it: which workforce it belongs to."""
 PACKET_BYTES = 128 * 1024
+FAREWELL = b"E"
+"""A request without descriptors: the supervisor ends in order, and sees to its owner's folder itself."""
 WORKER_FDS = 4
 _SWEEPS = 50
 _SWEEP_POLL_S = 0.01
@@ -43,9 +46,9 @@ def main(control_fd: int) -> NoReturn:
     if settings is not None:
         error = _prepare(settings)
         _answer(control, {"error": error} if error else {})
-        _serve(control, settings["supervisor"])
+        in_order = _serve(control, settings["supervisor"])
         kill_marked(settings["mark"])
-        _clean_up(settings["cleanup_dir"], settings["owner_dir"])
+        _clean_up(settings["cleanup_dir"], None if in_order else settings["owner_dir"])
     os._exit(0)
 
 
@@ -84,19 +87,20 @@ def _prepare(settings: dict[str, Any]) -> str:
     return ""
 
 
-def _serve(control: socket.socket, supervisor: int) -> None:
+def _serve(control: socket.socket, supervisor: int) -> bool:
+    """Fork workers until the supervisor is gone; return whether it said farewell."""
     while True:
         try:
             packet, fds, _, _ = socket.recv_fds(control, 1, WORKER_FDS, socket.MSG_CMSG_CLOEXEC)
         except ConnectionResetError:
-            return
-        if not packet:
-            return
+            return False
+        if packet in (b"", FAREWELL):
+            return packet == FAREWELL
         answer = _fork_worker(control, supervisor, fds)
         for fd in fds:
             os.close(fd)
         if not _answer(control, answer):
-            return
+            return False
 
 
 def _answer(control: socket.socket, answer: dict[str, Any]) -> bool:

@@ -7,6 +7,7 @@ attempt finds its socket closed and ends. Workers that run already do not notice
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from zmqtasks.processes.command import python_command
 from zmqtasks.processes.spawn import SpawnRequest, child_environment, close_fds
-from zmqtasks.processes.zygote import PACKET_BYTES
+from zmqtasks.processes.zygote import FAREWELL, PACKET_BYTES
 
 if TYPE_CHECKING:
     import asyncio
@@ -111,6 +112,9 @@ class ZygoteSpawner:
 
     def close(self) -> None:
         """End the zygote, which kills what it forked and all that came of it; wait for that."""
+        if self._control is not None:
+            with contextlib.suppress(OSError):  # it died already
+                self._control.send(FAREWELL)
         self._disconnect()
         if self._process is not None:
             _await_end(self._process)
