@@ -28,7 +28,7 @@ demo: $(VENV)/.installed ## Measure every file of Python's standard library, and
 	@$(BIN)/python examples/demo.py $(DEMO_DB)
 
 test: $(VENV)/.installed-dev ## Run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 check: format-check lint types imports test ## Formatting, lint, types, direction of imports, tests
 

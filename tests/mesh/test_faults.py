@@ -117,18 +117,16 @@ def _processes_of(group_mark: str) -> list[str]:
 
 
 @pytest.mark.parametrize("victim", ["client", "node"])
-def test_kill_9_leaves_nothing_behind(tmp_path: Path, victim: str) -> None:
+def test_kill_9_leaves_nothing_behind(tmp_path: Path, temporary: Path, victim: str) -> None:
     """After kill -9 of the client, or of its node and then the client, no process and no file is left."""
     mark = f"ZMQTASKS_TEST_MARK={tmp_path}"
     name, _, value = mark.partition("=")
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
     process = subprocess.Popen(
         [sys.executable, "-c", CLIENT, str(tmp_path / "child")],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, name: value, "TMPDIR": str(temporary)},
+        env={**os.environ, name: value},
     )
     assert process.stdout is not None
     try:
@@ -146,13 +144,20 @@ def test_kill_9_leaves_nothing_behind(tmp_path: Path, victim: str) -> None:
     wait_until(lambda: not os.listdir(temporary), lambda: os.listdir(temporary), timeout_s=4)
 
 
-def test_an_orderly_end_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+def test_an_orderly_end_leaves_no_file(temporary: Path) -> None:
     threads = threading.active_count()
     with zmqtasks.Client(workers=1) as client:
         client.submit(abs, 1).result(20)
-        assert len(os.listdir(tmp_path)) == 2
+        assert len(os.listdir(temporary)) == 2
         assert threading.active_count() == threads + 1
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(temporary) == []
     assert threading.active_count() == threads
+
+
+def test_a_long_temporary_folder_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / ("long-" * 20)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setenv("TMPDIR", str(folder))
+    with zmqtasks.Client(workers=1) as client:
+        assert client.submit(abs, -1).result(20) == 1

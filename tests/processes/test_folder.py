@@ -7,18 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.waiting import wait_until
 from zmqtasks.processes.folder import PrivateFolder, remove_if_abandoned
 
 HOLDER = "from zmqtasks.processes.folder import PrivateFolder; f = PrivateFolder(); print(f.path, flush=True); input()"
-
-
-@pytest.fixture(autouse=True)
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    return tmp_path
 
 
 def test_it_is_private_and_goes_with_its_owner(temporary: Path) -> None:
@@ -39,7 +31,6 @@ def test_what_a_killed_process_left_is_swept(temporary: Path) -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "TMPDIR": str(temporary)},
     )
     with process:
         assert process.stdout is not None

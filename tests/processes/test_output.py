@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,6 @@ import pytest
 
 from tests.processes import tasks
 from tests.processes.crew import Crew
-from tests.waiting import wait_until
 from zmqtasks.processes.output import PARTIAL_LINE_BYTES, TAIL_BYTES, WAITING_BYTES, Drain, Outlet, Tail
 
 
@@ -98,12 +98,10 @@ def test_a_reader_that_stands_still_costs_output_not_time(pipes: Pipes) -> None:
     piece = b"y" * 50_000 + b"\n"
     for _ in range(2 * WAITING_BYTES // len(piece)):
         pipes.outlet.write(pipes.target, piece)  # would block, were it to wait
-    heard = b""
-    while len(heard) < WAITING_BYTES // len(piece) * len(piece):
-        heard += pipes.heard()
-    wait_until(lambda: pipes.outlet._waiting == 0)
-    pipes.outlet.write(pipes.target, b"again\n")
     told = b""
+    while pipes.outlet._waiting or select.select([pipes.reader], [], [], 0)[0]:
+        told = told[-1000:] + pipes.heard()
+    pipes.outlet.write(pipes.target, b"again\n")
     while not told.endswith(b"again\n"):
         told += pipes.heard()
     assert b"[zmqtasks: " in told
@@ -169,3 +167,11 @@ def test_our_output_may_be_a_full_pipe() -> None:
         assert process.stderr is not None
         assert process.stderr.readline() == b"{0: 42}\n"
         assert process.wait(20) == 0
+
+
+def test_a_stack_is_told_apart_from_what_was_printed() -> None:
+    assert split_stack("printed\n") == ("printed\n", "")
+    fatal = "Fatal Python error: Segmentation fault\n\nCurrent thread 0x00007f (most recent call first):\n  File x\n"
+    assert split_stack("printed\n" + fatal) == ("printed\n", fatal)
+    asked = "Thread 0x00007e (most recent call first):\n  File y\n\nCurrent thread 0x00007f (most recent call first):\n"
+    assert split_stack("half a line\n" + asked) == ("half a line\n", asked)

@@ -17,6 +17,16 @@ PREFIX = "zmqtasks-"
 LOCK = "lock"
 
 
+LONGEST_BASE = 64
+"""The path of a socket may have 107 characters, and ours adds up to 36 to that of the temporary folder."""
+
+
+def _base() -> str:
+    """Return the temporary folder, or the system's where that one's path is too long for sockets (as on macOS)."""
+    own = tempfile.gettempdir()
+    return own if len(own) <= LONGEST_BASE else "/tmp"
+
+
 class PrivateFolder:
     """A new folder (mode 0700) in the temporary folder, locked by this process; `close` removes it.
 
@@ -25,7 +35,7 @@ class PrivateFolder:
 
     def __init__(self) -> None:
         sweep()
-        self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
+        self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_base()))
         self._lock = os.open(self.path / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
 
@@ -57,7 +67,7 @@ def remove_if_abandoned(path: Path) -> bool:
 def sweep() -> None:
     """Remove what this user's processes have abandoned."""
     with contextlib.suppress(OSError):
-        for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        for path in Path(_base()).glob(f"{PREFIX}*"):
             with contextlib.suppress(OSError):
                 if path.stat().st_uid == os.getuid():
                     remove_if_abandoned(path)
