@@ -13,7 +13,7 @@ import pytest
 
 from tests.processes import tasks
 from tests.processes.crew import Crew
-from zmqtasks.processes.output import PARTIAL_LINE_BYTES, TAIL_BYTES, WAITING_BYTES, Drain, Outlet, Tail
+from zmqtasks.processes.output import PARTIAL_LINE_BYTES, TAIL_BYTES, WAITING_BYTES, Drain, Outlet, Tail, split_stack
 
 
 def test_a_tail_keeps_the_last_whole_lines() -> None:
