@@ -99,8 +99,9 @@ def test_a_reader_that_stands_still_costs_output_not_time(pipes: Pipes) -> None:
     for _ in range(2 * WAITING_BYTES // len(piece)):
         pipes.outlet.write(pipes.target, piece)  # would block, were it to wait
     told = b""
-    while pipes.outlet._waiting or select.select([pipes.reader], [], [], 0)[0]:
-        told = told[-1000:] + pipes.heard()
+    while (readable := select.select([pipes.reader], [], [], 0.01)[0]) or pipes.outlet._waiting:
+        if readable:
+            told = told[-1000:] + pipes.heard()
     pipes.outlet.write(pipes.target, b"again\n")
     while not told.endswith(b"again\n"):
         told += pipes.heard()
