@@ -107,6 +107,7 @@ def test_a_reader_that_stands_still_costs_output_not_time(pipes: Pipes) -> None:
         told += pipes.heard()
     assert b"[zmqtasks: " in told
     assert told.endswith(b" bytes of output dropped here: its reader is too slow]\nagain\n")
+    wait_until(lambda: pipes.outlet._waiting == 0, lambda: pipes.outlet._waiting)
 
 
 def test_a_reader_that_is_gone_harms_nothing() -> None:

@@ -85,14 +85,17 @@ class Outlet:
                 return
             if self._dropped:
                 note = f"[zmqtasks: {self._dropped} bytes of output dropped here: its reader is too slow]\n".encode()
-                self._pieces.append((fd, note))
                 self._dropped = 0
-            self._pieces.append((fd, data))
-            self._waiting += len(data)
+                self._append(fd, note)
+            self._append(fd, data)
             self._changed.notify()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="zmqtasks-output", daemon=True)
                 self._thread.start()
+
+    def _append(self, fd: int, data: bytes) -> None:
+        self._pieces.append((fd, data))
+        self._waiting += len(data)
 
     def close(self) -> None:
         """Write what waits, for a second at most; a second call does nothing."""
