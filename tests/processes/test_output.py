@@ -13,6 +13,7 @@ import pytest
 
 from tests.processes import tasks
 from tests.processes.crew import Crew
+from tests.waiting import wait_until
 from zmqtasks.processes.output import PARTIAL_LINE_BYTES, TAIL_BYTES, WAITING_BYTES, Drain, Outlet, Tail, split_stack
 
 
