@@ -90,6 +90,9 @@ class Ventilator:
     ) -> None:
         self.links: list[Link] = []
         self.refusals: dict[Address, str] = {}
+        """Why nodes will not have us."""
+        self.sink_refusal = ""
+        """Why the standalone sink will not take results."""
         self._peer = peer
         self._sink = sink or peer.address
         self._on_nodes = on_nodes
@@ -380,6 +383,10 @@ class Ventilator:
 
     def sink_opened(self, link: Link, status: Status) -> None:
         """The sink answered: give it what waited, and ask what it already has."""
+        if status.load.workers:
+            link.close()
+            self.sink_refused("it is a node, not a sink")
+            return
         link.data = status.address
         self._send_to_sink()
         link.request(lambda number: Query(number, tuple(self._jobs)))
@@ -389,6 +396,12 @@ class Ventilator:
         """The session with the sink is over: what it did not acknowledge is sent again in the next."""
         again = [o for message in closed.unacked if isinstance(message, Results) for o in message.outcomes]
         self._unsent[:0] = again
+
+    def sink_refused(self, reason: str) -> None:
+        """There is no sink where results should go."""
+        logger.error("%s cannot take our results: %s", self._sink.endpoints[0], reason)
+        self.sink_refusal = reason
+        self._on_nodes()
 
     def sink_is_up(self) -> bool:
         """Tell whether results have somewhere to go."""
@@ -440,4 +453,4 @@ class _SinkSide:
         self._ventilator.sink_closed(closed)
 
     def link_refused(self, link: Link, reason: str) -> None:
-        self._ventilator.link_refused(link, reason)
+        self._ventilator.sink_refused(reason)

@@ -58,6 +58,19 @@ def test_failures_reach_the_sink_too(tmp_path: Path) -> None:
         ]
         swapped = run(tmp_path, "ventilator", "chores:double", "--node", sink.address, "-o", "y.db", stdin="1\n")
         assert (swapped.returncode, "is a sink, not a node" in swapped.stderr) == (4, True)
+        where = ("--node", node.address, "--sink", node.address)
+        doubled = run(tmp_path, "ventilator", "chores:double", *where, stdin="1\n")
+        assert (doubled.returncode, "is given as a node and as the sink" in doubled.stderr) == (4, True)
+
+
+def test_a_node_in_place_of_the_sink_is_told(tmp_path: Path) -> None:
+    with (
+        program(tmp_path, "a", "worker", "--bind", ANY, "--workers", "1") as first,
+        program(tmp_path, "b", "worker", "--bind", ANY, "--workers", "1") as second,
+    ):
+        where = ("--node", first.address, "--sink", second.address)
+        swapped = run(tmp_path, "ventilator", "chores:double", *where, stdin="1\n")
+    assert (swapped.returncode, "it is a node, not a sink" in swapped.stderr) == (4, True)
 
 
 def test_a_ventilator_without_a_sink_collects_the_results(tmp_path: Path) -> None:

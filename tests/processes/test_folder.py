@@ -45,3 +45,23 @@ def test_what_a_killed_process_left_is_swept(temporary: Path) -> None:
     assert ours.path.exists()
     assert other.exists()
     ours.close()
+
+
+CHURN = """
+from zmqtasks.processes.folder import PrivateFolder
+for _ in range(200):
+    folder = PrivateFolder()
+    (folder.path / "socket").touch()
+    folder.close()
+"""
+
+
+def test_those_who_sweep_never_take_a_folder_from_its_owner(temporary: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    churners = [
+        subprocess.Popen([sys.executable, "-c", CHURN], env=environment, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    told = [process.communicate(timeout=50)[1] for process in churners]
+    assert [process.returncode for process in churners] == [0, 0, 0], told
+    assert os.listdir(temporary) == []

@@ -148,6 +148,8 @@ class Embedded:
 
     async def _open(self) -> None:
         self.loop.set_exception_handler(self._on_defect)
+        if self._where.sink in self._where.addresses:
+            raise NoNodes(f"{self._where.sink} is given as a node and as the sink; each is a program of its own")
         bind = self._where.bind
         if bind is None:
             bind = _bind_for((*self._where.addresses, *filter(None, [self._where.sink])))
@@ -160,7 +162,7 @@ class Embedded:
             folder=self._folder.path,
         )
         self.peer = Peer(self.loop, network, secrets.randbits(63), random.random)
-        self._some_node = asyncio.Event()
+        self._answered = asyncio.Event()
         sink = Address("", "", (self._where.sink,)) if self._where.sink else None
         self.ventilator = Ventilator(self.peer, sink, on_nodes=self._nodes_changed)
         if sink is None:
@@ -170,7 +172,7 @@ class Embedded:
                 self.ventilator.add_node(Address("", "", (endpoint,)))
         else:
             await self._start_own()
-        await self._wait_for_node()
+        await self._wait_for_answers()
 
     async def _start_own(self) -> None:
         settings = NodeSettings(self._where.node, self._where.initializer, str(self._folder.path), self._where.output)
@@ -187,21 +189,29 @@ class Embedded:
         self._collector.broken(NoNodes(f"the node of this program died, and cannot be started again: {reason}"))
 
     def _nodes_changed(self) -> None:
-        refusals = self.ventilator.refusals
-        if (self.ventilator.nodes() and self.ventilator.sink_is_up()) or refusals:
-            self._some_node.set()
-        if refusals and len(refusals) == len(self.ventilator.links):
-            reasons = "; ".join(f"{address.endpoints[0]}: {reason}" for address, reason in refusals.items())
-            self._collector.broken(NoNodes(f"every node refused this client: {reasons}"))
+        refused = self._why_refused()
+        if refused or (self.ventilator.nodes() and self.ventilator.sink_is_up()):
+            self._answered.set()
+        if refused:
+            self._collector.broken(NoNodes(refused))
 
-    async def _wait_for_node(self) -> None:
+    def _why_refused(self) -> str:
+        """Return why nothing can run here: the sink, or every node, will not have us."""
+        ventilator = self.ventilator
+        if ventilator.sink_refusal:
+            return f"the sink at {self._where.sink} cannot take results: {ventilator.sink_refusal}"
+        if not ventilator.links or len(ventilator.refusals) < len(ventilator.links):
+            return ""
+        reasons = "; ".join(f"{address.endpoints[0]}: {reason}" for address, reason in ventilator.refusals.items())
+        return f"no node will have this client: {reasons}"
+
+    async def _wait_for_answers(self) -> None:
         try:
-            await asyncio.wait_for(self._some_node.wait(), self._where.connect_s)
+            await asyncio.wait_for(self._answered.wait(), self._where.connect_s)
         except TimeoutError:
             raise NoNodes(self._why_alone()) from None
-        if not self.ventilator.nodes():
-            reasons = "; ".join(f"{a.endpoints[0]}: {reason}" for a, reason in self.ventilator.refusals.items())
-            raise NoNodes(f"no node will have this client: {reasons}")
+        if refused := self._why_refused():
+            raise NoNodes(refused)
 
     def _why_alone(self) -> str:
         waited = f"within {self._where.connect_s:g} s"

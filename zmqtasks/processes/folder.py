@@ -36,8 +36,11 @@ class PrivateFolder:
     def __init__(self) -> None:
         sweep()
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_base()))
-        self._lock = os.open(self.path / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+        # Locked before it has the name by which others look for it: they must never find it open.
+        unnamed = self.path / f"{LOCK}-"
+        self._lock = os.open(unnamed, os.O_CREAT | os.O_RDWR, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        unnamed.rename(self.path / LOCK)
 
     def close(self) -> None:
         """Remove the folder; idempotent."""
