@@ -36,7 +36,7 @@ from zmqtasks.messages import (
     Tasks,
     Window,
 )
-from zmqtasks.options import MIB, TaskOptions
+from zmqtasks.options import KIB, MIB, TaskOptions
 from zmqtasks.peer import Guest, Link, Peer, Report, Timer
 from zmqtasks.source import Source
 from zmqtasks.wire import payload
@@ -45,6 +45,8 @@ logger = logging.getLogger(__name__)
 
 MESSAGE_BYTES = 8 * MIB
 """Chunks for one node are put into one message up to about this."""
+HEADER_BYTES = 64 * KIB
+"""What a message needs beside the body of one chunk, at most: a task is too big before its message is."""
 NO_SESSION = SessionId(0, 0)
 
 
@@ -169,7 +171,7 @@ class Ventilator:
         self._numbers += 1
         job_id = job_id or f"{self._peer.id}:{self._numbers}"
         wire = Job(job_id, name, self._sink_address(), options, function)
-        source = Source(options, self._peer.limits.message_bytes)
+        source = Source(options, self._peer.limits.message_bytes - HEADER_BYTES)
         self._jobs[job_id] = _Job(wire, source, on_sent, on_finish, on_end)
         self._handle(dispatch.JobOpened(job_id, options, task_s))
         return job_id

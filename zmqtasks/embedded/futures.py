@@ -34,11 +34,14 @@ class SubmittedJob:
     """The calls of one function with the same options, numbered as they were submitted.
 
     Args:
-        job_id: of the job in the ventilator.
+        serializer: of the job; results of another are not opened.
+
+    `job_id` is filled in when the job is open.
     """
 
-    def __init__(self, job_id: JobId) -> None:
-        self.job_id = job_id
+    def __init__(self, serializer: str) -> None:
+        self.job_id: JobId = ""
+        self.serializer = serializer
         self.added = 0
         self._futures: dict[int, TaskFuture] = {}
 
@@ -65,7 +68,8 @@ class SubmittedJob:
     def succeed(self, outcome: Outcome, start: int, stop: int) -> None:
         """Resolve the futures of [start, stop), a part of an OK outcome."""
         try:
-            found = payload.unpack(outcome.body, first=start - outcome.start, last=stop - outcome.start)
+            first, last = start - outcome.start, stop - outcome.start
+            found = payload.unpack(outcome.body, first=first, last=last, serializer=self.serializer)
         except Exception as error:
             self.fail(start, stop, error)
             return

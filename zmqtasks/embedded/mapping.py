@@ -36,13 +36,15 @@ class Run(NamedTuple):
     stop: int
     body: bytes | memoryview
     first: int
+    serializer: str
     error: BaseException | None = None
 
     def checked_values(self) -> Iterable[Any]:
         """Return the values in order; what failed raises its error when its turn comes."""
         if self.error is not None:
             raise self.error
-        found = payload.unpack(self.body, first=self.first, last=self.first + self.stop - self.start)
+        last = self.first + self.stop - self.start
+        found = payload.unpack(self.body, first=self.first, last=last, serializer=self.serializer)
         return _raising(found.values, found.errors) if found.errors else found.values
 
 
@@ -60,6 +62,7 @@ class Mapping:
         iterables: one for each argument of the function; the shortest ends it.
         ordered: whether runs are taken in the order of the arguments.
         bound: fixed most tasks in flight, or None to find out.
+        serializer: of the job; results of another are not opened.
         add: gives the next arguments to the mesh: items and their form.
         end: says that all arguments were given.
         cancel: gives up all that was given.
@@ -71,10 +74,12 @@ class Mapping:
         *,
         ordered: bool,
         bound: int | None,
+        serializer: str,
         add: Callable[[Sequence[Any], payload.Form], None],
         end: Callable[[], None],
         cancel: Callable[[int], None],
     ) -> None:
+        self.serializer = serializer
         self._source = _source_of(iterables)
         self._form = payload.Form.ONE if len(iterables) == 1 else payload.Form.MANY
         self._ordered = ordered
@@ -101,11 +106,11 @@ class Mapping:
 
     def succeed(self, outcome: Outcome, start: int, stop: int) -> None:
         """Take the results of [start, stop), a part of an OK outcome."""
-        self._arrive(Run(start, stop, outcome.body, start - outcome.start))
+        self._arrive(Run(start, stop, outcome.body, start - outcome.start, self.serializer))
 
     def fail(self, start: int, stop: int, error: BaseException) -> None:
         """Take the error of tasks [start, stop)."""
-        self._arrive(Run(start, stop, b"", 0, error))
+        self._arrive(Run(start, stop, b"", 0, self.serializer, error))
 
     def fail_all(self, error: BaseException) -> None:
         """Nothing more will come."""

@@ -63,6 +63,8 @@ class _Call(NamedTuple):
 class _Receiver(Protocol):
     """Where the results of one job go."""
 
+    serializer: str
+
     def sent(self, start: int, stop: int) -> None: ...
 
     def succeed(self, outcome: Outcome, start: int, stop: int) -> None: ...
@@ -145,7 +147,15 @@ class Registry:
         def cancel(stop: int) -> None:
             self.embedded.call_soon(lambda: self.embedded.ventilator.cancel(box[0], 0, stop))
 
-        mapping = Mapping(iterables, ordered=ordered, bound=bound, add=add, end=end, cancel=cancel)
+        mapping = Mapping(
+            iterables,
+            ordered=ordered,
+            bound=bound,
+            serializer=options.serializer,
+            add=add,
+            end=end,
+            cancel=cancel,
+        )
         self.embedded.call_soon(lambda: box.append(self._open(body, name, options, mapping, self._mapping_ended)))
         self._mappings.add(mapping)
         try:
@@ -229,7 +239,7 @@ class Registry:
         job = self._submitted.get(key)
         if job is None:
             call = next(call for call in calls if call.key == key)
-            job = SubmittedJob("")
+            job = SubmittedJob(call.options.serializer)
             job.job_id = self._open(call.function, call.name, call.options, job)
             self._submitted[key] = job
             self._close_oldest_idle()
@@ -343,7 +353,7 @@ class Registry:
         if error is None:
             assert failures, finish
             assert failures[0] is not None, finish
-            error = payload.unpack_failure(failures[0].body, Limits())
+            error = payload.unpack_failure(failures[0].body, Limits(), receiver.serializer)
         receiver.fail(finish.start, finish.stop, error)
 
     def broken(self, error: ZmqtasksError) -> None:
