@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test test-all check format-check lint types imports format simulate docs clean
+.PHONY: help demo test test-all check format-check lint types imports format coverage simulate docs clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -62,6 +62,9 @@ test-all: ## Run the tests with each of Python 3.11, 3.12 and 3.13 that is insta
 	done; \
 	echo "ran with:$${ran:- none}; not installed:$${absent:- none}; failed:$${failed:- none}"; \
 	[ -n "$$ran" ] && [ -z "$$failed" ]
+
+coverage: $(VENV)/.installed-dev ## Show that the machines' own tests cover each of their branches
+	@$(BIN)/python -m pytest -q -n auto tests/machines --cov=zmqtasks.machines --cov-branch --cov-report=term-missing --cov-fail-under=100
 
 simulate: $(VENV)/.installed-dev ## Play COUNT random schedules of faults on a simulated network
 	@$(BIN)/python -m tests.simulation.replay --from 0 --count $(COUNT)

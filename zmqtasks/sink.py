@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from zmqtasks.machines.collection import Collection, JobForgotten, OutcomeReceived, Record, Tell
@@ -73,15 +73,9 @@ class Sink:
             peer.host(Role.VENTILATOR, self)
             peer.host(Role.OBSERVER, self)
 
-    def resume(
-        self,
-        job: JobId,
-        succeeded: RangeSet,
-        failed: dict[int, int],
-        kinds: dict[int, OutcomeKind] | None = None,
-    ) -> None:
+    def resume(self, job: JobId, succeeded: RangeSet, failed: Mapping[int, tuple[int, OutcomeKind]]) -> None:
         """Start from what the recorder already has of a job; see `Collection.resume`."""
-        self._collection.resume(job, succeeded, failed, kinds)
+        self._collection.resume(job, succeeded, failed)
 
     def forget(self, job: JobId) -> None:
         """Let go of a job that has ended."""
@@ -162,8 +156,7 @@ class Sink:
         for job in jobs:
             for start, stop in self._collection.succeeded(job):
                 known.append(Settled(job, UNKNOWN_ATTEMPT, self._peer.id, start, stop, OutcomeKind.OK, 0.0))
-            for index, attempt in self._collection.failed(job).items():
-                kind = self._collection.kind_of(job, index)
+            for index, (attempt, kind) in self._collection.failed(job).items():
                 known.append(Settled(job, attempt, self._peer.id, index, index + 1, kind, 0.0))
         return known
 

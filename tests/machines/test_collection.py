@@ -46,7 +46,7 @@ def test_a_failure_is_recorded_once_an_attempt_and_a_success_overtakes_it() -> N
     assert recorded(collection, outcome(2, 3, ERROR, attempt=4)) == []
     assert recorded(collection, outcome(2, 3, ERROR, attempt=3)) == []
     assert recorded(collection, outcome(2, 3, ERROR, attempt=5)) == [(2, 3)]
-    assert collection.failed("j") == {2: 5}
+    assert collection.failed("j") == {2: (5, ERROR)}
     assert repr(collection) == "<Collection j ok={} failed=[2]>"
     assert recorded(collection, outcome(2, 3, attempt=1)) == [(2, 3)]
     assert collection.failed("j") == {}
@@ -58,7 +58,7 @@ def test_of_a_run_of_failures_only_the_news_is_recorded() -> None:
     recorded(collection, outcome(3, 4, ERROR, attempt=7))
     recorded(collection, outcome(5, 6, OK, attempt=1))
     assert recorded(collection, outcome(2, 7, LOST, attempt=5)) == [(2, 3), (4, 5), (6, 7)]
-    assert collection.failed("j") == {2: 5, 3: 7, 4: 5, 6: 5}
+    assert collection.failed("j") == {2: (5, LOST), 3: (7, ERROR), 4: (5, LOST), 6: (5, LOST)}
 
 
 def test_what_was_handed_back_is_told_and_not_recorded() -> None:
@@ -80,9 +80,10 @@ def test_what_is_missing_has_neither_succeeded_nor_failed() -> None:
 def test_a_sink_resumes_from_its_store() -> None:
     collection = Collection()
     stored = RangeSet([(0, 3)])
-    collection.resume("j", stored, {4: 2})
+    collection.resume("j", stored, {4: (2, LOST)})
     assert recorded(collection, outcome(0, 4)) == [(3, 4)]
     assert stored == RangeSet([(0, 3)])
+    assert collection.failed("j") == {4: (2, LOST)}
     assert recorded(collection, outcome(4, 5, ERROR, attempt=2)) == []
 
 
@@ -150,7 +151,8 @@ class AgainstADict(RuleBasedStateMachine):
         for job in ("a", "b"):
             done = {index for part in self.collection.succeeded(job) for index in range(*part)}
             assert done == {index for name, index in self.succeeded if name == job}
-            assert self.collection.failed(job) == {i: a for (name, i), a in self.failed.items() if name == job}
+            told = {i: attempt for i, (attempt, _) in self.collection.failed(job).items()}
+            assert told == {i: a for (name, i), a in self.failed.items() if name == job}
 
 
 TestAgainstADict = AgainstADict.TestCase

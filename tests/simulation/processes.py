@@ -95,10 +95,7 @@ class SinkProcess(Process):
         self.sink = Sink(self.peer, self.recorder)
         self.sink._collection = layout.rules.collection()
         for job in mesh.store.jobs():
-            failures = mesh.store.failures.get(job, {})
-            attempts = {index: attempt for index, (attempt, _) in failures.items()}
-            kinds = {index: kind for index, (_, kind) in failures.items()}
-            self.sink.resume(job, mesh.store.succeeded(job), attempts, kinds)
+            self.sink.resume(job, mesh.store.succeeded(job), mesh.store.failures.get(job, {}))
 
     def check(self) -> None:
         super().check()
@@ -106,7 +103,7 @@ class SinkProcess(Process):
 
 
 class ClientProcess(Process):
-    """A ventilator, and a sink unless there is a standalone one; wired as in `embedded.py` and `registry.py`."""
+    """A ventilator, and a sink unless there is a standalone one; wired as in `zmqtasks.embedded`."""
 
     def __init__(self, mesh: Surroundings, place: str, number: int) -> None:
         super().__init__(mesh, place, number)

@@ -57,9 +57,7 @@ async def _serve(bind: str, advertise: str | None, output: str) -> int:
         role = Sink(peer, store)
         for job in store.jobs():
             found = store.recorded(job.id)
-            attempts = {task: attempt for task, (attempt, _) in found.failed.items()}
-            kinds = {task: kind for task, (_, kind) in found.failed.items()}
-            role.resume(job.id, found.ok, attempts, kinds)
+            role.resume(job.id, found.ok, found.failed)
         LoopInterrupts(loop, on_first=ended.set, on_second=ended.set)
         say(f"sink {peer.id} ready at {', '.join(peer.address.endpoints)}, writing {output}")
         with Display(lambda: Tally(done=role.done, failed=role.failed)):

@@ -9,7 +9,9 @@ simulation.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import JobId, Outcome, OutcomeKind, Settled
@@ -57,18 +59,23 @@ class Tell:
 Command = Record | Tell
 
 
+class Failure(NamedTuple):
+    """How a task failed last."""
+
+    attempt: int
+    kind: OutcomeKind
+
+
 @dataclass(slots=True, eq=False)
 class _Collected:
     succeeded: RangeSet = field(default_factory=RangeSet)
-    failed: dict[int, int] = field(default_factory=dict)
-    kinds: dict[int, OutcomeKind] = field(default_factory=dict)
-    """Of the failed ones."""
+    failed: dict[int, Failure] = field(default_factory=dict)
 
     def blame(self, parts: list[tuple[int, int]], attempt: int, kind: OutcomeKind) -> list[tuple[int, int]]:
         """Note failures, and return those that are news: not a repetition, nor of an older attempt."""
-        newer = [index for part in parts for index in range(*part) if self.failed.get(index, -1) < attempt]
-        self.failed.update(dict.fromkeys(newer, attempt))
-        self.kinds.update(dict.fromkeys(newer, kind))
+        indices = (index for part in parts for index in range(*part))
+        newer = [index for index in indices if index not in self.failed or self.failed[index].attempt < attempt]
+        self.failed.update(dict.fromkeys(newer, Failure(attempt, kind)))
         return list(RangeSet((index, index + 1) for index in newer))
 
     def forgive(self, start: int, stop: int) -> None:
@@ -77,7 +84,6 @@ class _Collected:
         for index in indices:
             if start <= index < stop:
                 self.failed.pop(index, None)
-                self.kinds.pop(index, None)
 
 
 class Collection:
@@ -102,20 +108,11 @@ class Collection:
         """Return infinity: nothing is ever due."""
         return float("inf")
 
-    def resume(
-        self,
-        job: JobId,
-        succeeded: RangeSet,
-        failed: dict[int, int],
-        kinds: dict[int, OutcomeKind] | None = None,
-    ) -> None:
-        """Start from what a store already has: successes, and failures by index with their attempt and kind.
-
-        A failure whose kind is not given counts as an exception of the task.
-        """
+    def resume(self, job: JobId, succeeded: RangeSet, failed: Mapping[int, tuple[int, OutcomeKind]]) -> None:
+        """Start from what a store already has: successes, and failures by index with their attempt and kind."""
         self._forgotten.pop(job, None)
-        known = dict.fromkeys(failed, OutcomeKind.ERROR) | (kinds or {})
-        self._jobs[job] = _Collected(succeeded.copy(), dict(failed), known)
+        failures = {index: Failure(*failure) for index, failure in failed.items()}
+        self._jobs[job] = _Collected(succeeded.copy(), failures)
 
     def _forget(self, job: JobId) -> None:
         self._jobs.pop(job, None)
@@ -152,17 +149,9 @@ class Collection:
         """Return the tasks that have succeeded."""
         return self._jobs[job].succeeded.copy() if job in self._jobs else RangeSet()
 
-    def failed(self, job: JobId) -> dict[int, int]:
-        """Return the tasks whose last outcome was a failure, with its attempt."""
+    def failed(self, job: JobId) -> dict[int, Failure]:
+        """Return the tasks whose last outcome was a failure, with its attempt and kind."""
         return dict(self._jobs[job].failed) if job in self._jobs else {}
-
-    def kind_of(self, job: JobId, index: int) -> OutcomeKind:
-        """Return how a task failed last.
-
-        Raises:
-            KeyError: it did not fail, or has succeeded since.
-        """
-        return self._jobs[job].kinds[index]
 
     def missing(self, job: JobId, total: int) -> list[tuple[int, int]]:
         """Return the ranges below `total` that have neither succeeded nor failed."""
@@ -176,7 +165,6 @@ class Collection:
         for job, collected in self._jobs.items():
             both = [index for index in collected.failed if index in collected.succeeded]
             assert not both, f"{job}: {both} have succeeded and failed in {self!r}"
-            assert collected.failed.keys() == collected.kinds.keys(), repr(self)
 
     def __repr__(self) -> str:
         jobs = ", ".join(f"{id_} ok={c.succeeded} failed={sorted(c.failed)}" for id_, c in self._jobs.items())
