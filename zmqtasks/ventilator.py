@@ -56,7 +56,7 @@ class _Job:
 
     wire: Job
     source: Source
-    on_sent: Callable[[int, int], None]
+    on_sent: Callable[[int, int, int], None]
     on_finish: Callable[[dispatch.Finish, BaseException | None], None]
     on_end: Callable[[float | None], None]
 
@@ -151,7 +151,7 @@ class Ventilator:
         options: TaskOptions,
         *,
         on_finish: Callable[[dispatch.Finish, BaseException | None], None],
-        on_sent: Callable[[int, int], None] = lambda start, stop: None,
+        on_sent: Callable[[int, int, int], None] = lambda start, stop, nbytes: None,
         on_end: Callable[[float | None], None] = lambda task_s: None,
         task_s: float | None = None,
         job_id: JobId | None = None,
@@ -163,7 +163,7 @@ class Ventilator:
             name: for people.
             options: of each task.
             on_finish: told of ranges that have ended, with the error where this side decided it.
-            on_sent: told of ranges that go to a node, before they are encoded.
+            on_sent: told of ranges that go to a node, and of their bytes.
             on_end: told once, when the job is closed and all its tasks have ended, with the mean seconds of a task.
             task_s: what a task of this function is known to take.
             job_id: of a job that is resumed.
@@ -194,10 +194,6 @@ class Ventilator:
     def settle(self, settled: Settled) -> None:
         """Take the word of the sink of this program that an outcome is recorded."""
         self._handle(dispatch.OutcomeSettled(settled))
-
-    def kept_bytes(self, job_id: JobId) -> int:
-        """Return the bytes of encoded arguments that are kept for a job."""
-        return self._jobs[job_id].source.kept_bytes if job_id in self._jobs else 0
 
     def waiting(self) -> int:
         """Return how many tasks are not aboard any node."""
@@ -264,11 +260,12 @@ class Ventilator:
         chunks: list[Chunk] = []
         for cut in cuts:
             job = self._jobs[cut.job]
-            job.on_sent(cut.start, cut.stop)
             encoded, failures = job.source.encode(cut.start, cut.stop, leaves_host=link.leaves_host)
+            nbytes = sum(len(part.body) for part in encoded)
+            job.on_sent(cut.start, cut.stop, nbytes)
             for part in encoded:
                 chunks.append(Chunk(cut.job, cut.attempt, part.start, part.stop, part.origin, part.body))
-            events.append(dispatch.Encoded(cut.attempt, sum(len(part.body) for part in encoded)))
+            events.append(dispatch.Encoded(cut.attempt, nbytes))
             for index, error in failures:
                 events.append(dispatch.EncodingFailed(cut.attempt, index, index + 1))
                 failed = dispatch.Finish(cut.job, index, index + 1, OutcomeKind.ERROR, cut.attempt, self._peer.id)

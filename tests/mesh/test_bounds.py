@@ -62,3 +62,27 @@ def test_a_million_calls_keep_memory_flat() -> None:
         before = rss_bytes(os.getpid())
         assert sum(client.map(abs, iter(range(1_000_000)))) == sum(range(1_000_000))
         assert rss_bytes(os.getpid()) - before < 64 * 2**20
+
+
+def test_large_arguments_are_pulled_a_few_at_a_time() -> None:
+    """400 arguments of 2 MiB (800 MB) are never in the client together."""
+    pulled = 0
+
+    def arguments() -> Iterator[bytes]:
+        nonlocal pulled
+        while pulled < 400:
+            pulled += 1
+            yield bytes(2 * 2**20)
+
+    with zmqtasks.Client(workers=2) as client:
+        client.submit(functions.double, 1).result(20)
+        started = rss_bytes(os.getpid())
+        most = ahead = taken = 0
+        for size in client.map(len, arguments()):
+            taken += 1
+            assert size == 2 * 2**20
+            most = max(most, rss_bytes(os.getpid()))
+            ahead = max(ahead, pulled - taken)
+    assert taken == 400
+    assert ahead <= 40
+    assert most - started < 250 * 2**20

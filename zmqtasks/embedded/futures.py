@@ -57,7 +57,7 @@ class SubmittedJob:
         """Tell whether all calls have ended."""
         return not self._futures
 
-    def sent(self, start: int, stop: int) -> None:
+    def sent(self, start: int, stop: int, nbytes: int) -> None:
         """These calls go to a node: they can be cancelled no more."""
         for index in range(start, stop):
             future = self._futures.get(index)

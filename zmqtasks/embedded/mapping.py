@@ -20,11 +20,12 @@ from zmqtasks.messages import Outcome
 from zmqtasks.options import MIB
 from zmqtasks.wire import payload
 
-FIRST_BOUND = 64
+FIRST_BOUND = 16
 MOST_BOUND = 1 << 20
 """Tasks in flight: pulled, and not yet taken by the consumer."""
+LEAST_BOUND = 8
 MOST_BYTES = 64 * MIB
-"""Arguments and results kept encoded; beyond this nothing is pulled."""
+"""Results that nobody has taken: beyond this nothing is pulled. Arguments in flight: so many fewer are."""
 PULL_S = 0.002
 """An iterator that is slow is not waited for longer while what it gave could be sent."""
 
@@ -92,15 +93,17 @@ class Mapping:
         self._arrived: deque[Run] = deque()
         self._by_start: dict[int, Run] = {}
         self._bytes = 0
+        self._task_bytes = 0.0
         self._broken: BaseException | None = None
         self.on_change: Callable[[], object] | None = None
         """Called from the loop's thread when something has arrived, besides waking `wait`."""
 
     # The loop's side
 
-    def sent(self, start: int, stop: int) -> None:
-        """Note that tasks went to a node."""
+    def sent(self, start: int, stop: int, nbytes: int) -> None:
+        """Note that tasks went to a node, with so many bytes of arguments."""
         with self._changed:
+            self._task_bytes = nbytes / (stop - start)
             self._sent = max(self._sent, stop)
             self._wake()
 
@@ -164,9 +167,12 @@ class Mapping:
                 self.fail_all(RuntimeError("the client was shut down before all arguments of map() were pulled"))
 
     def _room(self) -> int:
-        room = self._bound - (self._pulled - self._taken)
+        bound = self._bound
+        if not self._fixed and self._task_bytes * bound > MOST_BYTES:
+            bound = max(LEAST_BOUND, int(MOST_BYTES / self._task_bytes))
+        room = bound - (self._pulled - self._taken)
         # In large steps, once a quarter is free: small ones would make small chunks.
-        return room if self._fixed or 4 * room >= self._bound else 0
+        return room if self._fixed or 4 * room >= bound else 0
 
     def take(self) -> Run | None:
         """Return the next run if it is there; None if not, or if it was the last (`is_over`).
@@ -199,7 +205,8 @@ class Mapping:
         Called when the consumer is about to wait.
         """
         starved = self._sent >= self._pulled and not self._exhausted
-        if self._fixed or not starved or self._bound >= MOST_BOUND or self._bytes >= MOST_BYTES:
+        held = max(self._bytes, self._task_bytes * self._bound)
+        if self._fixed or not starved or self._bound >= MOST_BOUND or held >= MOST_BYTES:
             return False
         self._bound *= 2
         return True
