@@ -11,6 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from hypothesis import settings
+
+# The same examples each time: a run that fails can be run again.
+settings.register_profile("repeatable", derandomize=True, database=None)
+settings.load_profile("repeatable")
 
 GRACE_S = 3.0
 """How long threads, processes and descriptors may take to go after a test ended."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.wire import things
@@ -157,6 +157,7 @@ def test_a_name_that_leads_nowhere(name: str, error: type[Exception], words: str
     assert words in str(caught.value)
 
 
+@example("/")
 @given(st.text(max_size=20))
 def test_any_text_ends_in_one_of_three_errors(text: str) -> None:
     with pytest.raises((ImportError, AttributeError, TypeError)):

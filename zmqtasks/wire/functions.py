@@ -137,6 +137,9 @@ def _importable_name(function: object) -> str | None:
 
 
 def _import(module_name: str, name: str) -> object:
+    if not module_name.replace(".", "_").replace("-", "_").isidentifier():
+        # Not left to the import system: with such names its finders may raise anything.
+        raise ModuleNotFoundError(f"{module_name!r} is not the name of a module; in {name!r}", name=module_name)
     try:
         return importlib.import_module(module_name)
     except SystemExit as error:
