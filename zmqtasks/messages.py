@@ -18,7 +18,7 @@ PROTOCOL_VERSIONS = (1, 1)
 PeerId = str
 """16 hexadecimal digits, drawn at random by each peer when it starts."""
 JobId = str
-"""`peer:number`, unique in the mesh."""
+"""`peer:number`, unique in the mesh; `ventilator_of` reads the peer."""
 Buffer = bytes | memoryview
 """An encoded body; a memoryview where it is a slice of a received frame."""
 
@@ -72,6 +72,15 @@ class SessionId(NamedTuple):
 
     epoch: int
     number: int
+
+
+NO_SESSION = SessionId(0, 0)
+"""Stands in a message until the session that sends it fills in its own."""
+
+
+def ventilator_of(job: JobId) -> PeerId:
+    """Return the ventilator that opened a job."""
+    return job.partition(":")[0]
 
 
 class Address(NamedTuple):

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from zmqtasks.errors import MemoryLimitExceeded, TaskLost, TaskTimeout, WorkerCrashed, ZmqtasksError
-from zmqtasks.machines import holding, slots
+from zmqtasks.machines import holding_moves as moves
+from zmqtasks.machines import slots
+from zmqtasks.machines.holding import Holding
 from zmqtasks.machines.session import Closed
 from zmqtasks.messages import (
+    NO_SESSION,
     Address,
     Bulk,
     Cancel,
@@ -26,9 +29,9 @@ from zmqtasks.messages import (
     PeerState,
     Query,
     Role,
-    SessionId,
     Tasks,
     Window,
+    ventilator_of,
 )
 from zmqtasks.options import NodeOptions
 from zmqtasks.peer import Guest, Peer, Report, Timer
@@ -56,7 +59,6 @@ OUTPUT_LINES = 50
 """Of what a worker printed last, so much goes into the error of the task it died over."""
 STARTS = 3
 """So many starts in a row may fail before tasks are told that no worker can be had."""
-NO_SESSION = SessionId(0, 0)
 
 
 class Workers(Protocol):
@@ -118,7 +120,7 @@ class Node:
         self._peer = peer
         self._options = options
         self._on_drained = on_drained
-        self._holding = holding.Holding()
+        self._holding = Holding()
         staffing = slots.Staffing(options.worker_count(), options.standby, options.max_tasks_per_worker)
         self._slots = slots.Slots(staffing)
         self._workers = make_workers(self._worker_event)
@@ -143,7 +145,7 @@ class Node:
     def guest_joined(self, guest: Guest, *, again: bool) -> None:
         """A ventilator opened a session; after an earlier one its queue starts anew."""
         if again and guest.role is Role.VENTILATOR:
-            self._hold(holding.SessionReplaced(guest.id))
+            self._hold(moves.SessionReplaced(guest.id))
 
     def guest_delivered(self, guest: Guest, message: Bulk | Cancel | Query) -> None:
         """Take tasks, or give some up."""
@@ -151,15 +153,15 @@ class Node:
             guest.processed(message.seq)
             known = {job.id for job in message.jobs}
             chunks = tuple(c for c in message.chunks if c.job in known or self._holding.knows(guest.id, c.job))
-            self._hold(holding.TasksTaken(guest.id, message.jobs, chunks, message.ended))
+            self._hold(moves.TasksTaken(guest.id, message.jobs, chunks, message.ended))
         elif isinstance(message, Cancel):
-            self._hold(holding.RangesCancelled(guest.id, message.ranges, message.kill))
+            self._hold(moves.RangesCancelled(guest.id, message.ranges, message.kill))
 
     def guest_left(self, guest: Guest, closed: Closed) -> None:
         """A ventilator is gone for good: nobody wants its tasks."""
         if self._closed:
             return
-        self._hold(holding.VentilatorGone(guest.id))
+        self._hold(moves.VentilatorGone(guest.id))
         for route in [route for route in self._routes if guest.id in route.ventilators]:
             route.leave(guest.id)
             if not route.ventilators:
@@ -184,25 +186,25 @@ class Node:
 
     # Work
 
-    def _hold(self, event: holding.Event, error: ZmqtasksError | None = None) -> None:
+    def _hold(self, event: moves.Event, error: ZmqtasksError | None = None) -> None:
         for command in self._holding.handle(event, self._peer.loop.time()):
             match command:
-                case holding.Give(slot, jobs, chunk, ended):
+                case moves.Give(slot, jobs, chunk, ended):
                     self._workers.send(slot, Tasks(NO_SESSION, 0, jobs, (chunk,), ended))
                     self._look_soon(chunk.job, slot)
-                case holding.Emit(job, outcomes):
+                case moves.Emit(job, outcomes):
                     self._emit(job, outcomes)
-                case holding.Blame(job, attempt, index, kind):
+                case moves.Blame(job, attempt, index, kind):
                     assert error is not None
                     self._emit(job, [self._failure(job, attempt, index, kind, error)])
-                case holding.GiveBack(job, attempt, start, stop, kind):
+                case moves.GiveBack(job, attempt, start, stop, kind):
                     self._give_back(job, attempt, start, stop, kind)
-                case holding.KillWorker(slot):
+                case moves.KillWorker(slot):
                     self._workers.kill(slot)
 
     def _emit(self, job: Job, outcomes: Iterable[Outcome]) -> None:
         route = self._route_to(job.sink)
-        route.join(job.id.partition(":")[0])
+        route.join(ventilator_of(job.id))
         for outcome in outcomes:
             if outcome.kind is OutcomeKind.OK:
                 self._done += outcome.stop - outcome.start
@@ -225,7 +227,7 @@ class Node:
 
     def _congested(self, route: Route, congested: bool) -> None:
         for ventilator in sorted(route.ventilators):
-            self._hold(holding.SinkCongested(ventilator, congested))
+            self._hold(moves.SinkCongested(ventilator, congested))
 
     def _failure(self, job: Job, attempt: int, index: int, kind: OutcomeKind, error: BaseException) -> Outcome:
         body = payload.pack_failure(error, serializer=job.options.serializer)
@@ -248,7 +250,7 @@ class Node:
                 self._failed_starts = 0
                 self._manage(slots.WorkerReady(slot, self._peer.chance()))
             case WorkerSaid(slot, outcomes):
-                self._hold(holding.OutcomesSaid(slot, outcomes))
+                self._hold(moves.OutcomesSaid(slot, outcomes))
                 tasks = sum(outcome.stop - outcome.start for outcome in outcomes)
                 self._manage(slots.TasksEnded(slot, tasks, self._holding.is_idle(slot)))
             case WorkerFailedToStart():
@@ -261,7 +263,7 @@ class Node:
         self._failed_starts += 1
         if self._failed_starts >= STARTS and not self._offered:
             reason = WorkerCrashed(f"no worker of node {self._peer.id} can be started: {event.reason}")
-            self._hold(holding.WorkersUnavailable(), reason)
+            self._hold(moves.WorkersUnavailable(), reason)
         if event.pid is None:
             self._manage(slots.WorkerExited(event.slot))
 
@@ -277,7 +279,7 @@ class Node:
     def _hold_lost(self, event: WorkerExited, sentence: _Sentence | None) -> None:
         progress = event.progress
         if progress.phase is WorkPhase.IDLE:
-            self._hold(holding.WorkerLost(event.slot))
+            self._hold(moves.WorkerLost(event.slot))
             return
         kind, error = OutcomeKind.CRASHED, _crash(event, self._peer.id)
         if sentence and (sentence.attempt, sentence.index) == (progress.attempt, progress.index):
@@ -285,7 +287,7 @@ class Node:
             if isinstance(error, TaskTimeout):
                 error.stack = event.stack
         packing = progress.phase is WorkPhase.PACKING
-        self._hold(holding.WorkerLost(event.slot, progress.attempt, progress.index, kind, packing), error)
+        self._hold(moves.WorkerLost(event.slot, progress.attempt, progress.index, kind, packing), error)
 
     def _manage(self, event: slots.Event) -> None:
         self._carry_out(self._slots.handle(event, self._peer.loop.time()))
@@ -297,9 +299,9 @@ class Node:
                     self._workers.start(slot)
                 case slots.Serve(slot):
                     self._offered.add(slot)
-                    self._hold(holding.WorkerOffered(slot))
+                    self._hold(moves.WorkerOffered(slot))
                 case slots.Retire(slot):
-                    self._hold(holding.WorkerWithdrawn(slot))
+                    self._hold(moves.WorkerWithdrawn(slot))
                 case slots.StopWorker(slot):
                     self._workers.stop(slot)
                 case slots.KillWorker(slot):
@@ -388,7 +390,7 @@ class Node:
         if self._draining:
             return
         self._draining = True
-        self._hold(holding.DrainRequested())
+        self._hold(moves.DrainRequested())
         for guest in self._peer.guests.values():
             guest.speak()
         idle = frozenset(slot for slot in self._offered if self._holding.is_idle(slot))

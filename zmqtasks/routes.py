@@ -10,7 +10,18 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from zmqtasks.machines.session import Closed
-from zmqtasks.messages import Address, Held, Outcome, PeerId, Phase, Results, Role, SessionId, Status
+from zmqtasks.messages import (
+    NO_SESSION,
+    Address,
+    Held,
+    Outcome,
+    PeerId,
+    Phase,
+    Results,
+    Role,
+    Status,
+    ventilator_of,
+)
 from zmqtasks.options import MIB
 from zmqtasks.peer import Link, Peer
 
@@ -21,7 +32,6 @@ MESSAGE_BYTES = MIB
 MESSAGE_OUTCOMES = 10_000
 OUTCOME_BYTES = 64
 """What an outcome weighs beside its body."""
-NO_SESSION = SessionId(0, 0)
 
 
 class Route:
@@ -78,7 +88,7 @@ class Route:
     def leave(self, ventilator: PeerId) -> None:
         """Nobody wants what this ventilator's tasks gave: forget what was not sent yet."""
         self.ventilators.discard(ventilator)
-        wanted = [outcome for outcome in self._waiting if outcome.job.partition(":")[0] != ventilator]
+        wanted = [outcome for outcome in self._waiting if ventilator_of(outcome.job) != ventilator]
         self._waiting = deque(wanted)
         self._waiting_bytes = sum(_weight(outcome) for outcome in wanted)
         self._judge_congestion()
@@ -97,7 +107,7 @@ class Route:
 
     def finished(self, ventilator: PeerId) -> Iterator[Held]:
         """Return the inventory of what ended for a ventilator and is not acknowledged."""
-        own = (outcome for outcome in self.unsent() if outcome.job.partition(":")[0] == ventilator)
+        own = (outcome for outcome in self.unsent() if ventilator_of(outcome.job) == ventilator)
         return (Held(o.job, o.start, o.stop, o.attempt, Phase.FINISHED) for o in own)
 
     def is_empty(self) -> bool:

@@ -10,8 +10,6 @@ import asyncio
 import base64
 import contextlib
 import logging
-import random
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,38 +18,15 @@ from typing import Any
 from zmqtasks.errors import ZmqtasksError
 from zmqtasks.node import Node
 from zmqtasks.options import Limits, NodeOptions
-from zmqtasks.peer import Peer
+from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.folder import PrivateFolder, remove_if_abandoned
 from zmqtasks.processes.launch import Lifeline
-from zmqtasks.processes.usage import host_id
 from zmqtasks.processes.workforce import Workforce
-from zmqtasks.transport.network import ZmqNetwork
 
 logger = logging.getLogger(__name__)
 
 DEFECT = 70
 """Exit code after a defect of this program; EX_SOFTWARE of sysexits.h."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a program's inbox is: bound endpoints, advertised ones, and a private folder for ipc."""
-
-    bind: tuple[str, ...] = ()
-    advertise: tuple[str, ...] = ()
-    folder: Path | None = None
-
-
-def open_peer(loop: asyncio.AbstractEventLoop, place: Place) -> Peer:
-    """Return a peer with its inbox bound.
-
-    Raises:
-        BindError: an endpoint cannot be bound.
-    """
-    network = ZmqNetwork(
-        loop, secrets.token_hex(8), host_id(), bind=place.bind, advertise=place.advertise, folder=place.folder
-    )
-    return Peer(loop, network, secrets.randbits(63), random.random)
 
 
 @dataclass(frozen=True, slots=True)

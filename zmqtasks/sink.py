@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from zmqtasks.machines.collection import Collection, JobForgotten, OutcomeReceived, Record, Tell
-from zmqtasks.machines.dispatch import UNKNOWN_ATTEMPT
+from zmqtasks.machines.dispatch_moves import UNKNOWN_ATTEMPT
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.machines.session import Closed
 from zmqtasks.messages import (
+    NO_SESSION,
     Bulk,
     Cancel,
     JobId,
@@ -25,11 +26,11 @@ from zmqtasks.messages import (
     Query,
     Results,
     Role,
-    SessionId,
     Settled,
     Status,
     Stored,
     Window,
+    ventilator_of,
 )
 from zmqtasks.options import MIB
 from zmqtasks.peer import Guest, Link, Peer, Report
@@ -38,7 +39,6 @@ logger = logging.getLogger(__name__)
 
 WINDOW_BYTES = 64 * MIB
 """Results a node may have on the way to a sink, unacknowledged."""
-NO_SESSION = SessionId(0, 0)
 
 
 class Recorder(Protocol):
@@ -147,7 +147,7 @@ class Sink:
     # Telling ventilators
 
     def _tell_ventilator(self, settled: Settled) -> None:
-        if teller := self._tellers.get(settled.job.partition(":")[0]):
+        if teller := self._tellers.get(ventilator_of(settled.job)):
             teller.tell(settled)
 
     def _known(self, jobs: Iterable[JobId]) -> list[Settled]:

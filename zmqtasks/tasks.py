@@ -1,6 +1,6 @@
 """The `@task` decorator: options that travel with a function.
 
-Owns nothing but the mark. Needs no mesh: a decorated function is called here as before. Read by `embedded`
+Owns no state. Needs no mesh: a decorated function is called here as before. Read by `embedded`
 (options) and by `wire` (in safe mode only marked functions may be called).
 """
 
@@ -10,11 +10,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 from zmqtasks.options import TaskOptions
+from zmqtasks.wire.functions import TASK_MARK
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-MARK = "__zmqtasks_task__"
-"""Attribute that holds the options of a decorated function."""
 
 
 @overload
@@ -42,7 +40,7 @@ def task(function: Any = None, /, **options: Any) -> Any:
     def mark(target: F) -> F:
         if not callable(target):
             raise TypeError(f"@task marks functions, not {type(target).__name__}")
-        setattr(target, MARK, options)
+        setattr(target, TASK_MARK, options)
         return target
 
     return mark if function is None else mark(function)
@@ -50,5 +48,5 @@ def task(function: Any = None, /, **options: Any) -> Any:
 
 def options_of(function: Callable[..., Any]) -> dict[str, Any]:
     """Return the options a function was marked with, or {}."""
-    marked = getattr(function, MARK, None)
+    marked = getattr(function, TASK_MARK, None)
     return marked if isinstance(marked, dict) else {}

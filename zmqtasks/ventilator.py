@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zmqtasks.errors import NodeKiller, TaskLost
-from zmqtasks.machines import dispatch
+from zmqtasks.machines import dispatch_moves as moves
+from zmqtasks.machines.dispatch import Dispatch
 from zmqtasks.machines.session import Closed
 from zmqtasks.messages import (
+    NO_SESSION,
     Address,
     Bulk,
     Cancel,
@@ -29,7 +31,6 @@ from zmqtasks.messages import (
     Range,
     Results,
     Role,
-    SessionId,
     Settled,
     Status,
     Stored,
@@ -47,7 +48,6 @@ MESSAGE_BYTES = 8 * MIB
 """Chunks for one node are put into one message up to about this."""
 HEADER_BYTES = 64 * KIB
 """What a message needs beside the body of one chunk, at most: a task is too big before its message is."""
-NO_SESSION = SessionId(0, 0)
 
 
 @dataclass(slots=True, eq=False)
@@ -57,7 +57,7 @@ class _Job:
     wire: Job
     source: Source
     on_sent: Callable[[int, int, int], None]
-    on_finish: Callable[[dispatch.Finish, BaseException | None], None]
+    on_finish: Callable[[moves.Finish, BaseException | None], None]
     on_end: Callable[[float | None], None]
 
 
@@ -98,10 +98,10 @@ class Ventilator:
         self._peer = peer
         self._sink = sink or peer.address
         self._on_nodes = on_nodes
-        self._dispatch = dispatch.Dispatch(first_attempt)
+        self._dispatch = Dispatch(first_attempt)
         self._jobs: dict[JobId, _Job] = {}
         self._numbers = 0
-        self._commands: deque[dispatch.Command] = deque()
+        self._commands: deque[moves.Command] = deque()
         self._carrying_out = False
         self._timer: Timer | None = None
         self._sink_link: Link | None = None
@@ -150,7 +150,7 @@ class Ventilator:
         name: str,
         options: TaskOptions,
         *,
-        on_finish: Callable[[dispatch.Finish, BaseException | None], None],
+        on_finish: Callable[[moves.Finish, BaseException | None], None],
         on_sent: Callable[[int, int, int], None] = lambda start, stop, nbytes: None,
         on_end: Callable[[float | None], None] = lambda task_s: None,
         task_s: float | None = None,
@@ -173,27 +173,27 @@ class Ventilator:
         wire = Job(job_id, name, self._sink_address(), options, function)
         source = Source(options, self._peer.limits.message_bytes - HEADER_BYTES)
         self._jobs[job_id] = _Job(wire, source, on_sent, on_finish, on_end)
-        self._handle(dispatch.JobOpened(job_id, options, task_s))
+        self._handle(moves.JobOpened(job_id, options, task_s))
         return job_id
 
     def add(self, job_id: JobId, items: Sequence[Any], form: payload.Form) -> None:
         """Add tasks to a job, numbered on from the last; `items` is owned from now on."""
         self._jobs[job_id].source.add(items, form)
-        self._handle(dispatch.TasksAdded(job_id, len(items)))
+        self._handle(moves.TasksAdded(job_id, len(items)))
 
     def close_job(self, job_id: JobId) -> None:
         """Say that no more tasks come; the job ends with its last task."""
-        self._handle(dispatch.JobClosed(job_id))
+        self._handle(moves.JobClosed(job_id))
 
     def cancel(self, job_id: JobId, start: int, stop: int) -> None:
         """Give up tasks: those not sent are never sent, those queued on nodes are taken back."""
         if job := self._jobs.get(job_id):
             job.source.release(start, stop)
-            self._handle(dispatch.TasksCancelled(job_id, start, stop))
+            self._handle(moves.TasksCancelled(job_id, start, stop))
 
     def settle(self, settled: Settled) -> None:
         """Take the word of the sink of this program that an outcome is recorded."""
-        self._handle(dispatch.OutcomeSettled(settled))
+        self._handle(moves.OutcomeSettled(settled))
 
     def waiting(self) -> int:
         """Return how many tasks are not aboard any node."""
@@ -213,10 +213,10 @@ class Ventilator:
 
     # The machine
 
-    def _handle(self, event: dispatch.Event) -> None:
+    def _handle(self, event: moves.Event) -> None:
         self._carry_out(self._dispatch.handle(event, self._peer.loop.time()))
 
-    def _carry_out(self, commands: list[dispatch.Command]) -> None:
+    def _carry_out(self, commands: list[moves.Command]) -> None:
         """Carry out commands in the order of the decisions: what one of them leads to comes after the rest."""
         self._commands.extend(commands)
         if self._carrying_out:
@@ -229,15 +229,15 @@ class Ventilator:
             self._carrying_out = False
         self._rearm()
 
-    def _do(self, command: dispatch.Command) -> None:
+    def _do(self, command: moves.Command) -> None:
         match command:
-            case dispatch.Send(node, cuts):
+            case moves.Send(node, cuts):
                 self._send(node, cuts)
-            case dispatch.Finish():
+            case moves.Finish():
                 self._finish(command)
-            case dispatch.Recall(node, ranges):
+            case moves.Recall(node, ranges):
                 self._recall(node, ranges)
-            case dispatch.FinishJob(job_id, task_s):
+            case moves.FinishJob(job_id, task_s):
                 self._end_job(job_id, task_s)
 
     def _rearm(self) -> None:
@@ -253,10 +253,10 @@ class Ventilator:
     def _link_to(self, node: str) -> Link:
         return next(link for link in self.links if link.partner == node and link.data.open)
 
-    def _send(self, node: str, cuts: tuple[dispatch.Cut, ...]) -> None:
+    def _send(self, node: str, cuts: tuple[moves.Cut, ...]) -> None:
         """Encode what the machine cut, and send it in as few messages as is reasonable."""
         link = self._link_to(node)
-        events: list[dispatch.Event] = []
+        events: list[moves.Event] = []
         chunks: list[Chunk] = []
         for cut in cuts:
             job = self._jobs[cut.job]
@@ -265,10 +265,10 @@ class Ventilator:
             job.on_sent(cut.start, cut.stop, nbytes)
             for part in encoded:
                 chunks.append(Chunk(cut.job, cut.attempt, part.start, part.stop, part.origin, part.body))
-            events.append(dispatch.Encoded(cut.attempt, nbytes))
+            events.append(moves.Encoded(cut.attempt, nbytes))
             for index, error in failures:
-                events.append(dispatch.EncodingFailed(cut.attempt, index, index + 1))
-                failed = dispatch.Finish(cut.job, index, index + 1, OutcomeKind.ERROR, cut.attempt, self._peer.id)
+                events.append(moves.EncodingFailed(cut.attempt, index, index + 1))
+                failed = moves.Finish(cut.job, index, index + 1, OutcomeKind.ERROR, cut.attempt, self._peer.id)
                 self._conclude(failed, error)
         self._ship(link, chunks)
         for event in events:
@@ -294,7 +294,7 @@ class Ventilator:
         ended, known.ended = tuple(known.ended), []
         link.send(Tasks(NO_SESSION, 0, jobs, tuple(chunks), ended))
 
-    def _finish(self, finish: dispatch.Finish) -> None:
+    def _finish(self, finish: moves.Finish) -> None:
         if finish.kind is OutcomeKind.LOST:
             text = "the node that had this at-most-once task was lost: it may have run, or not"
             self._conclude(finish, TaskLost(text))
@@ -304,7 +304,7 @@ class Ventilator:
         else:
             self._let_go(finish, None)
 
-    def _conclude(self, finish: dispatch.Finish, error: BaseException) -> None:
+    def _conclude(self, finish: moves.Finish, error: BaseException) -> None:
         """End tasks with an error this side decided; a standalone sink is told to record it."""
         if self._sink_link:
             body = payload.pack_failure(error)
@@ -314,7 +314,7 @@ class Ventilator:
             self._send_to_sink()
         self._let_go(finish, error)
 
-    def _let_go(self, finish: dispatch.Finish, error: BaseException | None) -> None:
+    def _let_go(self, finish: moves.Finish, error: BaseException | None) -> None:
         if job := self._jobs.get(finish.job):
             job.source.release(finish.start, finish.stop)
             job.on_finish(finish, error)
@@ -343,7 +343,7 @@ class Ventilator:
         link.data = NodeLink(open=True, status=status)
         workers, have = status.load.workers, status.have or ()
         assert link.partner is not None
-        self._handle(dispatch.NodeOpened(link.partner, workers, status.window, have))
+        self._handle(moves.NodeOpened(link.partner, workers, status.window, have))
         if status.state is not PeerState.UP:
             self.link_heard(link, status)
         self._on_nodes()
@@ -353,12 +353,12 @@ class Ventilator:
         if link.data.open and link.partner:
             link.data.status = status
             is_open = status.state is PeerState.UP
-            self._handle(dispatch.NodeHeard(link.partner, status.load.workers, status.window, is_open))
+            self._handle(moves.NodeHeard(link.partner, status.load.workers, status.window, is_open))
 
     def link_suspected(self, link: Link) -> None:
         """A node is silent: it gets no more work for now."""
         if link.data.open and link.partner:
-            self._handle(dispatch.NodeSuspected(link.partner))
+            self._handle(moves.NodeSuspected(link.partner))
 
     def link_closed(self, link: Link, closed: Closed) -> None:
         """A session with a node is over: what was aboard goes to others."""
@@ -369,7 +369,7 @@ class Ventilator:
             link.data.open = False
             if self._sink_link:
                 self._sink_link.request(lambda number: Query(number, tuple(self._jobs)))
-            self._handle(dispatch.NodeLost(link.partner, died))
+            self._handle(moves.NodeLost(link.partner, died))
             self._on_nodes()
 
     def link_refused(self, link: Link, reason: str) -> None:

@@ -12,11 +12,11 @@ from tests.machines.driving import SEEDS, within
 from zmqtasks.errors import LocalProtocolError
 from zmqtasks.machines.accounts import BACKLOG_S, CHUNK_BYTES, CHUNK_S
 from zmqtasks.machines.blame import LONGEST_BACKOFF_S, LOSSES_UNTIL_ALONE_ON_NODE
-from zmqtasks.machines.dispatch import (
+from zmqtasks.machines.dispatch import Dispatch
+from zmqtasks.machines.dispatch_moves import (
     UNKNOWN_ATTEMPT,
     Command,
     Cut,
-    Dispatch,
     Encoded,
     EncodingFailed,
     Event,
@@ -94,14 +94,12 @@ def test_a_job_from_its_opening_to_its_end() -> None:
     assert repr(history.dispatch) == "<Dispatch jobs=[j 0/2 waiting={1..2}] nodes=[node-1 1 aboard]>"
     assert history(JobClosed("j")) == []
     assert history.settle(1, 0, 1) == [Finish("j", 0, 1, OK, 1, "n"), Send("node-1", (Cut("j", 2, 1, 2),))]
-    assert history.dispatch.duration_of("j") == 0.001
     assert (history.dispatch.waiting(), history.dispatch.aboard()) == (0, 1)
     *commands, last = history.settle(2, 1, 2)
     assert [*commands, last] == [Finish("j", 1, 2, OK, 2, "n"), FinishJob("j")]
     assert isinstance(last, FinishJob)
     assert last.task_s == 0.001
     assert history.dispatch.jobs() == ()
-    assert history.dispatch.duration_of("j") is None
     assert history.dispatch.next_deadline() == float("inf")
     assert repr(history.dispatch) == "<Dispatch jobs=[] nodes=[node-1 0 aboard]>"
 
@@ -253,7 +251,7 @@ def test_a_task_that_raises_is_measured_like_any_other() -> None:
         ((start, stop),) = history.dispatch._assignments[attempt].remaining
         for index in range(start, stop):
             history.settle(attempt, index, index + 1, ERROR, each_s=1e-4)
-    assert history.dispatch.duration_of("j") == pytest.approx(1e-4)
+    assert history.dispatch._jobs["j"].task_s == pytest.approx(1e-4)
     assert stop - start > 100, "a job in which all fails is no reason to send its tasks one by one"
 
 
@@ -273,7 +271,7 @@ def test_what_a_sink_repeats_is_not_measured() -> None:
     history.node()
     history.settle(1, 0, 1, each_s=1.0)
     history(OutcomeSettled(Settled("j", 0, "", 0, 1, OK, 0.0)), OutcomeSettled(Settled("j", 1, "n", 0, 1, OK, 9.0)))
-    assert history.dispatch.duration_of("j") == 1.0
+    assert history.dispatch._jobs["j"].task_s == 1.0
 
 
 def test_the_measure_follows_a_change_within_seconds() -> None:
@@ -282,7 +280,7 @@ def test_the_measure_follows_a_change_within_seconds() -> None:
     history.node()
     for attempt in range(1, 21):
         history.settle(attempt, attempt - 1, attempt, each_s=0.1 if attempt < 10 else 0.5)
-    assert history.dispatch.duration_of("j") == pytest.approx(0.5, rel=0.05)
+    assert history.dispatch._jobs["j"].task_s == pytest.approx(0.5, rel=0.05)
 
 
 # Windows ----------------------------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ import pytest
 
 from tests.machines.driving import SEEDS, within
 from zmqtasks.errors import LocalProtocolError
-from zmqtasks.machines.holding import (
+from zmqtasks.machines.holding import Holding
+from zmqtasks.machines.holding_moves import (
     Blame,
     Command,
     DrainRequested,
@@ -17,7 +18,6 @@ from zmqtasks.machines.holding import (
     Event,
     Give,
     GiveBack,
-    Holding,
     KillWorker,
     OutcomesSaid,
     RangesCancelled,
@@ -30,7 +30,7 @@ from zmqtasks.machines.holding import (
     WorkersUnavailable,
     WorkerWithdrawn,
 )
-from zmqtasks.messages import Address, Chunk, Held, Job, Outcome, OutcomeKind, Phase, Range
+from zmqtasks.messages import Address, Chunk, Held, Job, Outcome, OutcomeKind, Phase, Range, ventilator_of
 from zmqtasks.options import TaskOptions
 
 SINK = Address("5151515151515151", "host", ("tcp://10.0.0.9:7700",))
@@ -89,7 +89,7 @@ def test_a_chunk_from_its_coming_to_its_end() -> None:
     job, chunk = job_of(), chunk_of(0, 3)
     assert history(TasksTaken("ventilator", (job,), (chunk,))) == []
     assert repr(history.holding) == "<Holding [ventil 1 queued] workers=[]>"
-    assert (history.holding.queued(), history.holding.held_bytes(), history.holding.busy()) == (3, 9, 0)
+    assert (history.holding.queued(), history.holding.busy()) == (3, 0)
     assert history.holding.inventory("ventilator") == (Held("v:1", 0, 3, 1, Phase.QUEUED),)
     assert history(WorkerOffered(4)) == [Give(4, (job,), chunk)]
     assert repr(history.holding) == "<Holding [ventil 0 queued] workers=[4: ['v:1[0..3)']]>"
@@ -568,7 +568,7 @@ class Node:
             assert set(held) == {task for task in self.here if task[0] == ventilator}
 
     def end(self, how: str, job: Job, attempt: int, start: int, stop: int) -> None:
-        ventilator = job.id.partition(":")[0]
+        ventilator = ventilator_of(job.id)
         assert start < stop
         for index in range(start, stop):
             self.here.remove((ventilator, job.id, attempt, index))
@@ -576,7 +576,7 @@ class Node:
 
     def give(self, command: Give) -> None:
         worker, chunk = self.workers[command.slot], command.chunk
-        ventilator = chunk.job.partition(":")[0]
+        ventilator = ventilator_of(chunk.job)
         assert not worker.withdrawn
         assert not worker.condemned
         assert not self.draining

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from zmqtasks.machines.collection import Collection
-from zmqtasks.machines.dispatch import Dispatch, Finish
+from zmqtasks.machines.dispatch import Dispatch
+from zmqtasks.machines.dispatch_moves import Finish
 from zmqtasks.machines.session import Timing
 from zmqtasks.messages import JobId, OutcomeKind
 from zmqtasks.options import MIB, TaskOptions

@@ -9,8 +9,11 @@ import pytest
 from tests.simulation.layout import Rules
 from tests.simulation.scenarios import executions, long_partition, long_stop, vanishing_node
 from tests.simulation.schedules import ScheduleFailed, draw
-from zmqtasks.machines import dispatch, session
+from zmqtasks.machines import dispatch_moves as moves
+from zmqtasks.machines import session
+from zmqtasks.machines.accounts import JobAccount
 from zmqtasks.machines.collection import Collection, Command, Record, Tell
+from zmqtasks.machines.dispatch import Dispatch
 from zmqtasks.messages import Outcome, Settled, Status
 
 SEEDS = 100
@@ -51,10 +54,10 @@ def test_silence_ends_a_session() -> None:
         vanishing_node(Rules(timing=replace(session.Timing(), close_s=1e9)))
 
 
-class NeverPutBack(dispatch.Dispatch):
+class NeverPutBack(Dispatch):
     """Forgets what a lost node held."""
 
-    def _put_back(self, job: dispatch._Job, start: int, stop: int) -> None:
+    def _put_back(self, job: JobAccount, start: int, stop: int) -> None:
         if stop > job.sent:
             super()._put_back(job, start, stop)
 
@@ -76,12 +79,10 @@ def test_repetitions_are_not_recorded() -> None:
     assert "recorded twice" in first_caught(Rules(collection=Gullible))
 
 
-class Resentful(dispatch.Dispatch):
+class Resentful(Dispatch):
     """Counts every failure, whoever tells of it."""
 
-    def _failed(
-        self, job: dispatch._Job, said: Settled, held: list[tuple[int, int]], now: float
-    ) -> list[dispatch.Command]:
+    def _failed(self, job: JobAccount, said: Settled, held: list[tuple[int, int]], now: float) -> list[moves.Command]:
         return super()._failed(job, said, [(said.start, said.stop)], now)
 
 
@@ -89,10 +90,10 @@ def test_a_failure_of_a_stale_attempt_does_not_count() -> None:
     assert "failed: {" in first_caught(Rules(dispatch=Resentful))
 
 
-class Hasty(dispatch.Dispatch):
+class Hasty(Dispatch):
     """Does not look at what a node has when it comes back."""
 
-    def _node_opened(self, event: dispatch.NodeOpened, now: float) -> list[dispatch.Command]:
+    def _node_opened(self, event: moves.NodeOpened, now: float) -> list[moves.Command]:
         return super()._node_opened(replace(event, have=()), now)
 
 
@@ -100,10 +101,10 @@ def test_what_a_node_has_is_adopted() -> None:
     assert max(executions(long_partition(Rules(dispatch=Hasty))).values()) > 1
 
 
-class Stubborn(dispatch.Dispatch):
+class Stubborn(Dispatch):
     """Runs every task again."""
 
-    def _job_opened(self, event: dispatch.JobOpened, now: float) -> list[dispatch.Command]:
+    def _job_opened(self, event: moves.JobOpened, now: float) -> list[moves.Command]:
         return super()._job_opened(replace(event, options=event.options.replace(retry=True)), now)
 
 

@@ -12,8 +12,8 @@ from dataclasses import replace
 from zmqtasks.machines.session import Closed
 from zmqtasks.messages import Address, Role, Status
 from zmqtasks.peer import Link
+from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.folder import PrivateFolder
-from zmqtasks.serving import Place, open_peer
 
 
 def ask(

@@ -14,8 +14,9 @@ from zmqtasks.cli.functions import search_here
 from zmqtasks.cli.interrupts import LoopInterrupts
 from zmqtasks.node import Node
 from zmqtasks.options import NodeOptions
+from zmqtasks.place import Place
 from zmqtasks.processes.folder import PrivateFolder
-from zmqtasks.serving import Place, WorkerSettings, open_node
+from zmqtasks.serving import WorkerSettings, open_node
 
 
 def be_node(bind: str, advertise: str | None, folders: Sequence[str], own: dict[str, Any]) -> int:

@@ -13,7 +13,7 @@ from zmqtasks.cli.exits import one_line
 from zmqtasks.cli.tally import Tally
 from zmqtasks.errors import ZmqtasksError
 from zmqtasks.machines.collection import Record
-from zmqtasks.machines.dispatch import Finish
+from zmqtasks.machines.dispatch_moves import Finish
 from zmqtasks.messages import Outcome, OutcomeKind
 from zmqtasks.options import Limits
 from zmqtasks.store import Store

@@ -12,8 +12,8 @@ from zmqtasks.cli.exits import Exit, Refusal, say
 from zmqtasks.cli.interrupts import LoopInterrupts
 from zmqtasks.cli.progress import Display
 from zmqtasks.cli.tally import Tally
+from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.folder import PrivateFolder
-from zmqtasks.serving import Place, open_peer
 from zmqtasks.sink import Sink
 from zmqtasks.store import Store, open_store
 

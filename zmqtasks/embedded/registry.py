@@ -20,7 +20,7 @@ from zmqtasks.embedded.mapping import Mapping
 from zmqtasks.embedded.thread import Embedded, Where
 from zmqtasks.errors import TaskLost, ZmqtasksError
 from zmqtasks.machines.collection import Record
-from zmqtasks.machines.dispatch import Finish
+from zmqtasks.machines.dispatch_moves import Finish
 from zmqtasks.messages import JobId, Outcome, OutcomeKind
 from zmqtasks.options import Limits, TaskOptions
 from zmqtasks.tasks import options_of
@@ -136,6 +136,25 @@ class Registry:
         with self._lock:
             self._check_open()
             self._pending += 1
+        mapping = self._open_mapping(body, name, options, iterables, ordered=ordered, bound=bound)
+        self._mappings.add(mapping)
+        try:
+            mapping.pull()
+        except BaseException:
+            mapping.close()
+            raise
+        return mapping
+
+    def _open_mapping(
+        self,
+        body: bytes,
+        name: str,
+        options: TaskOptions,
+        iterables: Sequence[Iterable[Any]],
+        *,
+        ordered: bool,
+        bound: int | None,
+    ) -> Mapping:
         box: list[JobId] = []
 
         def add(items: Sequence[Any], form: payload.Form) -> None:
@@ -157,12 +176,6 @@ class Registry:
             cancel=cancel,
         )
         self.embedded.call_soon(lambda: box.append(self._open(body, name, options, mapping, self._mapping_ended)))
-        self._mappings.add(mapping)
-        try:
-            mapping.pull()
-        except BaseException:
-            mapping.close()
-            raise
         return mapping
 
     def shutdown(self, *, wait: bool, cancel_futures: bool) -> None:

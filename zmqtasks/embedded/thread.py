@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
-import secrets
 import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -20,11 +18,9 @@ from zmqtasks.embedded.own_node import NodeSettings, OwnNode
 from zmqtasks.errors import BindError, LocalProtocolError, NoNodes, ZmqtasksError
 from zmqtasks.messages import Address
 from zmqtasks.options import NodeOptions
-from zmqtasks.peer import Peer
+from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.folder import PrivateFolder
-from zmqtasks.processes.usage import host_id
 from zmqtasks.sink import Recorder, Sink
-from zmqtasks.transport.network import ZmqNetwork
 from zmqtasks.ventilator import Ventilator
 
 logger = logging.getLogger(__name__)
@@ -153,15 +149,7 @@ class Embedded:
         bind = self._where.bind
         if bind is None:
             bind = _bind_for((*self._where.addresses, *filter(None, [self._where.sink])))
-        network = ZmqNetwork(
-            self.loop,
-            secrets.token_hex(8),
-            host_id(),
-            bind=bind,
-            advertise=self._where.advertise,
-            folder=self._folder.path,
-        )
-        self.peer = Peer(self.loop, network, secrets.randbits(63), random.random)
+        self.peer = open_peer(self.loop, Place(bind, self._where.advertise, self._folder.path))
         self._answered = asyncio.Event()
         sink = Address("", "", (self._where.sink,)) if self._where.sink else None
         self.ventilator = Ventilator(self.peer, sink, on_nodes=self._nodes_changed)

@@ -29,6 +29,7 @@ from zmqtasks.machines.accounts import (
 )
 from zmqtasks.machines.blame import Blame, Ledger, Verdict
 from zmqtasks.machines.dispatch_moves import (
+    UNKNOWN_ATTEMPT,
     Command,
     Cut,
     Encoded,
@@ -51,31 +52,6 @@ from zmqtasks.machines.dispatch_moves import (
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import JobId, OutcomeKind, PeerId, Phase, Range, Settled
 
-__all__ = [
-    "UNKNOWN_ATTEMPT",
-    "Command",
-    "Cut",
-    "Dispatch",
-    "Encoded",
-    "EncodingFailed",
-    "Event",
-    "Finish",
-    "FinishJob",
-    "JobClosed",
-    "JobOpened",
-    "NodeHeard",
-    "NodeLost",
-    "NodeOpened",
-    "NodeSuspected",
-    "OutcomeSettled",
-    "Recall",
-    "Send",
-    "TasksAdded",
-    "TasksCancelled",
-]
-
-UNKNOWN_ATTEMPT = 0
-"""A sink that was asked what it has tells successes under this: it keeps no attempts of them."""
 INFINITY = float("inf")
 
 
@@ -147,10 +123,6 @@ class Dispatch:
     def aboard(self) -> int:
         """Return how many tasks are aboard nodes."""
         return sum(node.tasks for node in self._nodes.values())
-
-    def duration_of(self, job: JobId) -> float | None:
-        """Return the mean seconds a task of this job takes, or None while nobody knows."""
-        return self._jobs[job].task_s if job in self._jobs else None
 
     # Jobs
 

@@ -20,6 +20,9 @@ from zmqtasks.messages import (
 )
 from zmqtasks.options import TaskOptions
 
+UNKNOWN_ATTEMPT = 0
+"""A sink that was asked what it has tells successes under this: it keeps no attempts of them."""
+
 # Events
 
 

@@ -50,28 +50,6 @@ from zmqtasks.messages import (
     Range,
 )
 
-__all__ = [
-    "Blame",
-    "Command",
-    "DrainRequested",
-    "Emit",
-    "Event",
-    "Give",
-    "GiveBack",
-    "Holding",
-    "KillWorker",
-    "OutcomesSaid",
-    "RangesCancelled",
-    "SessionReplaced",
-    "SinkCongested",
-    "TasksTaken",
-    "VentilatorGone",
-    "WorkerLost",
-    "WorkerOffered",
-    "WorkerWithdrawn",
-    "WorkersUnavailable",
-]
-
 AHEAD_S = 0.05
 """A chunk expected to take longer is never sent ahead to a busy worker."""
 
@@ -480,10 +458,6 @@ class Holding:
     def queued(self) -> int:
         """Return how many tasks wait here."""
         return sum(piece.tasks for v in self._ventilators.values() for piece in v.queue)
-
-    def held_bytes(self) -> int:
-        """Return the bytes of the bodies that wait here."""
-        return sum(len(piece.chunk.body) for v in self._ventilators.values() for piece in v.queue)
 
     def check(self) -> None:
         """Raise AssertionError where an invariant does not hold."""

@@ -18,7 +18,7 @@ import traceback
 import types
 from typing import Any, NamedTuple, NoReturn
 
-from zmqtasks.messages import Outcome, PeerId, Results, SessionId, Tasks
+from zmqtasks.messages import NO_SESSION, Outcome, PeerId, Results, Tasks
 from zmqtasks.options import Limits
 from zmqtasks.processes import linux
 from zmqtasks.processes.execution import Execution
@@ -164,7 +164,7 @@ class _Worker:
         if os.getpid() != self._pid:  # a task forked and its copy returned: one of us must not answer
             os._exit(0)
         self._sent += 1
-        self._end.send(FrameKind.RESULTS, codec.encode(Results(SessionId(0, 0), self._sent, outcomes)))
+        self._end.send(FrameKind.RESULTS, codec.encode(Results(NO_SESSION, self._sent, outcomes)))
 
 
 def flush_streams() -> None:

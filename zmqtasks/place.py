@@ -1,0 +1,40 @@
+"""Where a program's inbox is, and the peer behind it.
+
+Owns the making of a peer: its id, its epoch and its sockets are new each time. Called by `embedded` and `serving.py`.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zmqtasks.peer import Peer
+from zmqtasks.processes.usage import host_id
+from zmqtasks.transport.network import ZmqNetwork
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an inbox is: bound endpoints, advertised ones, and a private folder for ipc."""
+
+    bind: tuple[str, ...] = ()
+    advertise: tuple[str, ...] = ()
+    folder: Path | None = None
+
+
+def open_peer(loop: asyncio.AbstractEventLoop, place: Place) -> Peer:
+    """Return a peer with its inbox bound.
+
+    Raises:
+        BindError: an endpoint cannot be bound.
+    """
+    network = ZmqNetwork(
+        loop, secrets.token_hex(8), host_id(), bind=place.bind, advertise=place.advertise, folder=place.folder
+    )
+    return Peer(loop, network, secrets.randbits(63), random.random)
