@@ -183,6 +183,8 @@ def start_child(path: str, how: str) -> None:
     """Leave a process behind that writes its pid to `path` and stays."""
     code = f"import os, signal; open({path!r} + '.new', 'w').write(str(os.getpid()))\n"
     code += f"os.rename({path!r} + '.new', {path!r}); signal.pause()"
+    if how == "large":  # it takes the kernel a while to take it apart
+        code = f"held = bytearray(300_000_000); {code}"
     command = [sys.executable, "-c", code]
     if how == "double fork":
         command = [sys.executable, "-c", f"import os\nif os.fork(): os._exit(0)\nos.setsid()\n{code}"]

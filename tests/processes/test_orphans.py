@@ -48,7 +48,7 @@ def test_they_die_with_a_killed_worker(how: str, tmp_path: Path) -> None:
         crew.until(gone(pid), timeout_s=3)
 
 
-@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("how", [*WAYS, "large"])
 def test_they_die_with_the_workforce(how: str, tmp_path: Path) -> None:
     with Crew() as crew:
         crew.ready()

@@ -16,6 +16,8 @@ from typing import NamedTuple
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
+_PF_EXITING = 0x4
+"""Source: include/linux/sched.h."""
 _ADOPTION_S = 5.0
 _ADOPTION_POLL_S = 0.0001
 
@@ -27,6 +29,8 @@ class Stat(NamedTuple):
     state: str
     parent: int
     session: int
+    exiting: bool = False
+    """Past the point of no return: it shows its environment no more, and is soon a zombie."""
 
 
 def _available() -> bool:
@@ -127,7 +131,7 @@ def stat_of(pid: int) -> Stat | None:
     except OSError:
         return None
     fields = tail.split()
-    return Stat(head.partition("(")[2], fields[0], int(fields[1]), int(fields[3]))
+    return Stat(head.partition("(")[2], fields[0], int(fields[1]), int(fields[3]), bool(int(fields[6]) & _PF_EXITING))
 
 
 def environment_of(pid: int, name: str) -> str | None:

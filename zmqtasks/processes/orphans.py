@@ -34,9 +34,9 @@ class Orphans:
         self._strangers: dict[int, float] = {}  # zombies nobody can place, and when they were first seen
 
     def sweep(self, workers: set[int], spared: set[int], now: float) -> bool:
-        """Kill and reap what belongs to none of the living `workers`; return whether anything was killed.
+        """Kill and reap what belongs to none of the living `workers`; return whether anything is about to end.
 
-        What was killed hands its own children to us: call again soon.
+        What ends hands its own children to us, and has to be reaped: call again soon.
 
         Args:
             workers: pids of workers that live.
@@ -46,8 +46,8 @@ class Orphans:
         children = set(linux.children_of(os.getpid())) - workers - spared
         self._owners = {pid: owner for pid, owner in self._owners.items() if pid in children}
         self._strangers = {pid: since for pid, since in self._strangers.items() if pid in children}
-        killed = [pid for pid in children if self._settle(pid, workers, now)]
-        return bool(killed)
+        ending = [pid for pid in children if self._settle(pid, workers, now)]
+        return bool(ending)
 
     def bury(self, spared: set[int]) -> None:
         """Kill and reap the orphans of all workers; wait until none is left, two seconds at most."""
@@ -56,15 +56,17 @@ class Orphans:
             time.sleep(BURY_POLL_S)
 
     def _settle(self, pid: int, workers: set[int], now: float) -> bool:
-        """Do what one child calls for; return whether it was killed."""
+        """Do what one child calls for; return whether it is about to end."""
         stat = linux.stat_of(pid)
         if stat is None:
             return False
         owner = self._owners.get(pid) or self._find_owner(pid, stat)
-        if stat.state == "Z":
-            if owner is not None or self._is_no_child_of_ours(pid, stat, now):
+        if stat.state == "Z" or stat.exiting:
+            adopted = owner is not None or self._is_no_child_of_ours(pid, stat, now)
+            if adopted and stat.state == "Z":
                 reap(pid)
-            return False
+                return False
+            return adopted
         if owner is None:
             return False
         self._owners[pid] = owner
@@ -89,7 +91,7 @@ class Orphans:
         """
         number = stat.name.rpartition("-")[2]
         forked = number.isdigit() and stat.name == process_name(int(number))
-        if stat.state != "Z":
+        if stat.state != "Z" and not stat.exiting:
             if linux.environment_of(pid, MARK_VARIABLE) != self._mark:
                 return None
             variable = linux.environment_of(pid, WORKER_VARIABLE) or ""
