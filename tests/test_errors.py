@@ -10,13 +10,14 @@ from concurrent.futures import BrokenExecutor
 import pytest
 
 from zmqtasks import errors
-from zmqtasks.errors import ZmqtasksError
+from zmqtasks.errors import ControlFlow, ZmqtasksError
 
 CLASSES = [
     value
     for value in vars(errors).values()
     if inspect.isclass(value) and issubclass(value, ZmqtasksError) and value.__module__ == errors.__name__
 ]
+SIGNALS = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, ControlFlow)]
 
 FULL = [
     errors.WorkerCrashed("killed by SIGSEGV", signal=11, output="last words\n", stack="File a.py, line 1"),
@@ -43,7 +44,8 @@ def drawn_tree() -> dict[str, str]:
 
 
 def test_docstring_draws_the_tree_there_is() -> None:
-    actual = {cls.__name__: cls.__bases__[0].__name__ for cls in CLASSES if cls is not ZmqtasksError}
+    drawn = [cls for cls in (*CLASSES, *SIGNALS) if cls not in (ZmqtasksError, ControlFlow)]
+    actual = {cls.__name__: cls.__bases__[0].__name__ for cls in drawn}
     assert drawn_tree() == actual
 
 

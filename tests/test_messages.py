@@ -78,10 +78,10 @@ def test_size_counts_bodies_and_functions() -> None:
 
 def test_settled_is_an_outcome_without_its_body() -> None:
     names = [field.name for field in dataclasses.fields(Outcome)]
-    assert [*Settled._fields, "body"] == names
+    assert list(Settled._fields) == [name for name in names if name != "body"]
 
 
 def test_numbers_on_the_wire_do_not_move() -> None:
-    assert [kind.value for kind in OutcomeKind] == list(range(9))
+    assert [kind.value for kind in OutcomeKind] == list(range(11))
     assert [phase.name for phase in sorted(Phase)] == ["QUEUED", "RUNNING", "FINISHED"]
     assert messages.PROTOCOL_VERSIONS[0] <= messages.PROTOCOL_VERSIONS[1]

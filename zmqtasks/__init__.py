@@ -16,6 +16,11 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from zmqtasks.aio import AsyncClient as AsyncClient
     from zmqtasks.client import Client as Client
+    from zmqtasks.control import progress as progress
+    from zmqtasks.control import requeue as requeue
+    from zmqtasks.control import respawn as respawn
+    from zmqtasks.control import retry as retry
+    from zmqtasks.control import stop_node as stop_node
     from zmqtasks.errors import BindError as BindError
     from zmqtasks.errors import IncompatibleVersion as IncompatibleVersion
     from zmqtasks.errors import MemoryLimitExceeded as MemoryLimitExceeded
@@ -24,8 +29,10 @@ if TYPE_CHECKING:
     from zmqtasks.errors import NotAuthorised as NotAuthorised
     from zmqtasks.errors import RemoteError as RemoteError
     from zmqtasks.errors import RemoteTraceback as RemoteTraceback
+    from zmqtasks.errors import RetriesExhausted as RetriesExhausted
     from zmqtasks.errors import SerializationError as SerializationError
     from zmqtasks.errors import TaskError as TaskError
+    from zmqtasks.errors import TaskInterrupted as TaskInterrupted
     from zmqtasks.errors import TaskLost as TaskLost
     from zmqtasks.errors import TaskTimeout as TaskTimeout
     from zmqtasks.errors import TooBig as TooBig
@@ -34,7 +41,9 @@ if TYPE_CHECKING:
     from zmqtasks.options import TaskOptions as TaskOptions
     from zmqtasks.tasks import task as task
 
-_HOMES = {"AsyncClient": "aio", "Client": "client", "TaskOptions": "options", "task": "tasks"} | dict.fromkeys(
+_HOMES = {"AsyncClient": "aio", "Client": "client", "TaskOptions": "options", "task": "tasks"}
+_HOMES |= dict.fromkeys(("progress", "requeue", "respawn", "retry", "stop_node"), "control")
+_HOMES |= dict.fromkeys(
     (
         "BindError",
         "IncompatibleVersion",
@@ -44,8 +53,10 @@ _HOMES = {"AsyncClient": "aio", "Client": "client", "TaskOptions": "options", "t
         "NotAuthorised",
         "RemoteError",
         "RemoteTraceback",
+        "RetriesExhausted",
         "SerializationError",
         "TaskError",
+        "TaskInterrupted",
         "TaskLost",
         "TaskTimeout",
         "TooBig",

@@ -9,6 +9,7 @@ Owns the classes and their texts; raises nothing itself. Everybody imports it.
     │   ├── MemoryLimitExceeded     it took more memory than its limit  (also a MemoryError)
     │   ├── TaskLost                at-most-once, and nobody can tell whether it ran
     │   ├── NodeKiller              every node that ran it died
+    │   ├── RetriesExhausted        it asked to be run again more often than its `retries` allow
     │   ├── TooBig                  its arguments or its result exceed the largest message
     │   ├── SerializationError      its function, arguments or result cannot travel
     │   └── RemoteError             stands for an exception that could not travel itself
@@ -20,6 +21,15 @@ Owns the classes and their texts; raises nothing itself. Everybody imports it.
     └── ProtocolError               bytes or moves that the protocol does not allow
         ├── LocalProtocolError      ours: a defect in this program
         └── RemoteProtocolError     theirs: what the peer sent is malformed or out of place
+
+What a running task says to its worker, or is told by it, is no error: `except Exception` does not catch it.
+
+    ControlFlow (a BaseException)
+    ├── TaskInterrupted             its time is up: clean up and go, within the task's `grace`
+    ├── RetryRequested              `zmqtasks.retry()`: run this task again, counted
+    ├── RequeueRequested            `zmqtasks.requeue()`: run this task again, uncounted
+    ├── RespawnRequested            `zmqtasks.respawn()`: hand this task back, and replace this worker
+    └── StopRequested               `zmqtasks.stop_node()`: let this node end what it has, and stop
 """
 
 from __future__ import annotations
@@ -91,19 +101,57 @@ class WorkerCrashed(TaskError):
 
 
 class TaskTimeout(TaskError, TimeoutError):
-    """The task ran longer than its `timeout`; `stack` tells where it was, when that is known."""
+    """The task ran longer than its `timeout`, or showed no progress for its `stall_timeout`.
 
-    def __init__(self, message: str = "the task ran longer than its limit", *, stack: str = "") -> None:
+    Args:
+        message: one sentence with the limit.
+        stack: where it was, as text, when that is known.
+        output: the last lines the worker printed.
+        node: peer id of the node.
+        pid: of the process, on that node.
+    """
+
+    def __init__(
+        self,
+        message: str = "the task ran longer than its limit",
+        *,
+        stack: str = "",
+        output: str = "",
+        node: str = "",
+        pid: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.stack = stack
+        self.output = output
+        self.node = node
+        self.pid = pid
 
 
 class MemoryLimitExceeded(TaskError, MemoryError):
-    """The task took more memory than its `max_memory`; `peak_bytes` is the most that was seen."""
+    """The task took more memory than its `max_memory`, or than its node has.
 
-    def __init__(self, message: str = "the task took more memory than its limit", *, peak_bytes: int = 0) -> None:
+    Args:
+        message: one sentence with the limit.
+        peak_bytes: the most that was seen, of the worker and all it started.
+        output: the last lines the worker printed.
+        node: peer id of the node.
+        pid: of the process, on that node.
+    """
+
+    def __init__(
+        self,
+        message: str = "the task took more memory than its limit",
+        *,
+        peak_bytes: int = 0,
+        output: str = "",
+        node: str = "",
+        pid: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.peak_bytes = peak_bytes
+        self.output = output
+        self.node = node
+        self.pid = pid
 
 
 class TaskLost(TaskError):
@@ -112,6 +160,10 @@ class TaskLost(TaskError):
 
 class NodeKiller(TaskError):
     """Each of several nodes died with this as its only task; it is not tried on another."""
+
+
+class RetriesExhausted(TaskError):
+    """The task asked to be run again, by `zmqtasks.retry()`, more often than its `retries` allow."""
 
 
 class TooBig(TaskError):
@@ -182,3 +234,43 @@ class LocalProtocolError(ProtocolError):
 
 class RemoteProtocolError(ProtocolError):
     """The other side sent something malformed, too large, or out of place."""
+
+
+class ControlFlow(BaseException):
+    """Passes between a running task and its worker; `except Exception` does not catch it, and none should."""
+
+
+class TaskInterrupted(ControlFlow):
+    """Raised inside a task whose time is up: what it does until its `grace` is over, it may; then it is killed."""
+
+
+class RetryRequested(ControlFlow):
+    """Raised by `zmqtasks.retry()`.
+
+    Args:
+        delay_s: how long to wait before the next run.
+    """
+
+    def __init__(self, delay_s: float = 0.0) -> None:
+        super().__init__(delay_s)
+        self.delay_s = delay_s
+
+
+class RequeueRequested(ControlFlow):
+    """Raised by `zmqtasks.requeue()`."""
+
+
+class RespawnRequested(ControlFlow):
+    """Raised by `zmqtasks.respawn()`."""
+
+
+class StopRequested(ControlFlow):
+    """Raised by `zmqtasks.stop_node()`.
+
+    Args:
+        hand_back: whether the task goes to another node; otherwise it ends with None.
+    """
+
+    def __init__(self, hand_back: bool = False) -> None:
+        super().__init__(hand_back)
+        self.hand_back = hand_back

@@ -65,6 +65,10 @@ class OutcomeKind(IntEnum):
     """Recorded by a ventilator: at-most-once, and its node was lost."""
     NODE_KILLER = 8
     """Recorded by a ventilator: node after node died with it alone."""
+    RETRY = 9
+    """Asked for by the task: not an end, it is run again after a while, and that counts."""
+    EXHAUSTED = 10
+    """Recorded by a ventilator: it asked for that once too often."""
 
 
 class SessionId(NamedTuple):
@@ -115,6 +119,8 @@ class Load(NamedTuple):
     done: int = 0
     failed: int = 0
     memory_bytes: int = 0
+    partial: float = 0.0
+    """What running tasks have told of their progress, in tasks: 0.5 for one that is half done."""
 
 
 class Held(NamedTuple):
@@ -170,6 +176,8 @@ class Outcome:
     """Time spent in the function, all tasks of the run together."""
     body: Buffer = b""
     """`wire.payload`: the packed values, or the failure."""
+    delay_s: float = 0.0
+    """RETRY: how long to wait before the next run."""
 
 
 class Settled(NamedTuple):
@@ -182,6 +190,7 @@ class Settled(NamedTuple):
     stop: int
     kind: OutcomeKind
     elapsed_s: float
+    delay_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,8 +72,9 @@ class TaskOptions:
     """What holds for each task of a job.
 
     Args:
-        timeout: seconds a task may run, or None; enforced from outside the worker.
-        max_memory: bytes of resident memory a worker may hold while it runs a task, or None.
+        timeout: seconds a task may run, or None for what its node allows; enforced from outside the worker.
+        max_memory: bytes that a worker and all it started may hold while it runs a task, or None for what its node
+            allows.
         retries: how often a task that failed (exception, timeout, memory) is run again.
         backoff: seconds before the first retry; doubled for each further one.
         priority: higher goes first among the jobs of one client.
@@ -81,6 +82,10 @@ class TaskOptions:
         crash_limit: how many worker deaths one task may cause before it ends as `WorkerCrashed`.
         serializer: "pickle", or "msgpack" (functions decorated with `@task`, plain data, no pickle anywhere).
         compression: "auto" (lz4 for large bodies that leave this host), "none", "lz4", "zlib", "gzip", "bzip2", "lzma".
+        grace: seconds between the end of a task's time, which `TaskInterrupted` tells it, and the kill; None kills it
+            at once.
+        stall_timeout: seconds a task may go without calling `zmqtasks.progress`, or None.
+        output: whether what its workers print while they run it is sent to the client as well.
     """
 
     timeout: float | None = None
@@ -92,12 +97,16 @@ class TaskOptions:
     crash_limit: int = 3
     serializer: str = "pickle"
     compression: str = "auto"
+    grace: float | None = None
+    stall_timeout: float | None = None
+    output: bool = False
 
     def __post_init__(self) -> None:
-        if self.timeout is not None:
-            object.__setattr__(self, "timeout", parse_duration(self.timeout))
-            if self.timeout == 0:
-                raise ValueError("timeout must be above 0 seconds; leave it out for no limit")
+        for name in ("timeout", "grace", "stall_timeout"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, parse_duration(getattr(self, name)))
+                if getattr(self, name) == 0:
+                    raise ValueError(f"{name} must be above 0 seconds; leave it out for none")
         if self.max_memory is not None:
             object.__setattr__(self, "max_memory", parse_bytes(self.max_memory))
         object.__setattr__(self, "backoff", parse_duration(self.backoff))
@@ -132,6 +141,16 @@ class NodeOptions:
         workers: how many worker processes; None for one a core this process may use.
         standby: how many more stand ready to take over.
         max_tasks_per_worker: replace a worker after about so many tasks; 0 for never.
+        max_worker_age: replace a worker about so many seconds after its start; None for never.
+        recycle_memory: replace a worker that holds more than so many bytes after a task; None for never.
+        timeout: of tasks that have none of their own, in seconds.
+        max_memory: of tasks that have none of their own, in bytes.
+        memory: bytes that all workers together may hold; None for what this host, or our part of it, has.
+        memory_pause: above this part of `memory`, no new task is started while others run.
+        memory_stop: above this part of it, the youngest task that may be run again is stopped, and run again later.
+        start_timeout: seconds that a worker's initializer may take.
+        end_timeout: seconds that a worker's finalizer and exit handlers may take.
+        label_output: whether each line that workers print is passed on with the names of worker and task.
         window_tasks: most tasks held for one client, queued or running.
         window_bytes: most bytes of arguments held for one client, and of its results not yet acknowledged.
         preload: modules that workers shall find imported.
@@ -141,6 +160,16 @@ class NodeOptions:
     workers: int | None = None
     standby: int = 1
     max_tasks_per_worker: int = 0
+    max_worker_age: float | None = None
+    recycle_memory: int | None = None
+    timeout: float | None = None
+    max_memory: int | None = None
+    memory: int | None = None
+    memory_pause: float = 0.8
+    memory_stop: float = 0.95
+    start_timeout: float = 300.0
+    end_timeout: float = 5.0
+    label_output: bool = False
     window_tasks: int = 1_000_000
     window_bytes: int = 256 * MIB
     preload: tuple[str, ...] = ()
@@ -152,6 +181,19 @@ class NodeOptions:
         for name in ("standby", "max_tasks_per_worker"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
+        for name in ("max_worker_age", "timeout", "start_timeout", "end_timeout"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, parse_duration(getattr(self, name)))
+                if getattr(self, name) == 0:
+                    raise ValueError(f"{name} must be above 0 seconds")
+        for name in ("recycle_memory", "max_memory", "memory"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, parse_bytes(getattr(self, name)))
+        if not 0 < self.memory_pause <= self.memory_stop <= 1:
+            raise ValueError(
+                "memory_pause and memory_stop must be parts of 1, and the first not above the second, not "
+                f"{self.memory_pause} and {self.memory_stop}"
+            )
         if self.method not in ("auto", "zygote", "spawn"):
             raise ValueError(f'method must be "auto", "zygote" or "spawn", not {self.method!r}')
 

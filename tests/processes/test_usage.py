@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 
 import psutil
 import pytest
 
+from tests.waiting import wait_until
 from zmqtasks.processes import exits, usage
 from zmqtasks.processes.command import python_command
 from zmqtasks.processes.exits import ExitWatch
@@ -20,6 +22,17 @@ def test_memory_of_a_process() -> None:
     assert abs(usage.rss_bytes(os.getpid()) - measured) < measured / 10
     assert abs(usage._rss_by_psutil(os.getpid()) - measured) < measured / 10
     assert usage.rss_bytes(2**22 + 1) == usage._rss_by_psutil(2**22 + 1) == 0
+
+
+def test_memory_of_a_tree_counts_what_is_shared_once() -> None:
+    program = "import os, signal; held = bytearray(100_000_000); os.fork(); os.fork(); signal.pause()"
+    with subprocess.Popen([sys.executable, "-c", program], start_new_session=True) as parent:
+        wait_until(lambda: len(usage.tree(parent.pid)) == 4, lambda: usage.tree(parent.pid))
+        assert sorted(usage.tree(parent.pid)) == sorted(usage._tree_by_psutil(parent.pid))
+        assert usage.tree_rss_bytes(parent.pid) > 400_000_000
+        assert 100_000_000 < usage.tree_unique_bytes(parent.pid) < 150_000_000
+        os.killpg(parent.pid, signal.SIGKILL)
+    assert usage.tree_rss_bytes(parent.pid) == usage.tree_unique_bytes(parent.pid) == 0
 
 
 def test_a_host_has_one_name() -> None:
@@ -54,8 +67,10 @@ def test_a_child_finds_this_copy_of_zmqtasks_and_no_stranger(tmp_path: os.PathLi
 
 
 @pytest.mark.parametrize("by_poll", [True, False])
-@pytest.mark.parametrize(("code", "signal", "exit_code"), [("exit(3)", None, 3), ("import os; os.abort()", 6, None)])
-def test_the_end_of_a_child(by_poll: bool, code: str, signal: int | None, exit_code: int | None) -> None:
+@pytest.mark.parametrize(
+    ("code", "signal_number", "exit_code"), [("exit(3)", None, 3), ("import os; os.abort()", 6, None)]
+)
+def test_the_end_of_a_child(by_poll: bool, code: str, signal_number: int | None, exit_code: int | None) -> None:
     pid = os.posix_spawn(sys.executable, [sys.executable, "-c", code], os.environ)
     loop = asyncio.new_event_loop()
     ended = asyncio.Event()
@@ -66,7 +81,7 @@ def test_the_end_of_a_child(by_poll: bool, code: str, signal: int | None, exit_c
         loop.close()
     assert exits._is_zombie(pid)
     ended_so = watch.reap()
-    assert (ended_so.signal, ended_so.code) == (signal, exit_code)
+    assert (ended_so.signal, ended_so.code) == (signal_number, exit_code)
     assert ended_so.peak_bytes > 2**20
     assert exits.has_ended(pid)
     assert exits.reap(pid) == (None, 0, 0)

@@ -51,6 +51,9 @@ OPTIONS = TaskOptions(
     crash_limit=5,
     serializer="msgpack",
     compression="zlib",
+    grace=1.5,
+    stall_timeout=10.0,
+    output=True,
 )
 
 SAMPLES: dict[str, Message] = {
@@ -65,7 +68,7 @@ SAMPLES: dict[str, Message] = {
         gap=True,
         window=Window(2_000, 64 * MIB),
         have=(Held(JOB, 0, 20, 1, Phase.FINISHED), Held(JOB, 20, 40, 2, Phase.RUNNING)),
-        load=Load(8, 7, 120, 99_999, 3, 2**33),
+        load=Load(8, 7, 120, 99_999, 3, 2**33, 1.5),
         limits=SMALL,
     ),
     "status-without-have": Status(SESSION, NODE, incarnation=7),
@@ -86,6 +89,7 @@ SAMPLES: dict[str, Message] = {
             Outcome(JOB, 1, NODE.peer, 40, 59, OutcomeKind.OK, 0.125, b"nineteen values"),
             Outcome(JOB, 1, NODE.peer, 59, 60, OutcomeKind.ERROR, 0.0, b"failure"),
             Outcome(JOB, 2, NODE.peer, 5, 6, OutcomeKind.RETURNED, 0.0),
+            Outcome(JOB, 2, NODE.peer, 6, 7, OutcomeKind.RETRY, 0.25, delay_s=30.0),
         ),
     ),
     "stored": Stored(SESSION, 10, (Settled(JOB, 1, NODE.peer, 40, 59, OutcomeKind.OK, 0.125),)),

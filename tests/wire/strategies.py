@@ -51,15 +51,16 @@ held = st.builds(
     st.sampled_from(m.Phase),
 )
 settled = st.builds(
-    lambda job, attempt, node, span, kind, elapsed: m.Settled(job, attempt, node, *span, kind, elapsed),
+    lambda job, attempt, node, span, kind, elapsed, delay: m.Settled(job, attempt, node, *span, kind, elapsed, delay),
     labels,
     integers,
     labels,
     spans,
     st.sampled_from(m.OutcomeKind),
     durations,
+    durations,
 )
-outcomes = st.builds(lambda what, body: m.Outcome(*what, body), settled, bodies)
+outcomes = st.builds(lambda what, body: m.Outcome(*what[:7], body, what.delay_s), settled, bodies)
 ranges = st.builds(lambda job, span: m.Range(job, *span), labels, spans)
 
 hellos = st.builds(
@@ -83,7 +84,7 @@ statuses = st.builds(
     st.booleans(),
     st.builds(m.Window, integers, integers),
     st.none() | tuples_of(held),
-    st.builds(m.Load, *[integers] * 6),
+    st.builds(m.Load, *[integers] * 6, durations),
     limits,
 )
 messages = st.one_of(

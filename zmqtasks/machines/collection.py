@@ -130,9 +130,10 @@ class Collection:
                 outcome.stop,
                 outcome.kind,
                 outcome.elapsed_s,
+                outcome.delay_s,
             )
         )
-        if outcome.kind is OutcomeKind.RETURNED or outcome.job in self._forgotten:
+        if outcome.kind in (OutcomeKind.RETURNED, OutcomeKind.RETRY) or outcome.job in self._forgotten:
             return [told]
         collected = self._jobs.setdefault(outcome.job, _Collected())
         new = collected.succeeded.missing(outcome.start, outcome.stop)

@@ -52,6 +52,21 @@ class WorkerFailedToStart:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerLeft:
+    """The worker takes no more, and is about to end: what it was sent and has not told of was not started."""
+
+    slot: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStopRequested:
+    """A task asks for the end of the node."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerExited:
     """The process has ended, all it had said was handed over, and the slot is free: exactly once a worker.
 
@@ -78,4 +93,6 @@ class WorkerExited:
     peak_bytes: int = 0
 
 
-WorkerEvent = WorkerStarted | WorkerReady | WorkerSaid | WorkerFailedToStart | WorkerExited
+WorkerEvent = (
+    WorkerStarted | WorkerReady | WorkerSaid | WorkerFailedToStart | WorkerLeft | NodeStopRequested | WorkerExited
+)

@@ -38,6 +38,10 @@ class FrameKind(IntEnum):
     """The encoded failure of the initializer; the worker exits after it."""
     RESULTS = 5
     """An encoded `Results` message."""
+    LEAVING = 6
+    """Why, as text: the worker takes no more, starts nothing of what it was sent, and ends."""
+    STOP_NODE = 7
+    """Empty: a task asks for the end of the node."""
 
 
 Frame = tuple[FrameKind, Buffer]

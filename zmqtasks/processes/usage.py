@@ -11,6 +11,9 @@ import uuid
 from functools import cache
 from pathlib import Path
 
+from zmqtasks.options import KIB
+from zmqtasks.processes import linux
+
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -24,6 +27,50 @@ def rss_bytes(pid: int) -> int:
             return int(file.read().split()[1]) * _PAGE_BYTES
     except OSError:
         return 0 if os.path.isdir("/proc/self") else _rss_by_psutil(pid)
+
+
+def tree(pid: int) -> list[int]:
+    """Return a process and all its living descendants, as far as they have kept their parents; none where it is gone.
+
+    About 30 us for a process without children.
+    """
+    if not os.path.isdir("/proc/self"):
+        return _tree_by_psutil(pid)
+    found = [pid]
+    for one in found:  # which grows meanwhile
+        found += linux.children_of(one)
+    return found
+
+
+def tree_rss_bytes(pid: int) -> int:
+    """Return the resident memory of a process and its descendants: cheap, and what they share counts more than once."""
+    return sum(rss_bytes(one) for one in tree(pid))
+
+
+def tree_unique_bytes(pid: int) -> int:
+    """Return the memory of a process and its descendants, each page once: the sum of their proportional shares.
+
+    Up to 10 ms a process, so only for what `tree_rss_bytes` makes one suspect. Pages shared with processes outside the
+    tree, such as the one that workers are forked from, count by the share. Source: kernel docs, proc, smaps_rollup.
+    """
+    return sum(_pss_bytes(one) for one in tree(pid))
+
+
+def _pss_bytes(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+            return next(int(line.split()[1]) * KIB for line in file if line.startswith(b"Pss:"))
+    except (OSError, StopIteration):  # it has ended, or there is no such file: what is resident has to do
+        return rss_bytes(pid)
+
+
+def _tree_by_psutil(pid: int) -> list[int]:
+    import psutil
+
+    try:
+        return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
+    except psutil.Error:
+        return []
 
 
 def _rss_by_psutil(pid: int) -> int:

@@ -41,6 +41,9 @@ _OPTIONS: dict[str, Callable[[object, str], object]] = {
     "crash_limit": integer,
     "serializer": text,
     "compression": text,
+    "grace": _seconds_or_none,
+    "stall_timeout": _seconds_or_none,
+    "output": flag,
 }
 _DEFAULT_OPTIONS = TaskOptions()
 
@@ -116,7 +119,7 @@ def _chunk(entry: object, bodies: Bodies) -> Chunk:
 def encode_results(message: Results) -> Parts:
     """Return the header and the bodies of a RESULTS."""
     outcomes = message.outcomes
-    rows = [(o.job, o.attempt, o.node, o.start, o.stop, o.kind, o.elapsed_s, len(o.body)) for o in outcomes]
+    rows = [(o.job, o.attempt, o.node, o.start, o.stop, o.kind, o.elapsed_s, len(o.body), o.delay_s) for o in outcomes]
     return {"t": "results", "s": message.session, "n": message.seq, "o": rows}, [o.body for o in outcomes]
 
 
@@ -131,12 +134,13 @@ def decode_results(header: Header, bodies: Bodies) -> Results:
 
 
 def _outcome(entry: object, bodies: Bodies) -> Outcome:
-    settled = _settled(record(entry, "outcome", 8))
-    return Outcome(*settled, bodies.take(entry[7], "outcome.body length"))  # type: ignore[index]
+    *parts, size, delay_s = record(entry, "outcome", 9)
+    settled = _settled([*parts, delay_s])
+    return Outcome(*settled[:7], bodies.take(size, "outcome.body length"), settled.delay_s)
 
 
 def _settled(entry: object) -> Settled:
-    job, attempt, node, start, stop, kind, elapsed_s = record(entry, "outcome", 7)
+    job, attempt, node, start, stop, kind, elapsed_s, delay_s = record(entry, "outcome", 8)
     start, stop = span(start, stop, "outcome")
     return Settled(
         label(job, "outcome.job"),
@@ -146,6 +150,7 @@ def _settled(entry: object) -> Settled:
         stop,
         member(kind, "outcome.kind", _KINDS, int),
         seconds(elapsed_s, "outcome.elapsed_s"),
+        seconds(delay_s, "outcome.delay_s"),
     )
 
 

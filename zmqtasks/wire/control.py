@@ -88,9 +88,14 @@ def decode_status(header: Header, _: Bodies) -> Status:
         gap=flag(header.get("g"), "g (gap)"),
         window=Window(integer(tasks, "window.tasks"), integer(size, "window.bytes")),
         have=None if have is None else tuple(_held(entry) for entry in array(have, "h (have)")),
-        load=Load(*(integer(entry, "load") for entry in record(header.get("o"), "o (load)", len(Load._fields)))),
+        load=_load(header.get("o")),
         limits=limits_of(header.get("l")),
     )
+
+
+def _load(value: object) -> Load:
+    *counts, partial = record(value, "o (load)", len(Load._fields))
+    return Load(*(integer(entry, "load") for entry in counts))._replace(partial=seconds(partial, "load.partial"))
 
 
 def _held(entry: object) -> Held:
