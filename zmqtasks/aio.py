@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from functools import partial
 from typing import Any, ParamSpec, Self, TypeVar
 
 from zmqtasks.embedded import CONNECT_S, Where
 from zmqtasks.embedded.registry import Registry
-from zmqtasks.options import NodeOptions, TaskOptions
-from zmqtasks.wire import payload
+from zmqtasks.embedded.settings import encoded, node_options
+from zmqtasks.options import TaskOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -98,6 +97,12 @@ class AsyncClient(_AsyncCalls):
         workers: worker processes of the node that is started here; one a core if None.
         initializer: called with `initargs` in each worker of that node before its first task.
         initargs: see there.
+        finalizer: called in each worker of that node when it ends in order.
+        max_tasks_per_worker: replace a worker of that node after about so many tasks; 0 for never.
+        max_worker_age: replace it about so many seconds after its start.
+        recycle_memory: replace it when it holds more than so many bytes, or "500 MiB", after a task.
+        start_timeout: seconds that the initializer may take; 300 if None.
+        end_timeout: seconds that the finalizer and exit handlers may take together; 5 if None.
         connect_timeout: seconds that the first node may take to answer.
     """
 
@@ -107,11 +112,30 @@ class AsyncClient(_AsyncCalls):
         workers: int | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
+        finalizer: Callable[[], object] | None = None,
+        max_tasks_per_worker: int = 0,
+        max_worker_age: float | str | None = None,
+        recycle_memory: int | str | None = None,
+        start_timeout: float | str | None = None,
+        end_timeout: float | str | None = None,
         connect_timeout: float = CONNECT_S,
     ) -> None:
-        body = b"" if initializer is None else payload.pack_function(partial(initializer, *initargs))
+        node = node_options(
+            addresses,
+            (initializer, finalizer),
+            workers=workers,
+            max_tasks_per_worker=max_tasks_per_worker or None,
+            max_worker_age=max_worker_age,
+            recycle_memory=recycle_memory,
+            start_timeout=start_timeout,
+            end_timeout=end_timeout,
+        )
         self._where = Where(
-            addresses=addresses, node=NodeOptions(workers=workers), initializer=body, connect_s=connect_timeout
+            addresses=addresses,
+            node=node,
+            initializer=encoded(initializer, initargs),
+            finalizer=encoded(finalizer),
+            connect_s=connect_timeout,
         )
         self._registry = None
         self._changes = {}

@@ -17,8 +17,8 @@ from zmqtasks.embedded import CONNECT_S, Where
 from zmqtasks.embedded.futures import TaskFuture
 from zmqtasks.embedded.mapping import Mapping
 from zmqtasks.embedded.registry import Registry
-from zmqtasks.options import NodeOptions, TaskOptions
-from zmqtasks.wire import payload
+from zmqtasks.embedded.settings import encoded, node_options
+from zmqtasks.options import TaskOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -124,7 +124,13 @@ class Client(_Calls):
         workers: worker processes of the node that is started here; one a core if None.
         initializer: called with `initargs` in each worker of that node before its first task.
         initargs: see there.
+        finalizer: called without arguments in each worker of that node when it ends in order, before what was
+            registered with `atexit`; what it raises is printed.
         max_tasks_per_worker: replace a worker of that node after about so many tasks; 0 for never.
+        max_worker_age: replace it about so many seconds after its start.
+        recycle_memory: replace it when it holds more than so many bytes, or "500 MiB", after a task.
+        start_timeout: seconds that the initializer may take; 300 if None.
+        end_timeout: seconds that the finalizer and exit handlers may take together; 5 if None.
         preload: modules that the workers of that node shall find imported.
         bind: where this program listens for nodes on other hosts, such as "tcp://10.0.0.5:0".
         advertise: address nodes shall connect to instead of the bound one.
@@ -133,7 +139,7 @@ class Client(_Calls):
     Raises:
         NoNodes: no node answered in time, or the own one could not be started.
         BindError: an address is malformed, taken, or on another host without `bind`.
-        ValueError: workers below 1, or given together with addresses.
+        ValueError: workers below 1; or what is said of the own node is given together with addresses.
     """
 
     def __init__(
@@ -142,27 +148,35 @@ class Client(_Calls):
         workers: int | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
+        finalizer: Callable[[], object] | None = None,
         max_tasks_per_worker: int = 0,
+        max_worker_age: float | str | None = None,
+        recycle_memory: int | str | None = None,
+        start_timeout: float | str | None = None,
+        end_timeout: float | str | None = None,
         preload: tuple[str, ...] = (),
         bind: str | None = None,
         advertise: str | None = None,
         connect_timeout: float = CONNECT_S,
     ) -> None:
-        node = NodeOptions(workers=workers, max_tasks_per_worker=max_tasks_per_worker, preload=tuple(preload))
-        if addresses and (workers is not None or initializer is not None or max_tasks_per_worker or preload):
-            raise ValueError(
-                "workers, initializer, max_tasks_per_worker and preload are for a node that is started "
-                "here; nodes at addresses have their own"
-            )
-        body = b""
-        if initializer is not None:
-            body = payload.pack_function(functools.partial(initializer, *initargs))
+        node = node_options(
+            addresses,
+            (initializer, finalizer),
+            workers=workers,
+            max_tasks_per_worker=max_tasks_per_worker or None,
+            max_worker_age=max_worker_age,
+            recycle_memory=recycle_memory,
+            start_timeout=start_timeout,
+            end_timeout=end_timeout,
+            preload=tuple(preload) or None,
+        )
         self._changes = {}
         self._registry = Registry(
             Where(
                 addresses=addresses,
                 node=node,
-                initializer=body,
+                initializer=encoded(initializer, initargs),
+                finalizer=encoded(finalizer),
                 bind=None if bind is None else (bind,),
                 advertise=() if advertise is None else (advertise,),
                 connect_s=connect_timeout,

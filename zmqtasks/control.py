@@ -13,6 +13,7 @@ does nothing, so that a function can be called anywhere; the others raise what n
 
 from __future__ import annotations
 
+from math import inf
 from typing import NoReturn, Protocol
 
 from zmqtasks.errors import RequeueRequested, RespawnRequested, RetryRequested, StopRequested
@@ -52,9 +53,9 @@ def retry(delay: float = 0.0) -> NoReturn:
 
     Raises:
         RetryRequested: always.
-        ValueError: `delay` is negative.
+        ValueError: `delay` is negative, or no number.
     """
-    if delay < 0:
+    if not 0 <= delay < inf:
         raise ValueError(f"delay must be 0 seconds or more, not {delay}")
     raise RetryRequested(delay)
 

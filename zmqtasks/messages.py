@@ -121,6 +121,8 @@ class Load(NamedTuple):
     memory_bytes: int = 0
     partial: float = 0.0
     """What running tasks have told of their progress, in tasks: 0.5 for one that is half done."""
+    lost: int = 0
+    """Places of workers that were killed and do not end, because the kernel holds them."""
 
 
 class Held(NamedTuple):

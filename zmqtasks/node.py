@@ -36,12 +36,15 @@ from zmqtasks.messages import (
 from zmqtasks.options import NodeOptions
 from zmqtasks.peer import Guest, Peer, Report, Timer
 from zmqtasks.processes.events import (
+    NodeStopRequested,
     WorkerEvent,
     WorkerExited,
     WorkerFailedToStart,
+    WorkerLeft,
     WorkerReady,
     WorkerSaid,
     WorkerStarted,
+    WorkerStuck,
 )
 from zmqtasks.processes.execution import GRANULE_NS
 from zmqtasks.processes.exits import describe_end
@@ -59,6 +62,8 @@ OUTPUT_LINES = 50
 """Of what a worker printed last, so much goes into the error of the task it died over."""
 STARTS = 3
 """So many starts in a row may fail before tasks are told that no worker can be had."""
+END_MARGIN_S = 0.5
+"""A worker that hangs at its end says where before it ends itself; so much later it is killed."""
 
 
 class Workers(Protocol):
@@ -121,8 +126,9 @@ class Node:
         self._options = options
         self._on_drained = on_drained
         self._holding = Holding()
-        staffing = slots.Staffing(options.worker_count(), options.standby, options.max_tasks_per_worker)
-        self._slots = slots.Slots(staffing)
+        self._slots = slots.Slots(_staffing(options))
+        self.stop_requested = False
+        """Whether a task has asked for the end of this node."""
         self._workers = make_workers(self._worker_event)
         self._offered: set[int] = set()
         self._sentences: dict[int, _Sentence] = {}
@@ -180,6 +186,7 @@ class Node:
             queued=self._holding.queued(),
             done=self._done,
             failed=self._failed,
+            lost=self._slots.lost(),
         )
         state = PeerState.DRAIN if self._draining else PeerState.UP
         return Report(state, Window(self._options.window_tasks, self._options.window_bytes), have, load)
@@ -208,7 +215,7 @@ class Node:
         for outcome in outcomes:
             if outcome.kind is OutcomeKind.OK:
                 self._done += outcome.stop - outcome.start
-            elif outcome.kind is not OutcomeKind.RETURNED:
+            elif outcome.kind not in (OutcomeKind.RETURNED, OutcomeKind.RETRY):
                 self._failed += 1
             route.add(outcome)
 
@@ -246,6 +253,7 @@ class Node:
         match event:
             case WorkerStarted():
                 logger.debug("worker %d has pid %d", event.slot, event.pid)
+                self._manage(slots.WorkerStarted(event.slot))
             case WorkerReady(slot):
                 self._failed_starts = 0
                 self._manage(slots.WorkerReady(slot, self._peer.chance()))
@@ -255,8 +263,18 @@ class Node:
                 self._manage(slots.TasksEnded(slot, tasks, self._holding.is_idle(slot)))
             case WorkerFailedToStart():
                 self._worker_failed(event)
+            case WorkerLeft(slot, reason):
+                self._worker_left(slot, reason)
+            case NodeStopRequested(slot):
+                logger.warning("a task of worker %d stops this node", slot)
+                self.stop_requested = True
+                self.drain()
+            case WorkerStuck(slot, state, end):
+                text = "worker %d (pid %d) was killed and does not end (state %s); its slot is given up until it does"
+                logger.error(text, slot, end.pid, state or "unknown")
+                self._worker_gone(end, slots.WorkerStuck(slot))
             case WorkerExited():
-                self._worker_exited(event)
+                self._worker_gone(event, slots.WorkerExited(event.slot))
 
     def _worker_failed(self, event: WorkerFailedToStart) -> None:
         logger.error("worker %d cannot start: %s", event.slot, event.reason)
@@ -267,12 +285,27 @@ class Node:
         if event.pid is None:
             self._manage(slots.WorkerExited(event.slot))
 
-    def _worker_exited(self, event: WorkerExited) -> None:
+    def _worker_left(self, slot: int, reason: str) -> None:
+        logger.info("worker %d is replaced: %s", slot, reason)
+        self._sentences.pop(slot, None)
+        self._offered.discard(slot)
+        # The next worker first: then what this one hands back finds it ready.
+        self._manage(slots.WorkerLeft(slot))
+        self._hold(moves.WorkerLeft(slot))
+
+    def _start_abandoned(self, slot: int) -> None:
+        """Kill a worker whose initializer takes too long, and tell it like one that fails."""
+        limit_s = self._options.start_timeout
+        reason = f"it was not ready {limit_s:g} s after its start: a longer start_timeout lets its initializer finish"
+        self._worker_failed(WorkerFailedToStart(slot, 0, reason))
+        self._workers.kill(slot)
+
+    def _worker_gone(self, event: WorkerExited, fact: slots.WorkerExited | slots.WorkerStuck) -> None:
         sentence = self._sentences.pop(event.slot, None)
         offered = event.slot in self._offered
         self._offered.discard(event.slot)
         # The next worker first: then what the dead one had finds it ready.
-        self._manage(slots.WorkerExited(event.slot))
+        self._manage(fact)
         if offered:
             self._hold_lost(event, sentence)
 
@@ -306,6 +339,11 @@ class Node:
                     self._workers.stop(slot)
                 case slots.KillWorker(slot):
                     self._workers.kill(slot)
+                case slots.AbandonStart(slot):
+                    self._start_abandoned(slot)
+                case slots.ReplaceWorker(slot):
+                    idle = slot not in self._offered or self._holding.is_idle(slot)
+                    self._manage(slots.ReplacementRequested(slot, idle))
         self._rearm()
 
     def _rearm(self) -> None:
@@ -423,6 +461,17 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<Node {self._peer.id} {self._holding!r} {self._slots!r}>"
+
+
+def _staffing(options: NodeOptions) -> slots.Staffing:
+    return slots.Staffing(
+        options.worker_count(),
+        options.standby,
+        options.max_tasks_per_worker,
+        max_worker_age_s=float("inf") if options.max_worker_age is None else options.max_worker_age,
+        start_timeout_s=options.start_timeout,
+        end_timeout_s=options.end_timeout + END_MARGIN_S,
+    )
 
 
 def _crash(event: WorkerExited, node: PeerId) -> ZmqtasksError:

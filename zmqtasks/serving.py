@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from zmqtasks.errors import ZmqtasksError
+from zmqtasks.machines.slots import ROOM
 from zmqtasks.node import Node
 from zmqtasks.options import Limits, NodeOptions
 from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.folder import PrivateFolder, remove_if_abandoned
-from zmqtasks.processes.launch import Lifeline
+from zmqtasks.processes.launch import STOPPED, Lifeline
 from zmqtasks.processes.workforce import Workforce
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class WorkerSettings:
     cleanup_dir: str | None = None
     owner_dir: str | None = None
     output: str = "inherit"
+    finalizer: bytes = b""
 
 
 def open_node(
@@ -53,7 +55,7 @@ def open_node(
         BindError: an endpoint cannot be bound.
     """
     peer = open_peer(loop, place)
-    slots = options.worker_count() + options.standby
+    slots = options.worker_count() + options.standby + ROOM
 
     def make_workers(on_event: Callable[..., None]) -> Workforce:
         return Workforce(
@@ -66,6 +68,9 @@ def open_node(
             method=options.method,  # type: ignore[arg-type]
             preload=options.preload,
             initializer=settings.initializer or None,
+            finalizer=settings.finalizer or None,
+            end_timeout_s=options.end_timeout,
+            recycle_memory=options.recycle_memory,
             sys_path=settings.sys_path,
             cleanup_dir=settings.cleanup_dir,
             owner_dir=settings.owner_dir,
@@ -108,8 +113,10 @@ async def _serve_owner(lifeline: Lifeline, config: dict[str, Any]) -> None:
     options = {**config["options"], "preload": tuple(config["options"]["preload"])}
     folder = PrivateFolder()
     place = Place(tuple(config.get("bind", ())), tuple(config.get("advertise", ())), folder.path)
-    initializer = base64.b64decode(config["initializer"])
-    settings = WorkerSettings(initializer, config["sys_path"], str(folder.path), config["folder"], config["output"])
+    initializer, finalizer = (base64.b64decode(config[name]) for name in ("initializer", "finalizer"))
+    settings = WorkerSettings(
+        initializer, config["sys_path"], str(folder.path), config["folder"], config["output"], finalizer
+    )
     try:
         node = open_node(loop, place, NodeOptions(**options), settings, ended.set)
     except (ZmqtasksError, OSError, ValueError) as error:
@@ -126,3 +133,5 @@ async def _serve_owner(lifeline: Lifeline, config: dict[str, Any]) -> None:
     remove_if_abandoned(Path(config["folder"]))
     if defects:
         raise SystemExit(DEFECT)
+    if node.stop_requested:
+        raise SystemExit(STOPPED)

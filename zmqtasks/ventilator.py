@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from zmqtasks.errors import NodeKiller, TaskLost
+from zmqtasks.errors import NodeKiller, RetriesExhausted, TaskLost
 from zmqtasks.machines import dispatch_moves as moves
 from zmqtasks.machines.dispatch import Dispatch
 from zmqtasks.machines.session import Closed
@@ -301,6 +301,10 @@ class Ventilator:
         elif finish.kind is OutcomeKind.NODE_KILLER:
             text = "each of several nodes died with this as its only task"
             self._conclude(finish, NodeKiller(text))
+        elif finish.kind is OutcomeKind.EXHAUSTED:
+            retries = self._jobs[finish.job].wire.options.retries
+            text = f"the task asked to be run again, and had been already as often as retries={retries} allows"
+            self._conclude(finish, RetriesExhausted(text))
         else:
             self._let_go(finish, None)
 

@@ -86,6 +86,22 @@ def test_at_most_once_nothing_is_tried_again() -> None:
     assert ledger.lost(0, 9, alone=False) is Verdict.LOST
 
 
+def test_a_task_that_asks_to_be_run_again_is_counted_where_there_is_a_count() -> None:
+    free, once = Ledger(TaskOptions()), Ledger(TaskOptions(retry=False))
+    for _ in range(100):
+        assert free.asked(3, 1.5) == once.asked(3, 1.5) == Judgement(Verdict.AGAIN, 1.5)
+    counted = Ledger(TaskOptions(retries=2, backoff=7.0, retry=False))
+    assert counted.asked(3, 0.5) == Judgement(Verdict.AGAIN, 0.5), "no back-off on top of what it asked for"
+    assert counted.asked(3, 0.0) == Judgement(Verdict.AGAIN, 0.0)
+    assert counted.asked(3, 0.5) == Judgement(Verdict.FINAL)
+    assert counted.asked(4, 0.5) == Judgement(Verdict.AGAIN, 0.5)
+    counted.settled(3, 4)
+    assert counted.asked(3, 0.5).verdict is Verdict.AGAIN
+    both = Ledger(TaskOptions(retries=1))
+    assert both.failed(3, OutcomeKind.ERROR).verdict is Verdict.AGAIN
+    assert both.asked(3, 0.0).verdict is Verdict.FINAL, "each is a try"
+
+
 def test_success_wipes_the_slate() -> None:
     ledger = Ledger(TaskOptions(retries=1))
     ledger.failed(3, OutcomeKind.ERROR)

@@ -40,6 +40,7 @@ from zmqtasks.options import MIB, TaskOptions
 WIDE = Window(1_000_000, 1024 * MIB)
 ONCE = TaskOptions(retry=False)
 OK, ERROR, CRASHED, RETURNED = OutcomeKind.OK, OutcomeKind.ERROR, OutcomeKind.CRASHED, OutcomeKind.RETURNED
+RETRY = OutcomeKind.RETRY
 
 
 class History:
@@ -409,6 +410,27 @@ def test_a_failure_is_tried_again_while_there_are_retries() -> None:
     history.node()
     assert history.settle(1, 0, 1, ERROR) == [Send("n", (Cut("j", 2, 0, 1),))]
     assert history.settle(2, 0, 1, ERROR) == [Finish("j", 0, 1, ERROR, 2, "n"), FinishJob("j")]
+
+
+def test_a_task_that_asks_for_it_is_run_again_after_its_delay_and_no_later() -> None:
+    history = History()
+    history.job(1, options=TaskOptions(retries=2, backoff=50.0, retry=False))
+    history(JobClosed("j"))
+    history.node()
+    assert history(OutcomeSettled(Settled("j", 1, "n", 0, 1, RETRY, 0.001, 1.5))) == []
+    assert history.dispatch.next_deadline() == 1.5
+    assert history.at(1.5) == [Send("n", (Cut("j", 2, 0, 1),))]
+    assert history(OutcomeSettled(Settled("j", 1, "n", 0, 1, RETRY, 0.001, 9.0))) == [], "told twice, heard once"
+    assert history.settle(2, 0, 1, RETRY) == [Send("n", (Cut("j", 3, 0, 1),))]
+    assert history.settle(3, 0, 1, RETRY) == [Finish("j", 0, 1, OutcomeKind.EXHAUSTED, 3, "n"), FinishJob("j")]
+
+
+def test_without_retries_a_task_may_ask_as_often_as_it_likes() -> None:
+    history = History()
+    history.job(1)
+    history.node()
+    for attempt in range(1, 50):
+        assert history.settle(attempt, 0, 1, RETRY) == [Send("n", (Cut("j", attempt + 1, 0, 1),))]
 
 
 def test_a_retry_waits_for_its_backoff() -> None:

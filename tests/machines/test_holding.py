@@ -25,6 +25,7 @@ from zmqtasks.machines.holding_moves import (
     SinkCongested,
     TasksTaken,
     VentilatorGone,
+    WorkerLeft,
     WorkerLost,
     WorkerOffered,
     WorkersUnavailable,
@@ -480,6 +481,47 @@ def test_a_result_that_is_too_big_says_nothing_of_how_long_tasks_take() -> None:
     assert history.take(chunk_of(2, 3, attempt=2)) == []
 
 
+@pytest.mark.parametrize("options", [TaskOptions(), ONCE])
+def test_what_a_worker_that_leaves_has_not_told_of_goes_first_and_unpunished(options: TaskOptions) -> None:
+    history = History(workers=1)
+    history.take(chunk_of(0, 1), options=options)
+    history.tell(said(0, 1))
+    job = job_of(options=options)
+    chunks = chunk_of(1, 9, attempt=2), chunk_of(9, 12, attempt=3), chunk_of(12, 14, attempt=4)
+    assert len(given(history.take(*chunks, options=options))) == 2
+    history.tell(said(1, 3, attempt=2))
+    assert history(WorkerWithdrawn(0), WorkerLeft(0)) == []
+    assert history.holding.busy() == 0
+    held = [(h.start, h.stop, h.attempt) for h in history.holding.inventory("v")]
+    assert held == [(3, 9, 2), (9, 12, 3), (12, 14, 4)]
+    assert history(WorkerOffered(1))[0] == Give(1, (job,), chunk_of(3, 9, attempt=2, origin=1))
+    assert history(WorkerLost(0)) == [], "its end is no news"
+
+
+def test_what_nobody_wants_leaves_with_its_worker() -> None:
+    history = History(workers=1)
+    history.take(chunk_of(0, 4))
+    history(RangesCancelled("v", (Range("v:1", 2, 3),)))
+    assert [(c.start, c.stop) for c in history(WorkerLeft(0)) if isinstance(c, GiveBack)] == [(2, 3)]
+    history(WorkerOffered(0), VentilatorGone("v"))
+    assert history(WorkerLeft(0)) == []
+    assert history.holding.queued() == 0
+
+
+def test_what_leaves_a_node_that_drains_is_given_back() -> None:
+    history = History(workers=1)
+    history.take(chunk_of(0, 4))
+    assert history(DrainRequested(), WorkerLeft(0)) == [GiveBack(job_of(), 1, 0, 4)]
+
+
+def test_a_task_that_asks_to_be_run_again_is_told_and_measured() -> None:
+    history = History(workers=1)
+    history.take(chunk_of(0, 2))
+    asked = said(0, 1, kind=OutcomeKind.RETRY)
+    assert history.tell(asked) == [Emit(job_of(), (asked,))]
+    assert history.holding.inventory("v") == (Held("v:1", 1, 2, 1, Phase.RUNNING),)
+
+
 def test_where_no_worker_can_be_started_what_is_queued_ends() -> None:
     history = History(workers=1)
     history.take(chunk_of(0, 1), chunk_of(1, 3, attempt=2))
@@ -708,12 +750,30 @@ class Node:
             assert blame.attempt == chunk.attempt
             assert blame.index - chunk.start in (range(worker.told, worker.ran) if packing else (worker.ran,))
 
+    def go(self) -> None:
+        """Let a worker leave: it tells of what it ran, and some of what it has was never begun."""
+        if (slot := self.pick(slot for slot, worker in self.workers.items() if not worker.condemned)) is not None:
+            worker = self.workers[slot]
+            if worker.chunks and worker.ran > worker.told:
+                self.tell(slot, worker, worker.chunks[0][1])
+            del self.workers[slot]
+            assert not any(isinstance(command, Blame) for command in self.do(WorkerLeft(slot)))
+
     def pick(self, among):  # type: ignore[no-untyped-def]
         choices = list(among)
         return self.dice.choice(choices) if choices else None
 
     def live(self, steps: int) -> None:
-        moves = [*[self.take] * 3, self.replace, self.leave, self.cancel, self.congest, self.withdraw, self.die]
+        moves = [
+            *[self.take] * 3,
+            self.replace,
+            self.leave,
+            self.cancel,
+            self.congest,
+            self.withdraw,
+            self.die,
+            self.go,
+        ]
         moves += [*[self.offer] * 4, *[self.work] * 14]
         for _ in range(steps):
             self.dice.choice(moves)()
@@ -743,7 +803,7 @@ def test_every_task_ends_in_one_way_and_none_is_nowhere(seed: int) -> None:
     node.live(1_500)
     node.finish(drain=seed % 2 == 0)
     assert not node.here
-    assert {"emitted", "blamed", "RETURNED"} <= set(node.ends)
+    assert {"emitted", "blamed"} <= set(node.ends) <= {"emitted", "blamed", "RETURNED", "LOST"}
 
 
 # Long runs --------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -13,12 +13,14 @@ from zmqtasks.machines.slots import (
     FIRST_BACKOFF_S,
     LONGEST_BACKOFF_S,
     STOP_GRACE_S,
+    AbandonStart,
     Command,
     DrainRequested,
     Event,
     KillWorker,
     Opened,
     ReplacementRequested,
+    ReplaceWorker,
     Retire,
     Serve,
     Slots,
@@ -27,7 +29,10 @@ from zmqtasks.machines.slots import (
     StopWorker,
     TasksEnded,
     WorkerExited,
+    WorkerLeft,
     WorkerReady,
+    WorkerStarted,
+    WorkerStuck,
 )
 
 NEVER = float("inf")
@@ -158,9 +163,102 @@ def test_a_drain_ends_all_and_starts_none() -> None:
     assert slots.next_deadline() == NEVER
 
 
+def test_a_worker_that_leaves_is_replaced_by_the_standby_in_the_same_turn() -> None:
+    slots = serving(1, 1)
+    assert told(slots, WorkerLeft(0), now=2.0) == [Retire(0), Serve(1)]
+    assert repr(slots) == "<Slots 0:stopping 1:serving failures=0>"
+    assert slots.next_deadline() == 2.0 + STOP_GRACE_S
+    assert slots.tick(2.0 + STOP_GRACE_S) == [KillWorker(0)]
+    assert told(slots, WorkerExited(0), now=9.0) == [StartWorker(0)], "it left in order: no pause"
+
+
+def test_who_retires_or_was_stopped_may_leave_too() -> None:
+    slots = serving(1)
+    assert told(slots, ReplacementRequested(0, idle=False)) == [Retire(0)]
+    assert told(slots, WorkerLeft(0), now=1.0) == []
+    assert told(slots, WorkerLeft(0), now=2.0) == []
+    assert slots.next_deadline() == 1.0 + STOP_GRACE_S, "its time began when it left"
+
+
+def test_a_worker_that_is_not_ready_in_time_is_given_up_and_the_next_one_waits() -> None:
+    slots = Slots(Staffing(1, start_timeout_s=3.0))
+    assert told(slots, Opened()) == [StartWorker(0)]
+    assert slots.next_deadline() == NEVER, "the time it takes to fork is not its own"
+    assert told(slots, WorkerStarted(0), now=1.0) == []
+    assert slots.tick(3.9) == []
+    assert slots.tick(slots.next_deadline()) == [AbandonStart(0)]
+    assert slots.tick(100.0) == []
+    assert told(slots, WorkerExited(0), now=100.0) == []
+    assert slots.next_deadline() == 100.0 + FIRST_BACKOFF_S
+    assert slots.tick(slots.next_deadline()) == [StartWorker(0)]
+    assert told(slots, WorkerStarted(0), WorkerReady(0), now=101.0) == [Serve(0)]
+    assert slots.next_deadline() == NEVER
+
+
+def test_a_stop_may_overtake_a_start() -> None:
+    slots = Slots(Staffing(1, start_timeout_s=3.0))
+    assert told(slots, Opened(), DrainRequested(frozenset())) == [StartWorker(0), StopWorker(0)]
+    assert told(slots, WorkerStarted(0), now=1.0) == []
+    assert slots.next_deadline() == STOP_GRACE_S
+
+
+@pytest.mark.parametrize(("chance", "age_s"), [(0.0, 90.0), (0.5, 100.0), (1.0, 110.0)])
+def test_a_worker_that_is_old_is_replaced(chance: float, age_s: float) -> None:
+    slots = Slots(Staffing(1, 1, max_worker_age_s=100.0))
+    told(slots, Opened(), WorkerReady(0, chance), WorkerReady(1, 0.5), now=10.0)
+    assert slots.next_deadline() == pytest.approx(10.0 + min(age_s, 100.0))
+    assert ReplaceWorker(0) not in slots.tick(10.0 + age_s - 0.01)
+    assert ReplaceWorker(0) in slots.tick(10.0 + age_s + 0.01)
+    assert ReplaceWorker(0) not in slots.tick(1e9)
+    assert told(slots, ReplacementRequested(0, idle=True)) == [Retire(0), StopWorker(0), Serve(1)]
+
+
+def test_a_spare_and_a_worker_that_retires_grow_old_too() -> None:
+    slots = serving(1, 1, max_worker_age_s=100.0, spread=0.0)
+    assert told(slots, ReplacementRequested(0, idle=False)) == [Retire(0), Serve(1)]
+    assert slots.tick(100.0) == [ReplaceWorker(1)]
+    assert slots.next_deadline() == NEVER, "who retires goes anyway"
+    slots = serving(1, 1, max_worker_age_s=100.0, spread=0.0)
+    assert slots.tick(100.0) == [ReplaceWorker(0), ReplaceWorker(1)]
+    assert told(slots, ReplacementRequested(1, idle=True)) == [StopWorker(1)]
+
+
+def test_a_worker_that_does_not_end_when_killed_costs_its_slot_until_it_ends() -> None:
+    slots = serving(1, 1)
+    assert told(slots, WorkerStuck(0)) == [Serve(1), StartWorker(2)]
+    assert repr(slots) == "<Slots 0:lost 1:serving 2:starting failures=0>"
+    assert slots.lost() == 1
+    assert told(slots, WorkerReady(2), ReplacementRequested(0, idle=True)) == []
+    assert told(slots, WorkerExited(0)) == []
+    assert repr(slots) == "<Slots 1:serving 2:spare failures=0>"
+    assert told(slots, WorkerStuck(1)) == [Serve(2), StartWorker(0)], "its number is free again"
+    assert told(slots, DrainRequested(frozenset({2})), WorkerExited(2), WorkerExited(0))[0] == Retire(2)
+    assert slots.all_gone(), "nobody waits for what does not end"
+
+
+def test_so_many_slots_may_be_lost_and_no_more() -> None:
+    slots = serving(1, room=1)
+    assert told(slots, WorkerStuck(0)) == [StartWorker(1)]
+    assert told(slots, WorkerReady(1), WorkerStuck(1)) == [Serve(1)]
+    assert repr(slots) == "<Slots 0:lost 1:lost failures=0>"
+    assert slots.next_deadline() == NEVER
+    assert told(slots, WorkerExited(1)) == [StartWorker(1)]
+    assert told(slots, WorkerExited(0)) == []
+    assert repr(slots) == "<Slots 1:starting failures=0>"
+
+
+def test_workers_that_hang_while_they_start_are_not_started_without_end() -> None:
+    slots = Slots(Staffing(1))
+    assert told(slots, Opened(), WorkerStuck(0)) == [StartWorker(0)]
+    assert slots.next_deadline() == FIRST_BACKOFF_S
+
+
 @pytest.mark.parametrize(
     "event",
-    [WorkerReady(0), WorkerExited(1), TasksEnded(1, 1, idle=True), ReplacementRequested(1, idle=True), WorkerExited(9)],
+    [
+        *(WorkerReady(0), WorkerExited(1), TasksEnded(1, 1, idle=True), ReplacementRequested(1, idle=True)),
+        *(WorkerExited(9), WorkerStarted(0), WorkerLeft(1), WorkerStuck(1)),
+    ],
     ids=repr,
 )
 def test_illegal_moves(event: Event) -> None:
@@ -188,6 +286,7 @@ class Workforce:
     now: float = 0.0
     alive: dict[int, str] = field(default_factory=dict)
     idle: set[int] = field(default_factory=set)
+    stuck: set[int] = field(default_factory=set)
     draining: bool = False
     started: int = 0
 
@@ -207,6 +306,11 @@ class Workforce:
                     assert not self.draining
                     self.alive[slot] = "starting"
                     self.started += 1
+                case AbandonStart():
+                    assert self.alive[slot] == "starting"
+                    self.exit(slot)
+                case ReplaceWorker():
+                    self.do(ReplacementRequested(slot, slot in self.idle))
                 case Serve():
                     assert self.alive[slot] == "spare"
                     self.alive[slot] = "serving"
@@ -234,17 +338,29 @@ class Workforce:
     def step(self, *, calm: bool = False) -> None:
         self.now = max(self.now, min(self.slots.next_deadline(), self.now + self.dice.random()))
         self.carry_out(self.slots.tick(self.now))
+        if self.stuck and self.dice.random() < 0.1:
+            self.do(WorkerExited(self.stuck.pop()))
         if not self.alive:
             return
         slot = self.dice.choice(sorted(self.alive))
         state, chance = self.alive[slot], self.dice.random()
-        if state == "starting" and chance < 0.8:
+        if state == "starting" and chance < 0.2:
+            self.do(WorkerStarted(slot))
+        elif state == "starting" and chance < 0.8:
             self.alive[slot] = "spare"
             self.do(WorkerReady(slot, self.dice.random()))
         elif state in ("serving", "retiring") and chance < 0.8:
             idle = self.dice.random() < 0.5
             (self.idle.add if idle else self.idle.discard)(slot)
             self.do(TasksEnded(slot, self.dice.choice([0, 1, 5]), idle))
+        elif chance < 0.82 and not calm:
+            del self.alive[slot]
+            self.idle.discard(slot)
+            self.stuck.add(slot)
+            self.do(WorkerStuck(slot))
+        elif chance < 0.84 and state in ("serving", "retiring", "stopping"):
+            self.do(WorkerLeft(slot))
+            self.alive[slot] = "stopping"
         elif chance < 0.9 and not calm:
             self.do(ReplacementRequested(slot, slot in self.idle))
         elif not calm or state == "stopping":
@@ -259,6 +375,7 @@ class Workforce:
 def test_there_are_as_many_workers_as_there_should_be(seed: int) -> None:
     dice = random.Random(seed)
     staffing = Staffing(dice.randint(1, 4), dice.randint(0, 2), dice.choice([0, 1, 10]))
+    staffing = replace(staffing, max_worker_age_s=dice.choice([20.0, 200.0, NEVER]), start_timeout_s=5.0, room=4)
     workforce = Workforce(dice, staffing)
     for _ in range(300):
         workforce.step()

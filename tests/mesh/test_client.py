@@ -256,7 +256,7 @@ def test_workers_are_replaced_after_their_tasks() -> None:
 def test_senseless_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="workers must be 1 or more"):
         zmqtasks.Client(workers=0)
-    with pytest.raises(ValueError, match="are for a node that is started here"):
+    with pytest.raises(ValueError, match="for a node that is started here only"):
         zmqtasks.Client("tcp://127.0.0.1:1", workers=2)
 
 

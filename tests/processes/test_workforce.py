@@ -186,12 +186,12 @@ def test_exit_handlers_of_tasks_run_at_a_stop(crew: Crew, tmp_path: Path) -> Non
 
 def test_exit_handlers_that_hang_are_cut_short() -> None:
     program = (
-        "import atexit, signal\nfrom zmqtasks.processes import worker\n"
-        "worker.FAREWELL_S = 0.1\natexit.register(signal.pause)\nworker._say_farewell()"
+        "import atexit, signal\nfrom zmqtasks.processes.farewell import say_farewell\n"
+        "atexit.register(signal.pause)\nsay_farewell(b'', 0.1)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "_say_farewell" in done.stderr
+    assert "say_farewell" in done.stderr
 
 
 def test_a_task_that_forks_and_returns_twice_answers_once(crew: Crew) -> None:

@@ -68,7 +68,7 @@ SAMPLES: dict[str, Message] = {
         gap=True,
         window=Window(2_000, 64 * MIB),
         have=(Held(JOB, 0, 20, 1, Phase.FINISHED), Held(JOB, 20, 40, 2, Phase.RUNNING)),
-        load=Load(8, 7, 120, 99_999, 3, 2**33, 1.5),
+        load=Load(8, 7, 120, 99_999, 3, 2**33, 1.5, 2),
         limits=SMALL,
     ),
     "status-without-have": Status(SESSION, NODE, incarnation=7),

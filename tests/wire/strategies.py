@@ -84,7 +84,7 @@ statuses = st.builds(
     st.booleans(),
     st.builds(m.Window, integers, integers),
     st.none() | tuples_of(held),
-    st.builds(m.Load, *[integers] * 6, durations),
+    st.builds(m.Load, *[integers] * 6, durations, integers),
     limits,
 )
 messages = st.one_of(

@@ -6,6 +6,7 @@ Owns nothing of the node itself. Called by `worker`.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from zmqtasks.options import NodeOptions
 from zmqtasks.place import Place
 from zmqtasks.processes.folder import PrivateFolder
 from zmqtasks.serving import WorkerSettings, open_node
+from zmqtasks.wire import payload
 
 
 def be_node(bind: str, advertise: str | None, folders: Sequence[str], own: dict[str, Any]) -> int:
@@ -26,16 +28,21 @@ def be_node(bind: str, advertise: str | None, folders: Sequence[str], own: dict[
         bind: where to listen.
         advertise: what others connect to instead.
         folders: where to look for modules first.
-        own: fields of `NodeOptions`.
+        own: fields of `NodeOptions`, where None means that nothing was said; and `initializer` and `finalizer`,
+            "module:function" each.
 
     Raises:
         BindError: the address cannot be bound.
     """
     search_here(*folders)
-    return asyncio.run(_serve(bind, advertise, NodeOptions(**own)))
+    # By name: this process watches over tasks, and shall not run what they import.
+    functions = [payload.pack_name(name) if name else b"" for name in (own.pop("initializer"), own.pop("finalizer"))]
+    settings = WorkerSettings(initializer=functions[0], finalizer=functions[1])
+    node_options = NodeOptions(**{name: value for name, value in own.items() if value is not None})
+    return asyncio.run(_serve(bind, advertise, node_options, settings))
 
 
-async def _serve(bind: str, advertise: str | None, node_options: NodeOptions) -> int:
+async def _serve(bind: str, advertise: str | None, node_options: NodeOptions, settings: WorkerSettings) -> int:
     """Be the node.
 
     Raises:
@@ -46,7 +53,7 @@ async def _serve(bind: str, advertise: str | None, node_options: NodeOptions) ->
     folder = PrivateFolder()
     try:
         place = Place((bind,), () if advertise is None else (advertise,), folder.path)
-        settings = WorkerSettings(cleanup_dir=str(folder.path))
+        settings = dataclasses.replace(settings, cleanup_dir=str(folder.path))
         try:
             node = open_node(loop, place, node_options, settings, drained.set)
         except (OSError, ValueError) as error:

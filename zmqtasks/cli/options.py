@@ -142,6 +142,19 @@ def task_options(command: F) -> F:
     return command
 
 
+def recycling_options(command: F) -> F:
+    """Add when a worker is replaced."""
+    for decorate in (
+        click.option(
+            "--max-tasks-per-worker", type=click.IntRange(0), help="Replace a worker after about so many tasks."
+        ),
+        click.option("--max-worker-age", type=SECONDS, help='Replace a worker about so long after its start: "1 h".'),
+        click.option("--recycle-memory", type=BYTES, help='Replace a worker that holds more after a task: "500 MiB".'),
+    )[::-1]:
+        command = decorate(command)
+    return command
+
+
 def inbox_options(command: F) -> F:
     """Add where this program listens for answers from other machines."""
     for decorate in (

@@ -19,7 +19,7 @@ from zmqtasks.cli import options
 @click.option("--overwrite", is_flag=True, help="Remove OUT first.")
 @options.task_options
 @click.option("--workers", type=click.IntRange(1), help="Worker processes; one a core by default.")
-@click.option("--max-tasks-per-worker", type=click.IntRange(0), help="Replace a worker after about so many tasks.")
+@options.recycling_options
 @click.option("--preload", multiple=True, metavar="MODULE", help="Import it once, for all workers; repeatable.")
 @click.option("--node", "nodes", multiple=True, type=options.ADDRESS, help="Use this running node; repeatable.")
 @click.option(

@@ -61,6 +61,7 @@ def _row(address: str, answer: Status | str) -> dict[str, Any]:
         "queued": load.queued,
         "done": load.done,
         "failed": load.failed,
+        "lost": load.lost,
         "peer": answer.address.peer,
     }
 

@@ -24,7 +24,21 @@ from zmqtasks.cli import options
 @click.option("--insecure", is_flag=True, help="Allow --bind to an address other machines can reach.")
 @click.option("--workers", type=click.IntRange(1), help="Worker processes; one a core by default.")
 @click.option("--standby", type=click.IntRange(0), default=1, show_default=True, help="Idle processes to step in.")
-@click.option("--max-tasks-per-worker", type=click.IntRange(0), default=0, help="Replace a worker after so many tasks.")
+@options.recycling_options
+@click.option(
+    "--initializer", type=options.FUNCTION, help="Called in each worker before its first task; one that fails is told."
+)
+@click.option("--finalizer", type=options.FUNCTION, help="Called in each worker when it ends in order.")
+@click.option(
+    "--start-timeout", type=options.SECONDS, default="300 s", show_default=True, help="Of the initializer, then killed."
+)
+@click.option(
+    "--end-timeout",
+    type=options.SECONDS,
+    default="5 s",
+    show_default=True,
+    help="Of the finalizer and exit handlers together, then killed.",
+)
 @click.option("--preload", multiple=True, metavar="MODULE", help="Import it once, for all workers; repeatable.")
 @click.option(
     "--python-path",
@@ -38,12 +52,14 @@ def worker(bind: str, advertise: str | None, insecure: bool, folders: tuple[str,
 
     Workers look for functions in the current folder, then among what is installed. Ctrl-C or SIGTERM once: the node
     takes nothing new, hands back what has not begun, finishes the rest and ends with exit code 0; twice: at once.
+    A task that calls zmqtasks.stop_node() does the same as Ctrl-C once.
 
     \b
     Examples:
       zmqtasks worker
       zmqtasks worker --bind 127.0.0.1:0 --workers 4 --preload numpy
       zmqtasks worker --bind 10.0.0.7:7700 --insecure
+      zmqtasks worker --initializer package.module:open_database --finalizer package.module:close_database
     """
     options.check_bind(bind, advertise, insecure=insecure)
     from zmqtasks.cli.node_program import be_node

@@ -20,7 +20,7 @@ from zmqtasks.errors import NoNodes
 from zmqtasks.messages import Address
 from zmqtasks.options import NodeOptions
 from zmqtasks.processes.exits import ExitWatch
-from zmqtasks.processes.launch import Launched, launch
+from zmqtasks.processes.launch import STOPPED, Launched, launch
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ DEATHS = 5
 """So many deaths within `DEATHS_S` seconds, and the node is given up."""
 DEATHS_S = 60.0
 MODULE = "zmqtasks.serving"
+DIED = "the node of this program died, and cannot be started again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +45,14 @@ class NodeSettings:
     initializer: bytes
     folder: str
     output: str
+    finalizer: bytes = b""
 
     def as_config(self) -> dict[str, Any]:
         """Return the settings as JSON can carry them."""
         return {
             "options": dataclasses.asdict(self.options),
             "initializer": base64.b64encode(self.initializer).decode(),
+            "finalizer": base64.b64encode(self.finalizer).decode(),
             "folder": self.folder,
             "output": self.output,
             "sys_path": [entry or os.getcwd() for entry in sys.path],
@@ -126,13 +129,19 @@ class OwnNode:
         if self._closing:
             return
         code = self._launched.close(0.0)
-        logger.error("the node of this program died (exit code %d); starting it again", code)
         self._launched = None
+        if code == STOPPED:
+            logger.warning("a task stopped the node of this program")
+            self._on_gone(self._handle)
+            self._on_failed("a task stopped the node of this program, by zmqtasks.stop_node()")
+            return
+        logger.error("the node of this program died (exit code %d); starting it again", code)
         self._on_gone(self._handle)
         now = self._loop.time()
         self._deaths = [at for at in self._deaths if now - at < DEATHS_S] + [now]
         if len(self._deaths) >= DEATHS:
-            self._on_failed(f"it died {DEATHS} times within {DEATHS_S:g} s, the last time with exit code {code}")
+            text = f"it died {DEATHS} times within {DEATHS_S:g} s, the last time with exit code {code}"
+            self._on_failed(f"{DIED}: {text}")
         else:
             self._restart = self._loop.create_task(self._start_again())
 
@@ -140,7 +149,7 @@ class OwnNode:
         try:
             await self.start()
         except NoNodes as error:
-            self._on_failed(str(error))
+            self._on_failed(f"{DIED}: {error}")
 
     async def close(self) -> None:
         """End the process; idempotent."""

@@ -38,6 +38,7 @@ class Where:
         addresses: of nodes that run already, "tcp://host:port"; none starts a node of our own.
         node: how the node of our own works.
         initializer: encoded function that each of its workers runs first, or nothing.
+        finalizer: encoded function that each of its workers runs last, or nothing.
         output: where its workers print: "inherit" for our stdout and stderr, "stderr" for both there.
         sink: address of a standalone sink, or None to collect the results here.
         bind: where our inbox is bound besides ipc; None finds out from `addresses`.
@@ -48,6 +49,7 @@ class Where:
     addresses: tuple[str, ...] = ()
     node: NodeOptions = NodeOptions()
     initializer: bytes = b""
+    finalizer: bytes = b""
     output: str = "inherit"
     sink: str | None = None
     bind: tuple[str, ...] | None = None
@@ -163,7 +165,8 @@ class Embedded:
         await self._wait_for_answers()
 
     async def _start_own(self) -> None:
-        settings = NodeSettings(self._where.node, self._where.initializer, str(self._folder.path), self._where.output)
+        where = self._where
+        settings = NodeSettings(where.node, where.initializer, str(self._folder.path), where.output, where.finalizer)
         self._own = OwnNode(self.loop, settings, self._own_up, self._own_gone, self._own_failed)
         await self._own.start()
 
@@ -174,7 +177,7 @@ class Embedded:
         self.ventilator.drop_node(link, died=True)
 
     def _own_failed(self, reason: str) -> None:
-        self._collector.broken(NoNodes(f"the node of this program died, and cannot be started again: {reason}"))
+        self._collector.broken(NoNodes(reason))
 
     def _nodes_changed(self) -> None:
         refused = self._why_refused()

@@ -6,11 +6,12 @@ Keeps numbers only for tasks something happened to. Called by `dispatch.py`.
 | what happened                                     | what follows                                              |
 |---------------------------------------------------|-----------------------------------------------------------|
 | exception, timeout, memory limit, too big         | run again while `retries` last, after `backoff`; then final |
+| it asks for it itself                             | run again after its delay; at most `retries` times, if set |
 | crash: its worker died while it ran               | run again, alone; at `crash_limit` final                  |
 | loss: it was aboard a node that was lost          | run again; from 2 alone on a worker, from 4 alone on a node |
 | strike: the node died with it as the only task    | at 3 final: `NodeKiller`                                  |
-| handed back (drain)                               | nothing: that never counts                                |
-| any of these, with `retry=False`                  | final at once                                             |
+| handed back (drain, or at its own wish)           | nothing: that never counts                                |
+| any of these but the last and what it asks for, with `retry=False` | final at once                            |
 """
 
 from __future__ import annotations
@@ -77,6 +78,16 @@ class Ledger:
         self._tries[index] = tries + 1
         # 2 ** tries overflows a float after 1,024 retries; the longest wait is reached long before.
         return Judgement(Verdict.AGAIN, min(self._options.backoff * 2 ** min(tries, 32), LONGEST_BACKOFF_S))
+
+    def asked(self, index: int, delay_s: float) -> Judgement:
+        """Count that a task asked to be run again and judge it; also at-most-once, for it is the task that asks."""
+        if not self._options.retries:
+            return Judgement(Verdict.AGAIN, delay_s)
+        tries = self._tries.get(index, 0)
+        if tries >= self._options.retries:
+            return Judgement(Verdict.FINAL)
+        self._tries[index] = tries + 1
+        return Judgement(Verdict.AGAIN, delay_s)
 
     def lost(self, start: int, stop: int, *, alone: bool) -> Verdict:
         """Count that these tasks were aboard a lost node, `alone` where it died with this one task, and judge it."""

@@ -318,7 +318,7 @@ class Dispatch:
         if assignment is None or not held:
             return held
         self._unload(assignment, said.start, said.stop)
-        ran = said.kind in (OutcomeKind.OK, OutcomeKind.ERROR)
+        ran = said.kind in (OutcomeKind.OK, OutcomeKind.ERROR, OutcomeKind.RETRY)
         assignment.broken |= not ran
         if job is not None and ran:
             job.measure(said.elapsed_s, said.stop - said.start)
@@ -352,10 +352,12 @@ class Dispatch:
         return commands + self._end_if_done(job)
 
     def _judge(self, job: JobAccount, index: int, said: Settled, now: float) -> list[Command]:
-        blame = job.ledger.failed(index, said.kind)
+        asked = said.kind is OutcomeKind.RETRY
+        blame = job.ledger.asked(index, said.delay_s) if asked else job.ledger.failed(index, said.kind)
         if blame.verdict is Verdict.FINAL:
             self._settle(job, index, index + 1)
-            return [Finish(job.id, index, index + 1, said.kind, said.attempt, said.node)]
+            kind = OutcomeKind.EXHAUSTED if asked else said.kind
+            return [Finish(job.id, index, index + 1, kind, said.attempt, said.node)]
         if blame.delay_s > 0:
             job.delayed.add(index, index + 1)
             heapq.heappush(self._delayed, (now + blame.delay_s, job.id, index))

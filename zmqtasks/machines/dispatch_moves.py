@@ -156,9 +156,9 @@ class Send:
 class Finish:
     """These tasks have ended: hand on what `kind` says, and let go of their arguments.
 
-    Failures arrive here only when they are final. `attempt` and `node` are those of the outcome. NODE_KILLER and most
-    LOST are decided here and have no outcome of their own: they carry the attempt and the node that were lost, so that
-    a sink finds them newer than any failure before.
+    Failures arrive here only when they are final. `attempt` and `node` are those of the outcome. NODE_KILLER, EXHAUSTED
+    and most LOST are decided here and have no outcome of their own: they carry the attempt and the node that were lost,
+    or asked for one more, so that a sink finds them newer than any failure before.
     """
 
     job: JobId

@@ -32,6 +32,7 @@ from zmqtasks.machines.holding_moves import (
     SinkCongested,
     TasksTaken,
     VentilatorGone,
+    WorkerLeft,
     WorkerLost,
     WorkerOffered,
     WorkersUnavailable,
@@ -131,6 +132,7 @@ class Holding:
             WorkerWithdrawn: self._worker_withdrawn,
             OutcomesSaid: self._outcomes_said,
             WorkerLost: self._worker_lost,
+            WorkerLeft: self._worker_left,
             WorkersUnavailable: self._workers_unavailable,
             SinkCongested: self._sink_congested,
             DrainRequested: self._drain_requested,
@@ -318,7 +320,7 @@ class Holding:
             if piece is None:
                 raise LocalProtocolError(f"slot {event.slot} told of {_range_of(outcome)}, not its own, in {self!r}")
             piece.next = outcome.stop
-            if outcome.kind in (OutcomeKind.OK, OutcomeKind.ERROR):
+            if outcome.kind in (OutcomeKind.OK, OutcomeKind.ERROR, OutcomeKind.RETRY):
                 piece.job.measure(outcome.elapsed_s, outcome.stop - outcome.start)
             if piece.job.wanted:
                 commands.append(Emit(piece.job.job, (outcome,)))
@@ -354,6 +356,17 @@ class Holding:
             else:
                 ended = self._requeue(piece, piece.next, piece.chunk.stop)
             commands = ended + commands
+            self._done_with(piece)
+        return commands
+
+    def _worker_left(self, event: WorkerLeft) -> list[Command]:
+        """Queue all that a worker has not told of in front; even at most once, for none of it was run."""
+        pieces = self._worker(event.slot).pieces
+        del self._workers[event.slot]
+        commands: list[Command] = []
+        for piece in reversed(pieces):
+            if piece.job.wanted:
+                commands = self._requeue(piece, piece.next, piece.chunk.stop) + commands
             self._done_with(piece)
         return commands
 

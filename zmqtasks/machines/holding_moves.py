@@ -92,6 +92,13 @@ class WorkerLost:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerLeft:
+    """The worker of a slot ends by its own wish: it told of all it ran, and starts nothing more of what it has."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkersUnavailable:
     """No worker can be started here: what is queued ends with an error rather than wait for ever."""
 
@@ -118,6 +125,7 @@ Event = (
     | WorkerWithdrawn
     | OutcomesSaid
     | WorkerLost
+    | WorkerLeft
     | WorkersUnavailable
     | SinkCongested
     | DrainRequested

@@ -8,6 +8,8 @@ what closes the gap. Knows no process: `processes/workforce.py` carries it out, 
       +------- exited --------+------------------+-----------------+------------ exited (or killed) ------------+
 
 One slot more than there are workers keeps a hot standby (SPARE): where a serving worker ends, it takes over at once.
+A worker that leaves by its own wish is STOPPING from then on. One that was killed and does not end is stuck in the
+kernel: its slot is LOST until it ends after all, and another number takes its place.
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ FIRST_BACKOFF_S = 0.1
 LONGEST_BACKOFF_S = 10.0
 STOP_GRACE_S = 5.0
 """How long a worker may take to end by itself after it was asked to."""
+ROOM = 8
+"""So many slots may be lost and be replaced; beyond, fewer workers serve."""
+NEVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +38,21 @@ class Staffing:
         workers: how many serve at once.
         standby: how many more stand ready.
         max_tasks_per_worker: a worker is replaced after about so many tasks; 0 for never.
-        spread: that number varies by up to this fraction from worker to worker, so that they do not end together.
+        max_worker_age_s: a worker is replaced about so many seconds after it was ready.
+        spread: both vary by up to this fraction from worker to worker, so that they do not end together.
+        start_timeout_s: how long a worker may take from its start until it is ready.
+        end_timeout_s: how long it may take to end by itself after it was asked to, or said that it would.
+        room: how many slots may be lost and be replaced.
     """
 
     workers: int
     standby: int = 0
     max_tasks_per_worker: int = 0
     spread: float = 0.1
+    max_worker_age_s: float = NEVER
+    start_timeout_s: float = NEVER
+    end_timeout_s: float = STOP_GRACE_S
+    room: int = ROOM
 
 
 class State(StrEnum):
@@ -51,6 +64,7 @@ class State(StrEnum):
     SERVING = "serving"
     RETIRING = "retiring"
     STOPPING = "stopping"
+    LOST = "lost"
 
 
 # Events -----------------------------------------------------------------------------------------------------------
@@ -59,6 +73,13 @@ class State(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Opened:
     """The node opens: start the workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStarted:
+    """The process of a slot exists; its time to be ready begins."""
+
+    slot: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +97,20 @@ class TasksEnded:
     slot: int
     tasks: int
     idle: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLeft:
+    """A worker does no more, and ends by its own wish."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStuck:
+    """The process of a slot was killed, and does not end."""
+
+    slot: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +135,17 @@ class DrainRequested:
     idle: frozenset[int]
 
 
-Event = Opened | WorkerReady | TasksEnded | WorkerExited | ReplacementRequested | DrainRequested
+Event = (
+    Opened
+    | WorkerStarted
+    | WorkerReady
+    | TasksEnded
+    | WorkerLeft
+    | WorkerStuck
+    | WorkerExited
+    | ReplacementRequested
+    | DrainRequested
+)
 
 # Commands ---------------------------------------------------------------------------------------------------------
 
@@ -140,20 +185,38 @@ class KillWorker:
     slot: int
 
 
-Command = StartWorker | Serve | Retire | StopWorker | KillWorker
+@dataclass(frozen=True, slots=True)
+class AbandonStart:
+    """End the worker of this slot by force, and tell that it cannot be started: it was not ready in time."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceWorker:
+    """The worker of this slot is old: answer with `ReplacementRequested`."""
+
+    slot: int
+
+
+Command = StartWorker | Serve | Retire | StopWorker | KillWorker | AbandonStart | ReplaceWorker
 
 
 @dataclass(slots=True, eq=False)
 class _Slot:
     state: State = State.EMPTY
-    tasks_left: float = float("inf")
+    tasks_left: float = NEVER
     start_at: float = 0.0
-    kill_at: float = float("inf")
+    kill_at: float = NEVER
+    old_at: float = NEVER
 
 
 LEGAL: dict[type[Any], frozenset[State]] = {
+    WorkerStarted: frozenset({State.STARTING, State.STOPPING}),
     WorkerReady: frozenset({State.STARTING, State.STOPPING}),
     TasksEnded: frozenset({State.SERVING, State.RETIRING, State.STOPPING}),
+    WorkerLeft: frozenset({State.SERVING, State.RETIRING, State.STOPPING}),
+    WorkerStuck: frozenset(State) - {State.EMPTY, State.LOST},
     WorkerExited: frozenset(State) - {State.EMPTY},
     ReplacementRequested: frozenset(State) - {State.EMPTY},
 }
@@ -165,13 +228,17 @@ class Slots:
 
     def __init__(self, staffing: Staffing) -> None:
         self._staffing = staffing
-        self._slots = {number: _Slot() for number in range(staffing.workers + staffing.standby)}
+        self._wanted = staffing.workers + staffing.standby
+        self._slots = {number: _Slot() for number in range(self._wanted)}
         self._open = False
         self._failures = 0
         self._moves: dict[type[Any], Callable[[Any, float], list[Command]]] = {
             Opened: self._opened,
+            WorkerStarted: self._worker_started,
             WorkerReady: self._worker_ready,
             TasksEnded: self._tasks_ended,
+            WorkerLeft: self._worker_left,
+            WorkerStuck: self._worker_stuck,
             WorkerExited: self._worker_exited,
             ReplacementRequested: self._replacement_requested,
             DrainRequested: self._drain_requested,
@@ -191,29 +258,43 @@ class Slots:
         return self._moves[type(event)](event, now) + self._reconcile(now)
 
     def tick(self, now: float) -> list[Command]:
-        """Start what waited for its back-off, kill what did not end when asked to."""
+        """Start what waited for its back-off, kill what was not ready or did not end in time, replace what is old."""
         commands: list[Command] = []
         for number, slot in self._slots.items():
             if slot.kill_at <= now:
-                slot.kill_at = float("inf")
-                commands.append(KillWorker(number))
+                slot.kill_at = NEVER
+                commands.append(AbandonStart(number) if slot.state is State.STARTING else KillWorker(number))
+            if slot.old_at <= now:
+                slot.old_at = NEVER
+                commands.append(ReplaceWorker(number))
         return commands + self._reconcile(now)
 
     def next_deadline(self) -> float:
         """Return the time at which `tick` has something to do."""
-        starts = [s.start_at for s in self._slots.values() if s.state is State.EMPTY and self._open]
-        return min([*starts, *(s.kill_at for s in self._slots.values())], default=float("inf"))
+        due: list[float] = [s.start_at for s in self._slots.values() if s.state is State.EMPTY and self._open]
+        due += [min(slot.kill_at, slot.old_at) for slot in self._slots.values()]
+        return min(due, default=NEVER)
 
     def serving(self) -> int:
         """Return how many workers take work."""
         return self._count(State.SERVING)
 
     def all_gone(self) -> bool:
-        """Tell whether no process is left."""
-        return self._count(State.EMPTY) == len(self._slots)
+        """Tell whether no process is left that could still end."""
+        return self._count(State.EMPTY) + self.lost() == len(self._slots)
+
+    def lost(self) -> int:
+        """Return how many slots are held by processes that do not end."""
+        return self._count(State.LOST)
 
     def _opened(self, event: Opened, now: float) -> list[Command]:
         self._open = True
+        return []
+
+    def _worker_started(self, event: WorkerStarted, now: float) -> list[Command]:
+        slot = self._slots[event.slot]
+        if slot.state is State.STARTING:
+            slot.kill_at = now + self._staffing.start_timeout_s
         return []
 
     def _worker_ready(self, event: WorkerReady, now: float) -> list[Command]:
@@ -222,8 +303,10 @@ class Slots:
         if slot.state is State.STOPPING:
             return []  # it was asked to end while it started, and its word was on the way
         slot.state = State.SPARE
+        slot.kill_at = NEVER
+        spread = 1 + self._staffing.spread * (2 * event.chance - 1)
+        slot.old_at = now + self._staffing.max_worker_age_s * spread
         if self._staffing.max_tasks_per_worker:
-            spread = 1 + self._staffing.spread * (2 * event.chance - 1)
             slot.tasks_left = max(1, round(self._staffing.max_tasks_per_worker * spread))
         return []
 
@@ -236,16 +319,44 @@ class Slots:
             return self._stop(event.slot, now)
         return []
 
+    def _worker_left(self, event: WorkerLeft, now: float) -> list[Command]:
+        slot = self._slots[event.slot]
+        if slot.state is State.STOPPING:
+            return []  # both had the same wish
+        served = slot.state is State.SERVING
+        self._stop(event.slot, now)
+        return [Retire(event.slot)] if served else []
+
+    def _worker_stuck(self, event: WorkerStuck, now: float) -> list[Command]:
+        start_at = self._next_start(self._slots[event.slot], now)
+        self._slots[event.slot] = _Slot(State.LOST)
+        self._add_slot(start_at)
+        return []
+
     def _worker_exited(self, event: WorkerExited, now: float) -> list[Command]:
         slot = self._slots[event.slot]
-        # A spare has no task to blame: without a pause, one that dies at once would be started without end.
-        failed = slot.state in (State.STARTING, State.SPARE)
-        self._slots[event.slot] = fresh = _Slot(start_at=now)
-        if failed:
-            # 2 ** failures overflows a float after 1,024 of them; the longest wait is reached long before.
-            self._failures += 1
-            fresh.start_at = now + min(FIRST_BACKOFF_S * 2 ** min(self._failures - 1, 16), LONGEST_BACKOFF_S)
+        if slot.state is not State.LOST:
+            self._slots[event.slot] = _Slot(start_at=self._next_start(slot, now))
+            return []
+        del self._slots[event.slot]
+        if len(self._slots) - self.lost() < self._wanted:
+            self._add_slot(now)
         return []
+
+    def _next_start(self, ended: _Slot, now: float) -> float:
+        """Return when the next worker may start in place of one that has ended."""
+        # A spare has no task to blame: without a pause, one that dies at once would be started without end.
+        if ended.state not in (State.STARTING, State.SPARE):
+            return now
+        # 2 ** failures overflows a float after 1,024 of them; the longest wait is reached long before.
+        self._failures += 1
+        return now + min(FIRST_BACKOFF_S * 2 ** min(self._failures - 1, 16), LONGEST_BACKOFF_S)
+
+    def _add_slot(self, start_at: float) -> None:
+        numbers = range(self._wanted + self._staffing.room)
+        number = next((number for number in numbers if number not in self._slots), None)
+        if number is not None:
+            self._slots[number] = _Slot(start_at=start_at)
 
     def _replacement_requested(self, event: ReplacementRequested, now: float) -> list[Command]:
         state = self._slots[event.slot].state
@@ -264,13 +375,14 @@ class Slots:
         return commands
 
     def _retire(self, number: int, *, idle: bool, now: float) -> list[Command]:
-        self._slots[number].state = State.RETIRING
+        slot = self._slots[number]
+        slot.state, slot.old_at = State.RETIRING, NEVER
         return [Retire(number), *(self._stop(number, now) if idle else [])]
 
     def _stop(self, number: int, now: float) -> list[Command]:
         slot = self._slots[number]
-        slot.state = State.STOPPING
-        slot.kill_at = now + STOP_GRACE_S
+        slot.state, slot.old_at = State.STOPPING, NEVER
+        slot.kill_at = now + self._staffing.end_timeout_s
         return [StopWorker(number)]
 
     def _reconcile(self, now: float) -> list[Command]:
@@ -295,8 +407,11 @@ class Slots:
         assert self._count(State.SERVING) <= self._staffing.workers, repr(self)
         spares = self._open and self._count(State.SPARE)
         assert not (spares and self._count(State.SERVING) < self._staffing.workers), repr(self)
+        most = min(self._wanted, self._wanted + self._staffing.room - self.lost())
+        assert len(self._slots) - self.lost() == most, repr(self)
         for slot in self._slots.values():
-            assert slot.kill_at == float("inf") or slot.state is State.STOPPING, repr(self)
+            assert slot.kill_at == NEVER or slot.state in (State.STARTING, State.STOPPING), repr(self)
+            assert slot.old_at == NEVER or slot.state in (State.SPARE, State.SERVING), repr(self)
 
     def __repr__(self) -> str:
         return f"<Slots {' '.join(f'{n}:{s.state}' for n, s in self._slots.items())} failures={self._failures}>"

@@ -60,6 +60,21 @@ class WorkerLeft:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerStuck:
+    """The process was killed long ago and does not end: the kernel holds it. `WorkerExited` follows if it ever does.
+
+    Args:
+        slot: its place; not free before it ends.
+        state: of the process, as /proc shows it: "D" for uninterruptible sleep; or nothing where nobody knows.
+        end: its end as far as it can be told now.
+    """
+
+    slot: int
+    state: str
+    end: WorkerExited
+
+
+@dataclass(frozen=True, slots=True)
 class NodeStopRequested:
     """A task asks for the end of the node."""
 
@@ -94,5 +109,12 @@ class WorkerExited:
 
 
 WorkerEvent = (
-    WorkerStarted | WorkerReady | WorkerSaid | WorkerFailedToStart | WorkerLeft | NodeStopRequested | WorkerExited
+    WorkerStarted
+    | WorkerReady
+    | WorkerSaid
+    | WorkerFailedToStart
+    | WorkerLeft
+    | NodeStopRequested
+    | WorkerStuck
+    | WorkerExited
 )

@@ -1,7 +1,8 @@
 """Runs chunks in a worker: opens arguments, calls the function, packs what comes of it.
 
 Owns the jobs a worker knows, the progress slot and the results not sent yet. Never touches a socket or a process: the
-caller gives `send`. An exception of a task, whatever it is, becomes that task's outcome; `worker.py` calls it.
+caller gives `send`. An exception of a task, whatever it is, becomes that task's outcome, or what it asks for;
+`worker.py` calls it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,14 @@ from collections.abc import Callable, Sequence
 from time import monotonic_ns
 from typing import Any, NamedTuple
 
-from zmqtasks.errors import SerializationError, TooBig
+from zmqtasks.errors import (
+    RequeueRequested,
+    RespawnRequested,
+    RetryRequested,
+    SerializationError,
+    StopRequested,
+    TooBig,
+)
 from zmqtasks.messages import Chunk, Job, JobId, Outcome, OutcomeKind, PeerId
 from zmqtasks.options import KIB, MIB, Limits
 from zmqtasks.processes.progress import ATTEMPT, CHUNK, INDEX, PHASE, STARTED, WorkPhase
@@ -152,16 +160,30 @@ class Execution:
         node: peer id that goes into the outcomes.
         host: identity of this host; results to a sink elsewhere are worth compressing.
         limits: what the sink takes in one message.
+        stop_node: called where a task asks for the end of its node.
+        why_leave: asked each time some tasks have ended, with the monotonic time in ns: why this worker should end.
     """
 
     def __init__(
-        self, send: Callable[[tuple[Outcome, ...]], None], slot: memoryview, *, node: PeerId, host: str, limits: Limits
+        self,
+        send: Callable[[tuple[Outcome, ...]], None],
+        slot: memoryview,
+        *,
+        node: PeerId,
+        host: str,
+        limits: Limits,
+        stop_node: Callable[[], None] = lambda: None,
+        why_leave: Callable[[int], str] | None = None,
     ) -> None:
+        self.leaving = ""
+        """Why this worker starts nothing more; nothing while all is well."""
         self._send = send
         self._slot = slot
         self._node = node
         self._host = host
         self._limits = limits
+        self._stop_node = stop_node
+        self._why_leave = why_leave
         self._most_bytes = limits.message_bytes - 64 * KIB  # leaves room for the header of the message
         self._jobs: dict[JobId, _Job] = {}
         self._outcomes: list[Outcome] = []
@@ -177,7 +199,10 @@ class Execution:
         self._jobs.pop(job, None)
 
     def run(self, chunk: Chunk) -> None:
-        """Run the tasks of a chunk whose job is known; when this returns, all outcomes have been sent."""
+        """Run the tasks of a chunk whose job is known; when this returns, all outcomes have been sent.
+
+        Where `leaving` is set then, the rest of the chunk was not begun.
+        """
         slot = self._slot
         slot[STARTED] = self._sent_ns = monotonic_ns()
         slot[INDEX], slot[ATTEMPT] = chunk.start, chunk.attempt
@@ -201,6 +226,8 @@ class Execution:
         done = 0
         for bad in sorted(items.errors):
             self._run_stretch(at, function, items.form, items.values[done:bad], chunk.start + done)
+            if self.leaving:
+                return
             self._fail(at, chunk.start + bad, chunk.start + bad + 1, items.errors[bad], 0)
             done = bad + 1
         self._run_stretch(at, function, items.form, items.values[done:] if done else items.values, chunk.start + done)
@@ -209,7 +236,7 @@ class Execution:
         """Run consecutive tasks whose arguments are good; go on after each one that fails."""
         call, slot = _CALLS[form], self._slot
         done, count = 0, len(values)
-        while done < count:
+        while done < count and not self.leaving:
             results: list[Any] = []
             begun_ns = self._begin(start + done)
             batch = values[done : done + at.job.batch]
@@ -219,9 +246,11 @@ class Execution:
             self._succeed(at, start + done, results, ended_ns - begun_ns)
             done += len(results)
             if failure is not None:
-                self._fail(at, start + done, start + done + 1, failure, now - ended_ns)
+                self._end_raised(at, start + done, failure, now - ended_ns)
                 done += 1
             self._flush_if_due(at.job)
+            if self._why_leave is not None and not self.leaving:
+                self.leaving = self._why_leave(now)
 
     def _begin(self, index: int) -> int:
         slot = self._slot
@@ -229,6 +258,24 @@ class Execution:
         slot[INDEX] = index
         slot[PHASE] = RUNNING
         return now
+
+    def _end_raised(self, at: _At, index: int, error: BaseException, elapsed_ns: int) -> None:
+        """End a task that raised: as it asks for, or as a failure."""
+        elapsed_s = elapsed_ns / 1e9
+        if isinstance(error, RetryRequested):
+            self._add(at, index, index + 1, OutcomeKind.RETRY, b"", elapsed_s, float(error.delay_s))
+        elif isinstance(error, RequeueRequested):
+            self._add(at, index, index + 1, OutcomeKind.RETURNED, b"", elapsed_s)
+        elif isinstance(error, RespawnRequested):
+            self.leaving = "a task asked for it"  # of the task itself nothing is told: it was not run
+        elif isinstance(error, StopRequested):
+            self._stop_node()  # before the outcome: a task that is handed back shall not come back here
+            if error.hand_back:
+                self._add(at, index, index + 1, OutcomeKind.RETURNED, b"", elapsed_s)
+            else:
+                self._succeed(at, index, [None], elapsed_ns)
+        else:
+            self._fail(at, index, index + 1, error, elapsed_ns)
 
     def _succeed(self, at: _At, start: int, results: list[Any], elapsed_ns: int) -> None:
         if not results:
@@ -273,10 +320,13 @@ class Execution:
         for index in range(start, stop):
             self._add(at, index, index + 1, kind, body, elapsed_ns / 1e9)
 
-    def _add(self, at: _At, start: int, stop: int, kind: OutcomeKind, body: bytes, elapsed_s: float) -> None:
+    def _add(
+        self, at: _At, start: int, stop: int, kind: OutcomeKind, body: bytes, elapsed_s: float, delay_s: float = 0.0
+    ) -> None:
         if self._outcome_bytes + len(body) > self._most_bytes:
             self._flush()
-        self._outcomes.append(Outcome(at.chunk.job, at.chunk.attempt, self._node, start, stop, kind, elapsed_s, body))
+        job, attempt = at.chunk.job, at.chunk.attempt
+        self._outcomes.append(Outcome(job, attempt, self._node, start, stop, kind, elapsed_s, body, delay_s))
         self._outcome_bytes += len(body)
 
     def _flush_if_due(self, job: _Job) -> None:

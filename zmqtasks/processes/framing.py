@@ -6,6 +6,7 @@ Owns the kinds and the cutting of a byte stream into frames. Never opens a body,
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from collections import deque
@@ -41,7 +42,7 @@ class FrameKind(IntEnum):
     LEAVING = 6
     """Why, as text: the worker takes no more, starts nothing of what it was sent, and ends."""
     STOP_NODE = 7
-    """Empty: a task asks for the end of the node."""
+    """Empty: a task asks for the end of the node, whatever becomes of the task."""
 
 
 Frame = tuple[FrameKind, Buffer]
@@ -149,6 +150,7 @@ class WorkerEnd:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._pid = os.getpid()
         self._reader = FrameReader(MOST_BYTES)  # the supervisor is trusted: it has checked what it passes on
         self._frames: deque[Frame] = deque()
 
@@ -168,9 +170,14 @@ class WorkerEnd:
     def send(self, kind: FrameKind, body: Buffer = b"") -> None:
         """Send one frame; return when all of it is in the kernel.
 
+        In a process that a task forked, and that came back from the task as the worker did, this never returns: one of
+        the two must not answer, and has nothing else to do.
+
         Raises:
             SupervisorGone: nobody reads any more.
         """
+        if os.getpid() != self._pid:
+            os._exit(0)
         head = frame_head(kind, body)
         try:
             sent = self._sock.sendmsg([head, body])

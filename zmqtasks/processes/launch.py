@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import asyncio
 
 LIFELINE_FD = 0
+STOPPED = 80
+"""Exit code of a launched process that was asked to end from within: do not start it again."""
 _REPORT_FD = "report_fd"
 _READ_BYTES = 64 * 1024
 

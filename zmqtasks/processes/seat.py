@@ -18,19 +18,23 @@ from typing import TYPE_CHECKING
 from zmqtasks.errors import RemoteProtocolError
 from zmqtasks.messages import Buffer, Results
 from zmqtasks.options import Limits
+from zmqtasks.processes import linux
 from zmqtasks.processes.channel import Channel
 from zmqtasks.processes.events import (
+    NodeStopRequested,
     WorkerEvent,
     WorkerExited,
     WorkerFailedToStart,
+    WorkerLeft,
     WorkerReady,
     WorkerSaid,
     WorkerStarted,
+    WorkerStuck,
 )
-from zmqtasks.processes.exits import ExitWatch
+from zmqtasks.processes.exits import Exit, ExitWatch, has_ended
 from zmqtasks.processes.framing import FrameKind
 from zmqtasks.processes.output import Drain, Outlet, Tail, split_stack
-from zmqtasks.processes.progress import ProgressTable
+from zmqtasks.processes.progress import Progress, ProgressTable
 from zmqtasks.processes.spawn import WorkerFds
 from zmqtasks.wire import codec, payload
 
@@ -39,6 +43,8 @@ if TYPE_CHECKING:
 
 MUTE_S = 1.0
 """How long a process may live on after its socket has ended; a process that dies closes it just before."""
+STUCK_S = 5.0
+"""How long a process may live on after it was killed, before its slot is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,9 @@ class Seat:
         self._unsent: list[tuple[FrameKind, Buffer]] = []
         self._begun_s = time.monotonic()
         self._mute: asyncio.TimerHandle | None = None
+        self._stuck: asyncio.TimerHandle | None = None
+        self._silent = False
+        """It has said its last word, or was given up: whatever still comes out of its socket is not from it."""
 
     @property
     def backlog_bytes(self) -> int:
@@ -139,6 +148,8 @@ class Seat:
         self.killed = True
         if self.pid is not None:
             self.signal_group()
+            if self._stuck is None:
+                self._stuck = self._around.loop.call_later(STUCK_S, self._give_up)
 
     def signal_group(self) -> None:
         """Send SIGKILL to the group of the worker; its pid is ours until it is reaped."""
@@ -150,9 +161,10 @@ class Seat:
 
     def close(self) -> None:
         """Give back all descriptors; a second call does nothing. The process is not touched."""
-        if self._mute is not None:
-            self._mute.cancel()
-            self._mute = None
+        for timer in (self._mute, self._stuck):
+            if timer is not None:
+                timer.cancel()
+        self._mute = self._stuck = None
         if self._watch is not None:
             self._watch.close()
         if self._channel is not None:
@@ -161,8 +173,15 @@ class Seat:
             drain.close()
 
     def _heard(self, kind: FrameKind, body: Buffer) -> None:
+        if self._silent:
+            return
         if kind is FrameKind.RESULTS:
             self._heard_results(body)
+        elif kind is FrameKind.LEAVING:
+            self._silent = True
+            self._around.emit(WorkerLeft(self.slot, bytes(body).decode(errors="replace")))
+        elif kind is FrameKind.STOP_NODE:
+            self._around.emit(NodeStopRequested(self.slot))
         elif kind is FrameKind.READY:
             self.ready = True
             self._around.emit(WorkerReady(self.slot))
@@ -199,10 +218,24 @@ class Seat:
         for drain in self._drains:
             drain.finish()
         self.close()
-        uptime_s = time.monotonic() - self._begun_s
-        output, stack = split_stack(self._tail.text())
-        event = WorkerExited(
-            self.slot, self.pid, ended.signal, ended.code, output, progress, uptime_s, stack, ended.peak_bytes
-        )
+        event = self._end_of(ended, progress)
         self._around.on_vacant(self)
         self._around.emit(event)
+
+    def _end_of(self, ended: Exit, progress: Progress) -> WorkerExited:
+        assert self.pid is not None
+        uptime_s = time.monotonic() - self._begun_s
+        output, stack = split_stack(self._tail.text())
+        return WorkerExited(
+            self.slot, self.pid, ended.signal, ended.code, output, progress, uptime_s, stack, ended.peak_bytes
+        )
+
+    def _give_up(self) -> None:
+        """Report a process that was killed and does not end: it runs nothing any more, and all it wrote was read."""
+        assert self.pid is not None
+        if has_ended(self.pid):
+            return  # it is about to be seen
+        self._silent = True
+        stat = linux.stat_of(self.pid)
+        end = self._end_of(Exit(signal.SIGKILL, None), self._around.table.read(self.slot))
+        self._around.emit(WorkerStuck(self.slot, stat.state if stat else "", end))

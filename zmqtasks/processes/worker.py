@@ -7,7 +7,6 @@ fresh one (see `spawn.py`).
 
 from __future__ import annotations
 
-import atexit
 import faulthandler
 import json
 import os
@@ -22,14 +21,14 @@ from zmqtasks.messages import NO_SESSION, Outcome, PeerId, Results, Tasks
 from zmqtasks.options import Limits
 from zmqtasks.processes import linux
 from zmqtasks.processes.execution import Execution
+from zmqtasks.processes.farewell import flush_streams, say_farewell
 from zmqtasks.processes.framing import FrameKind, SupervisorGone, WorkerEnd, inner_limits
+from zmqtasks.processes.own_memory import OwnMemory
 from zmqtasks.processes.progress import PHASE, WorkPhase, slot_for_writing
 from zmqtasks.wire import codec, payload
 
 EXIT_INITIALIZER_FAILED = 79
 """Exit code after a FAILED frame; outside the codes of the shell and of sysexits.h."""
-FAREWELL_S = 5.0
-"""How long functions registered with `atexit` may take when a worker is stopped."""
 OOM_SCORE = 500
 STACK_SIGNAL = signal.SIGRTMIN + 7 if hasattr(signal, "SIGRTMIN") else signal.SIGUSR2
 """Asks a worker to write the stacks of its threads to its standard error; works while it holds its interpreter lock."""
@@ -54,19 +53,28 @@ class Settings(NamedTuple):
     sys_path: list[str]
     initializer: bytes = b""
     """Encoded function without arguments, or nothing."""
+    finalizer: bytes = b""
+    """The same, called before the process ends in order."""
+    end_timeout_s: float = 5.0
+    """How long the finalizer and functions registered with `atexit` may take."""
+    recycle_memory: int | None = None
+    """Above so many bytes the worker asks to be replaced."""
 
     def pack(self) -> bytes:
         """Return the body of the frame."""
         limits = [self.limits.message_bytes, self.limits.header_bytes, self.limits.items]
         head = [self.supervisor, self.slot, self.node, self.host, limits, self.sys_path]
-        return json.dumps(head).encode() + b"\n" + self.initializer
+        own = [len(self.initializer), self.end_timeout_s, self.recycle_memory]
+        return json.dumps([head, own]).encode() + b"\n" + self.initializer + self.finalizer
 
     @classmethod
     def unpack(cls, body: bytes) -> Settings:
         """Return what `pack` made a body of."""
-        head, _, initializer = body.partition(b"\n")
-        supervisor, slot, node, host, limits, sys_path = json.loads(head)
-        return cls(supervisor, slot, node, host, Limits(*limits), sys_path, initializer)
+        head, _, functions = body.partition(b"\n")
+        (supervisor, slot, node, host, limits, sys_path), (length, end_timeout_s, memory) = json.loads(head)
+        initializer, finalizer = functions[:length], functions[length:]
+        where = supervisor, slot, node, host, Limits(*limits), sys_path
+        return cls(*where, initializer, finalizer, end_timeout_s, memory)
 
 
 def main(channel_fd: int, progress_fd: int) -> NoReturn:
@@ -89,7 +97,7 @@ def live(channel: socket.socket, progress_fd: int) -> NoReturn:
             _initialize(settings, end, slot)
         end.send(FrameKind.READY)
         _Worker(end, settings, slot).serve()
-        _say_farewell()
+        say_farewell(settings.finalizer, settings.end_timeout_s)
     except SupervisorGone:  # nobody wants what we do
         os._exit(0)
     except BaseException:  # a defect, or a signal handler of a task: nothing may run on in the code that forked us
@@ -138,17 +146,26 @@ class _Worker:
     def __init__(self, end: WorkerEnd, settings: Settings, slot: memoryview) -> None:
         self._end = end
         self._limits = inner_limits(settings.limits)
-        self._pid = os.getpid()
         self._sent = 0
-        self._execution = Execution(self._send, slot, node=settings.node, host=settings.host, limits=settings.limits)
+        memory = settings.recycle_memory
+        self._execution = Execution(
+            self._send,
+            slot,
+            node=settings.node,
+            host=settings.host,
+            limits=settings.limits,
+            stop_node=lambda: end.send(FrameKind.STOP_NODE),
+            why_leave=None if memory is None else OwnMemory(memory).why_leave,
+        )
 
     def serve(self) -> None:
-        """Run what comes until a STOP frame."""
-        while True:
+        """Run what comes until a STOP frame, or until there is a reason to leave, and tell that."""
+        while not self._execution.leaving:
             kind, body = self._end.receive()
             if kind is FrameKind.STOP:
                 return
             self._take(codec.decode(body, self._limits))
+        self._end.send(FrameKind.LEAVING, self._execution.leaving.encode())
 
     def _take(self, message: object) -> None:
         assert isinstance(message, Tasks)
@@ -157,28 +174,11 @@ class _Worker:
         for chunk in message.chunks:
             self._execution.run(chunk)
             flush_streams()
+            if self._execution.leaving:
+                return
         for ended in message.ended:
             self._execution.end_job(ended)
 
     def _send(self, outcomes: tuple[Outcome, ...]) -> None:
-        if os.getpid() != self._pid:  # a task forked and its copy returned: one of us must not answer
-            os._exit(0)
         self._sent += 1
         self._end.send(FrameKind.RESULTS, codec.encode(Results(NO_SESSION, self._sent, outcomes)))
-
-
-def flush_streams() -> None:
-    """Let half a line appear, too; a task may have closed or replaced the streams."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (AttributeError, OSError, ValueError):
-            continue
-
-
-def _say_farewell() -> NoReturn:
-    """Run what was registered with `atexit`, bounded in time; threads that are left do not hold the process."""
-    faulthandler.dump_traceback_later(FAREWELL_S, exit=True, file=2)
-    atexit._run_exitfuncs()
-    flush_streams()
-    os._exit(0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 Method = Literal["auto", "zygote", "spawn"]
 CLOSE_S = 5.0
-"""How long `close` waits for a worker that is stuck in the kernel."""
+"""How long `close` waits for workers that are stuck in the kernel, all together."""
 SWEEP_S = 1.0
 SWEEP_SOON_S = 0.01
 _TARGETS = {"inherit": (1, 2), "stderr": (2, 2)}
@@ -48,13 +49,16 @@ class Workforce:
         loop: the loop everything is watched on; use from its thread only.
         node: peer id of the node, which goes into outcomes; with our pid it marks the processes.
         host: identity of this host, see `usage.host_id`.
-        slots: how many workers there can be at once.
+        slots: how many workers there can be at once, those that cannot be ended included.
         limits: what a sink takes in one message.
         on_event: takes what happens to workers.
         method: "zygote" forks workers from a small process (Linux), "spawn" executes an interpreter for each, "auto"
             takes the best there is.
         preload: modules the zygote imports before it forks.
         initializer: encoded function without arguments that each worker runs before it is ready.
+        finalizer: encoded function without arguments that each worker runs when it ends in order.
+        end_timeout_s: how long finalizer and exit handlers may take together.
+        recycle_memory: a worker that holds more than so many bytes after a task leaves; None for never.
         sys_path: module search path of workers; None for that of this process.
         cleanup_dir: folder to remove at the end, also when this process is killed (zygote only).
         owner_dir: folder of the program this one works for; removed where both are killed (zygote only).
@@ -77,6 +81,9 @@ class Workforce:
         method: Method = "auto",
         preload: Sequence[str] = (),
         initializer: bytes | None = None,
+        finalizer: bytes | None = None,
+        end_timeout_s: float = 5.0,
+        recycle_memory: int | None = None,
         sys_path: Sequence[str] | None = None,
         cleanup_dir: str | None = None,
         owner_dir: str | None = None,
@@ -95,7 +102,18 @@ class Workforce:
         self._closed = False
         self._sweep_timer: asyncio.TimerHandle | None = None
         path = list(sys.path if sys_path is None else sys_path)
-        self._settings = Settings(os.getpid(), 0, node, host, limits, path, initializer or b"")
+        self._settings = Settings(
+            os.getpid(),
+            0,
+            node,
+            host,
+            limits,
+            path,
+            initializer or b"",
+            finalizer or b"",
+            end_timeout_s,
+            recycle_memory,
+        )
         self._spawner = self._choose_spawner(method, tuple(preload))
         self._table = ProgressTable(slots)
         self._outlet = Outlet()
@@ -126,7 +144,7 @@ class Workforce:
         self._seat(slot).send(FrameKind.TASKS, codec.encode(tasks))
 
     def stop(self, slot: int) -> None:
-        """Have the worker finish what it was sent, run its exit handlers (5 s at most) and end."""
+        """Have the worker finish what it was sent, run its finalizer and exit handlers, and end."""
         self._seat(slot).send(FrameKind.STOP, b"")
 
     def kill(self, slot: int) -> None:
@@ -171,9 +189,10 @@ class Workforce:
         for seat in self._seats.values():
             seat.kill()
         self._spawner.settle()
+        deadline = time.monotonic() + CLOSE_S
         for seat in self._seats.values():
             if seat.pid is not None:
-                await_end(seat.pid, CLOSE_S)
+                await_end(seat.pid, deadline - time.monotonic())
             seat.close()
         self._seats.clear()
         if linux.AVAILABLE:

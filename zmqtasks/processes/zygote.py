@@ -25,6 +25,7 @@ import time
 from typing import Any, NoReturn
 
 from zmqtasks.processes import linux, worker
+from zmqtasks.processes.farewell import disown_exit_handlers
 
 MARK_VARIABLE = "ZMQTASKS_MARK"
 """In the environment of the zygote, and so of all that comes from it: which workforce it belongs to."""
@@ -152,6 +153,7 @@ def _become_worker(channel_fd: int, stdout_fd: int, stderr_fd: int, progress_fd:
     for source, target in ((stdout_fd, 1), (stderr_fd, 2)):
         os.dup2(source, target)
         os.close(source)
+    disown_exit_handlers()
     gc.enable()
     worker.live(socket.socket(fileno=channel_fd), progress_fd)
 

@@ -23,8 +23,10 @@ from zmqtasks.options import Limits
 from zmqtasks.wire import payload
 from zmqtasks.wire.serializers import HARM, dump_pickle
 
-STATUS: dict[OutcomeKind, str] = {kind: kind.name.lower() for kind in OutcomeKind if kind is not OutcomeKind.RETURNED}
-"""What the `status` of a row says; RETURNED is missing, because it is not an end."""
+NO_END = frozenset({OutcomeKind.RETURNED, OutcomeKind.RETRY})
+"""The task is run again."""
+STATUS: dict[OutcomeKind, str] = {kind: kind.name.lower() for kind in OutcomeKind if kind not in NO_END}
+"""What the `status` of a row says."""
 
 KIND = {status: kind for kind, status in STATUS.items()}
 

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol, Self
 
 from zmqtasks.machines.collection import Record
 from zmqtasks.messages import JobId, OutcomeKind
-from zmqtasks.store.rows import STATUS, Opener, Recorded, Row, StoredJob, rows, storable
+from zmqtasks.store.rows import NO_END, STATUS, Opener, Recorded, Row, StoredJob, rows, storable
 
 logger = logging.getLogger(__name__)
 
@@ -114,10 +114,10 @@ class Store:
             on_stored: called, by way of `deliver`, once they are stored; must not raise.
 
         Raises:
-            ValueError: the store is closed, or an outcome is RETURNED, which is not an end.
+            ValueError: the store is closed, or an outcome is no end (RETURNED, RETRY).
         """
-        if any(record.outcome.kind is OutcomeKind.RETURNED for record in records):
-            raise ValueError(f"RETURNED is not an end; a store takes {', '.join(STATUS.values())}")
+        if any(record.outcome.kind in NO_END for record in records):
+            raise ValueError(f"RETURNED and RETRY are no ends; a store takes {', '.join(STATUS.values())}")
         size_bytes = sum(len(record.outcome.body) for record in records)
         tasks = sum(record.stop - record.start for record in records)
         with self._changed:

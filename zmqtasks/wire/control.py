@@ -94,8 +94,9 @@ def decode_status(header: Header, _: Bodies) -> Status:
 
 
 def _load(value: object) -> Load:
-    *counts, partial = record(value, "o (load)", len(Load._fields))
-    return Load(*(integer(entry, "load") for entry in counts))._replace(partial=seconds(partial, "load.partial"))
+    *counts, partial, lost = record(value, "o (load)", len(Load._fields))
+    load = Load(*(integer(entry, "load") for entry in counts))
+    return load._replace(partial=seconds(partial, "load.partial"), lost=integer(lost, "load.lost"))
 
 
 def _held(entry: object) -> Held:

@@ -58,6 +58,11 @@ def pack_function(function: Callable[..., Any], serializer: str = "pickle") -> b
         raise SerializationError(f"cannot pickle {function_name(function)}: {told(error)}") from error
 
 
+def pack_name(name: str) -> bytes:
+    """Return the body of the function "module:qualified.name", which is not imported here."""
+    return bytes([Kind.NAME]) + name.encode()
+
+
 def unpack_function(body: bytes | memoryview, serializer: str = "pickle") -> Callable[..., Any]:
     """Return the function, importing its module where it travelled by name.
 

@@ -4,7 +4,8 @@ Owns nothing but the list of names; each is made in a module of its own. It neve
 clients, workers, nodes, stores and commands.
 
     packing, unpacking      arguments and results: `pack`, `unpack`, `count_of`
-    functions               `pack_function`, `unpack_function`, `travels_by_name`, `resolve`, `function_name`
+    functions               `pack_function`, `pack_name`, `unpack_function`, `travels_by_name`, `resolve`,
+                            `function_name`
     failure                 exceptions: `pack_failure`, `unpack_failure`, `describe_failure`
     compression             `choose`
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 from zmqtasks.wire.bodies import DEFAULT_LIMITS, Form
 from zmqtasks.wire.compression import choose
 from zmqtasks.wire.failure import Description, describe_failure, pack_failure, unpack_failure
-from zmqtasks.wire.functions import function_name, pack_function, resolve, travels_by_name, unpack_function
+from zmqtasks.wire.functions import function_name, pack_function, pack_name, resolve, travels_by_name, unpack_function
 from zmqtasks.wire.packing import Run, pack
 from zmqtasks.wire.unpacking import Unpacked, count_of, unpack
 
@@ -31,6 +32,7 @@ __all__ = [
     "pack",
     "pack_failure",
     "pack_function",
+    "pack_name",
     "resolve",
     "travels_by_name",
     "unpack",

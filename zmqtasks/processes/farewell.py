@@ -1,0 +1,63 @@
+"""How a worker ends in order: finalizer, exit handlers, last words, all within a given time.
+
+Owns what runs after the last task, and which exit handlers are the worker's own. Never returns to the code that calls
+it. `worker.py` calls it, and `zygote.py` in each process it has forked.
+"""
+
+from __future__ import annotations
+
+import atexit
+import faulthandler
+import os
+import sys
+import traceback
+from typing import Any, NoReturn
+
+from zmqtasks.wire import payload
+
+
+def disown_exit_handlers() -> None:
+    """Drop the exit handlers of the process that forked this one: its temporary folders, say, are not ours to remove.
+
+    What serves any process stays: that logging is flushed, and children of multiprocessing are waited for. Source:
+    multiprocessing.popen_fork does the same.
+    """
+    atexit._clear()
+    modules: dict[str, Any] = dict(sys.modules)
+    if (weakref := modules.get("weakref")) is not None:
+        for info in weakref.finalize._registry.values():
+            info.atexit = False
+        weakref.finalize._registered_with_atexit = False  # the next one made here registers anew
+    if (logging := modules.get("logging")) is not None:
+        atexit.register(logging.shutdown)
+    if (util := modules.get("multiprocessing.util")) is not None:
+        atexit.register(util._exit_function)
+
+
+def say_farewell(finalizer: bytes, timeout_s: float) -> NoReturn:
+    """Call the finalizer and what was registered with `atexit`, and end; threads that are left do not hold the process.
+
+    What hangs is cut short by a thread that needs no interpreter lock: it prints the stacks and ends the process.
+
+    Args:
+        finalizer: encoded function without arguments, or nothing; what it raises is printed.
+        timeout_s: how long all of it may take.
+    """
+    faulthandler.dump_traceback_later(timeout_s, exit=True, file=2)
+    if finalizer:
+        try:
+            payload.unpack_function(finalizer)()
+        except BaseException:  # even sys.exit(): the exit handlers have a right to run
+            traceback.print_exc()
+    atexit._run_exitfuncs()
+    flush_streams()
+    os._exit(0)
+
+
+def flush_streams() -> None:
+    """Let half a line appear, too; a task may have closed or replaced the streams."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            continue
