@@ -30,7 +30,7 @@ from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import JobId, Outcome, OutcomeKind
 from zmqtasks.options import Limits
 from zmqtasks.store import Recorded, Store, StoredJob, open_store
-from zmqtasks.store.rows import Opener, Row, show
+from zmqtasks.store.rows import NO_END, Opener, Row, show
 from zmqtasks.wire import payload
 
 JOB = "00112233aabbccdd:1"
@@ -134,7 +134,7 @@ def test_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
         assert capfd.readouterr().out == f'{{"task": 0, "ok": true, "value": [1, null], "job": "{JOB}"}}\n'
 
 
-@pytest.mark.parametrize("kind", [kind for kind in OutcomeKind if kind not in (OutcomeKind.OK, OutcomeKind.RETURNED)])
+@pytest.mark.parametrize("kind", sorted(set(OutcomeKind) - {OutcomeKind.OK, *NO_END}))
 def test_each_kind_of_failure_has_its_status(path: Path, kind: OutcomeKind) -> None:
     with open_store(str(path)) as store:
         keep(store, failed(0, ValueError("no"), 2, kind))
@@ -142,9 +142,10 @@ def test_each_kind_of_failure_has_its_status(path: Path, kind: OutcomeKind) -> N
     assert statuses(path) == {0: kind.name.lower()}
 
 
-def test_what_was_returned_is_no_end(path: Path) -> None:
-    with open_store(str(path)) as store, pytest.raises(ValueError, match="RETURNED is not an end"):
-        store.record(whole(ok(0, [1]), failed(1, ValueError(), 1, OutcomeKind.RETURNED)), lambda: None)
+@pytest.mark.parametrize("kind", NO_END)
+def test_what_is_run_again_is_no_end(path: Path, kind: OutcomeKind) -> None:
+    with open_store(str(path)) as store, pytest.raises(ValueError, match="RETURNED and RETRY are no ends"):
+        store.record(whole(ok(0, [1]), failed(1, ValueError(), 1, kind)), lambda: None)
 
 
 @dataclass

@@ -350,7 +350,8 @@ class Slots:
             return now
         # 2 ** failures overflows a float after 1,024 of them; the longest wait is reached long before.
         self._failures += 1
-        return now + min(FIRST_BACKOFF_S * 2 ** min(self._failures - 1, 16), LONGEST_BACKOFF_S)
+        backoff_s: float = FIRST_BACKOFF_S * 2 ** min(self._failures - 1, 16)
+        return now + min(backoff_s, LONGEST_BACKOFF_S)
 
     def _add_slot(self, start_at: float) -> None:
         numbers = range(self._wanted + self._staffing.room)
