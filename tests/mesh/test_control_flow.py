@@ -15,6 +15,7 @@ from tests.cli import programs
 from tests.mesh import wishes
 from tests.mesh.nodes import node_process
 from tests.waiting import wait_until
+from zmqtasks.processes.launch import STOPPED
 
 TASKS = 400
 WHERE = (0, 1, 2, 198, 398, 399)
@@ -130,14 +131,17 @@ def test_what_waits_for_a_stopped_node_is_told() -> None:
 
 @pytest.mark.parametrize("hand_back", [True, False])
 def test_other_nodes_go_on(tmp_path: Path, ledger: str, hand_back: bool) -> None:
-    with node_process(tmp_path / "a") as first, node_process(tmp_path / "b") as second:
-        with zmqtasks.Client(*first.endpoints[:1], *second.endpoints[:1]) as client:
-            future = client.submit(wishes.stop_once, ledger, hand_back)
-            assert future.result(30) == ("elsewhere" if hand_back else None)
-            assert sorted(client.map(wishes.echo, range(500))) == list(range(500))
-            ended = [first.launched.poll, second.launched.poll]
-            wait_until(lambda: any(poll() is not None for poll in ended))
-            assert [poll() for poll in ended if poll() is not None] == [80], "do not start it again"
+    with (
+        node_process(tmp_path / "a") as first,
+        node_process(tmp_path / "b") as second,
+        zmqtasks.Client(*first.endpoints[:1], *second.endpoints[:1]) as client,
+    ):
+        future = client.submit(wishes.stop_once, ledger, hand_back)
+        assert future.result(30) == ("elsewhere" if hand_back else None)
+        assert sorted(client.map(wishes.echo, range(500))) == list(range(500))
+        ended = [first.launched.poll, second.launched.poll]
+        wait_until(lambda: any(poll() is not None for poll in ended))
+        assert [poll() for poll in ended if poll() is not None] == [STOPPED], "do not start it again"
 
 
 def test_a_task_stops_a_node_of_the_command(tmp_path: Path) -> None:

@@ -142,12 +142,14 @@ def test_words_of_the_asyncio_client(ledger: Path) -> None:
 def test_words_of_the_command(tmp_path: Path, ledger: Path) -> None:
     own = ["--initializer", "tests.mesh.wishes:finalize", "--finalizer", "tests.mesh.wishes:finalize"]
     own += ["--max-worker-age", "1 h", "--recycle-memory", "1 GiB", "--start-timeout", "1 min", "--end-timeout", "9 s"]
-    with programs.program(tmp_path, "node", "worker", "--bind", "127.0.0.1:0", "--workers", "1", *own) as node:
-        with zmqtasks.Client(node.address) as client:
-            pid = client.submit(wishes.pid_after, 0.0).result(30)
-            assert writers(ledger).count(pid) == 1
-            node.signal(15)
-            assert node.wait() == 0
+    with (
+        programs.program(tmp_path, "node", "worker", "--bind", "127.0.0.1:0", "--workers", "1", *own) as node,
+        zmqtasks.Client(node.address) as client,
+    ):
+        pid = client.submit(wishes.pid_after, 0.0).result(30)
+        assert writers(ledger).count(pid) == 1
+        node.signal(15)
+        assert node.wait() == 0
     assert writers(ledger).count(pid) == 2
 
 
