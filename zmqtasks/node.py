@@ -135,7 +135,7 @@ class Node:
         self._routes: list[Route] = []
         self._timer: Timer | None = None
         self._watch: Timer | None = None
-        self._draining = self._closed = False
+        self._draining = self._ending = self._closed = False
         self._done = self._failed = self._failed_starts = 0
         peer.host(Role.VENTILATOR, self)
         peer.host(Role.OBSERVER, self)
@@ -434,6 +434,14 @@ class Node:
         idle = frozenset(slot for slot in self._offered if self._holding.is_idle(slot))
         self._manage(slots.DrainRequested(idle))
 
+    def end(self) -> None:
+        """End at once because nobody wants more: who has nothing to do runs finalizer and exit handlers first."""
+        if self._ending:
+            return
+        self._draining = self._ending = True
+        self._hold(moves.DrainRequested())
+        self._manage(slots.EndRequested(frozenset(slot for slot in self._offered if self._holding.is_idle(slot))))
+
     def _check_drained(self) -> None:
         if self._draining and not self._closed and self._slots.all_gone():
             self._peer.loop.call_soon(self._finish_drain)
@@ -441,7 +449,7 @@ class Node:
     def _finish_drain(self) -> None:
         if self._closed:
             return
-        if all(route.is_empty() for route in self._routes):
+        if self._ending or all(route.is_empty() for route in self._routes):
             self._on_drained()
         else:
             self._peer.loop.call_at(self._peer.loop.time() + 0.02, self._finish_drain)

@@ -124,7 +124,7 @@ async def _serve_owner(lifeline: Lifeline, config: dict[str, Any]) -> None:
         lifeline.report_error(str(error))
         return
     defects = crash_on_defect(loop, ended)
-    lifeline.watch(loop, ended.set)
+    lifeline.watch(loop, ended.set, node.end)
     address = node.address
     lifeline.report(peer=address.peer, host=address.host, endpoints=list(address.endpoints))
     await ended.wait()

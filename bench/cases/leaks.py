@@ -64,9 +64,15 @@ def main() -> None:
         "case": "leaks",
         "date": time.strftime("%Y-%m-%d"),
         **summary(results, size, limit),
-        **{"seconds": round(took_s, 2), "tasks": given.tasks, "size_mb": given.size_mb, "limit_mb": given.limit_mb},
-        **{"workers": given.workers, "cores": len(os.sched_getaffinity(0)), "python": platform.python_version()},
-        **{"zmqtasks": zmqtasks.__version__, "system": f"{platform.system()} {platform.machine()}"},
+        "seconds": round(took_s, 2),
+        "tasks": given.tasks,
+        "size_mb": given.size_mb,
+        "limit_mb": given.limit_mb,
+        "workers": given.workers,
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "zmqtasks": zmqtasks.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
     }
     if given.out:
         with open(given.out, "a") as file:

@@ -52,7 +52,10 @@ def rate(client: zmqtasks.Client, function: Callable[[int], tuple[int, int]], ta
 def measure(repeats: int, tasks: int, life: int) -> dict[str, dict[str, object]]:
     """Return for each kind of task the rates and the ratio with / without."""
     found: dict[str, dict[str, object]] = {}
-    with zmqtasks.Client(workers=WORKERS) as steady, zmqtasks.Client(workers=WORKERS, max_tasks_per_worker=life) as fresh:
+    with (
+        zmqtasks.Client(workers=WORKERS) as steady,
+        zmqtasks.Client(workers=WORKERS, max_tasks_per_worker=life) as fresh,
+    ):
         for kind, function in KINDS.items():
             clients = {"without": steady, "with": fresh}
             rates: dict[str, list[float]] = {name: [] for name in clients}
@@ -93,9 +96,15 @@ def main() -> None:
         "case": "recycling",
         "date": time.strftime("%Y-%m-%d"),
         **measure(given.repeats, given.tasks, given.life),
-        **{"repeats": given.repeats, "tasks": given.tasks, "max_tasks_per_worker": given.life, "task_s": TASK_S},
-        **{"workers": WORKERS, "cores": len(os.sched_getaffinity(0)), "python": platform.python_version()},
-        **{"zmqtasks": zmqtasks.__version__, "system": f"{platform.system()} {platform.machine()}"},
+        "repeats": given.repeats,
+        "tasks": given.tasks,
+        "max_tasks_per_worker": given.life,
+        "task_s": TASK_S,
+        "workers": WORKERS,
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "zmqtasks": zmqtasks.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
     }
     if given.out:
         with open(given.out, "a") as file:

@@ -16,6 +16,7 @@ from zmqtasks.machines.slots import (
     AbandonStart,
     Command,
     DrainRequested,
+    EndRequested,
     Event,
     KillWorker,
     Opened,
@@ -161,6 +162,29 @@ def test_a_drain_ends_all_and_starts_none() -> None:
     assert slots.all_gone()
     assert slots.tick(1e9) == []
     assert slots.next_deadline() == NEVER
+
+
+def test_at_the_end_who_has_nothing_to_do_ends_in_order() -> None:
+    slots = Slots(Staffing(4, 1, max_worker_age_s=100.0, start_timeout_s=9.0))
+    told(slots, Opened(), *(WorkerReady(number) for number in range(5)), WorkerExited(2))
+    told(slots, WorkerExited(1), ReplacementRequested(3, idle=False), WorkerStarted(1))
+    assert repr(slots) == "<Slots 0:serving 1:starting 2:starting 3:retiring 4:serving failures=0>"
+    told(slots, WorkerReady(2), WorkerReady(1))
+    told(slots, WorkerExited(3))
+    assert repr(slots) == "<Slots 0:serving 1:serving 2:serving 3:starting 4:serving failures=0>"
+    told(slots, WorkerReady(3), ReplacementRequested(4, idle=False), WorkerExited(1))
+    assert repr(slots) == "<Slots 0:serving 1:starting 2:serving 3:serving 4:retiring failures=0>"
+    ended = told(slots, EndRequested(frozenset({0, 3})))
+    assert ended == [StopWorker(0), KillWorker(1), KillWorker(2), StopWorker(3), KillWorker(4)]
+    assert slots.next_deadline() == STOP_GRACE_S
+    told(slots, *(WorkerExited(number) for number in range(5)))
+    assert slots.all_gone()
+
+
+def test_at_the_end_a_spare_ends_in_order_too() -> None:
+    slots = serving(1, 1)
+    assert told(slots, EndRequested(frozenset())) == [KillWorker(0), StopWorker(1)]
+    assert told(slots, EndRequested(frozenset())) == []
 
 
 def test_a_worker_that_leaves_is_replaced_by_the_standby_in_the_same_turn() -> None:

@@ -26,6 +26,11 @@ def writers(path: Path) -> list[int]:
     return [int(line.split()[0]) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def said(path: Path, pid: int) -> list[str]:
+    """Return what one process wrote."""
+    return [what for who, what in zip(writers(path), lines(path), strict=True) if who == pid]
+
+
 # Replacement
 
 
@@ -95,9 +100,9 @@ def test_who_leaves_says_farewell_once(ledger: Path, how: str) -> None:
     with zmqtasks.Client(workers=1, finalizer=wishes.finalize) as client:
         pid = client.submit(wishes.end_with, str(ledger), how).result(30)
         wait_until(lambda: len(lines(ledger)) >= 2, lambda: lines(ledger))
-    left = [(who, what) for who, what in zip(writers(ledger), lines(ledger), strict=True) if who != pid]
-    assert [what for _, what in left] == ["finalizer", "exit handler"]
-    assert len({who for who, _ in left}) == 1
+        (left,) = set(writers(ledger))
+    assert left != pid
+    assert said(ledger, left) == ["finalizer", "exit handler"]
 
 
 def test_who_is_stopped_says_farewell(ledger: Path) -> None:
@@ -105,6 +110,20 @@ def test_who_is_stopped_says_farewell(ledger: Path) -> None:
         pid = client.submit(wishes.register_exit, str(ledger)).result(30)
         wait_until(lambda: writers(ledger)[:2] == [pid, pid], lambda: ledger.exists() and ledger.read_text())
     assert lines(ledger)[:2] == ["finalizer", "exit handler"]
+
+
+def test_at_the_end_of_a_client_its_workers_say_farewell(ledger: Path) -> None:
+    with zmqtasks.Client(workers=2, finalizer=wishes.finalize) as client:
+        pid = client.submit(wishes.register_exit, str(ledger)).result(30)
+    assert said(ledger, pid) == ["finalizer", "exit handler"]
+    assert lines(ledger).count("finalizer") >= 2, "those that had nothing to do as well"
+
+
+def test_a_client_that_is_left_by_ctrl_c_waits_for_no_farewell(ledger: Path) -> None:
+    client = zmqtasks.Client(workers=1, finalizer=wishes.hang)
+    client.submit(functions.double, 1).result(30)
+    client.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert not ledger.exists()
 
 
 @pytest.mark.parametrize("finalizer", [wishes.finalize_badly, wishes.leave_by_exit])

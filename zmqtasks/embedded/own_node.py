@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 READY_S = 30.0
 """How long a node may take to start on a busy machine."""
 CLOSE_S = 2.0
+END_MARGIN_S = 2.0
+"""So much longer than its workers may a node take that was asked to end."""
 DEATHS = 5
 """So many deaths within `DEATHS_S` seconds, and the node is given up."""
 DEATHS_S = 60.0
@@ -151,13 +153,21 @@ class OwnNode:
         except NoNodes as error:
             self._on_failed(f"{DIED}: {error}")
 
-    async def close(self) -> None:
-        """End the process; idempotent."""
+    async def close(self, *, in_order: bool = False) -> None:
+        """End the process; idempotent.
+
+        Args:
+            in_order: workers that have nothing to do may run finalizer and exit handlers first, within `end_timeout`.
+        """
         if self._restart:
             self._restart.cancel()
             await asyncio.gather(self._restart, return_exceptions=True)
         self._closing = True
         if self._launched and self._watch:
+            if in_order:
+                self._launched.ask_to_end()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._ended.wait(), self._settings.options.end_timeout + END_MARGIN_S)
             self._launched.hang_up()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), CLOSE_S)

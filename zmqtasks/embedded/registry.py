@@ -207,7 +207,7 @@ class Registry:
     def _close_when_idle(self) -> None:
         with self._idle:
             self._idle.wait_for(lambda: self._pending == 0)
-        self.embedded.close()
+        self.embedded.close(in_order=True)
 
     def _check_open(self) -> None:
         if self._shut:

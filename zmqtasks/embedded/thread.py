@@ -121,13 +121,17 @@ class Embedded:
         """Tell whether the caller runs in the loop's thread."""
         return threading.current_thread() is self._thread
 
-    def close(self) -> None:
-        """End the sessions, the node of our own and the thread; idempotent."""
+    def close(self, *, in_order: bool = False) -> None:
+        """End the sessions, the node of our own and the thread; idempotent.
+
+        Args:
+            in_order: its workers may run finalizer and exit handlers first.
+        """
         if self._closed:
             return
         self._closed = True
         try:
-            self.run(self._shut())
+            self.run(self._shut(in_order))
         finally:
             self.loop.call_soon_threadsafe(self.loop.stop)
             if not self.is_current_thread():
@@ -213,14 +217,14 @@ class Embedded:
         tried = ", ".join(self._where.addresses)
         return f"none of the nodes at {tried} answered {waited}; start one there with: zmqtasks worker --bind ADDRESS"
 
-    async def _shut(self) -> None:
+    async def _shut(self, in_order: bool) -> None:
         if hasattr(self, "ventilator"):
             self.ventilator.close()
             if hasattr(self, "sink"):
                 self.sink.close()
             self.peer.close()
         if self._own:
-            await self._own.close()
+            await self._own.close(in_order=in_order)
 
 
 def _bind_for(addresses: tuple[str, ...]) -> tuple[str, ...]:

@@ -135,6 +135,13 @@ class DrainRequested:
     idle: frozenset[int]
 
 
+@dataclass(frozen=True, slots=True)
+class EndRequested:
+    """End all workers now: those with nothing to do (`idle`, and spares) in order, the others by force."""
+
+    idle: frozenset[int]
+
+
 Event = (
     Opened
     | WorkerStarted
@@ -145,6 +152,7 @@ Event = (
     | WorkerExited
     | ReplacementRequested
     | DrainRequested
+    | EndRequested
 )
 
 # Commands ---------------------------------------------------------------------------------------------------------
@@ -242,6 +250,7 @@ class Slots:
             WorkerExited: self._worker_exited,
             ReplacementRequested: self._replacement_requested,
             DrainRequested: self._drain_requested,
+            EndRequested: self._end_requested,
         }
 
     def handle(self, event: Event, now: float) -> list[Command]:
@@ -373,6 +382,17 @@ class Slots:
                 commands += self._retire(number, idle=number in event.idle, now=now)
             elif slot.state in (State.STARTING, State.SPARE):
                 commands += self._stop(number, now)
+        return commands
+
+    def _end_requested(self, event: EndRequested, now: float) -> list[Command]:
+        self._open = False
+        commands: list[Command] = []
+        for number, slot in self._slots.items():
+            if slot.state is State.SPARE or (slot.state is State.SERVING and number in event.idle):
+                commands += self._stop(number, now)
+            elif slot.state in (State.STARTING, State.SERVING, State.RETIRING):
+                slot.state, slot.kill_at, slot.old_at = State.STOPPING, NEVER, NEVER
+                commands.append(KillWorker(number))
         return commands
 
     def _retire(self, number: int, *, idle: bool, now: float) -> list[Command]:

@@ -1,8 +1,8 @@
 """Starting a node as a process of our own, and being one: settings go in, one report comes out, a lifeline holds.
 
 Owns the two pipes. The child's standard input carries one JSON line and then stays open: its end tells that the owner
-is gone, however it died. The report goes through a pipe of its own, since standard output belongs to the tasks. Knows
-nothing of nodes; `client` uses `launch`, `node` uses `Lifeline`.
+is gone, however it died; another line before it asks for an end in order. The report goes through a pipe of its own,
+since standard output belongs to the tasks. Knows nothing of nodes; `client` uses `launch`, `node` uses `Lifeline`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ STOPPED = 80
 """Exit code of a launched process that was asked to end from within: do not start it again."""
 _REPORT_FD = "report_fd"
 _READ_BYTES = 64 * 1024
+_END = b"end\n"
 
 
 def launch(
@@ -134,6 +135,12 @@ class Launched:
         """Return the descriptor of the report, for a loop to wait on."""
         return self._report_fd
 
+    def ask_to_end(self) -> None:
+        """Ask the process to end in order, and do not wait; the lifeline still holds."""
+        with contextlib.suppress(OSError, ValueError):  # it died already, or the lifeline is cut
+            self._lifeline.write(_END)
+            self._lifeline.flush()
+
     def hang_up(self) -> None:
         """Cut the lifeline, and do not wait; a second call does nothing."""
         with contextlib.suppress(OSError):
@@ -208,13 +215,24 @@ class Lifeline:
         """Tell the owner that this process cannot do its work."""
         self._say({"ok": False, "error": error})
 
-    def watch(self, loop: asyncio.AbstractEventLoop, on_gone: Callable[[], None]) -> None:
-        """Call `on_gone` once, from the loop, when the owner has closed the lifeline or died."""
+    def watch(
+        self, loop: asyncio.AbstractEventLoop, on_gone: Callable[[], None], on_end: Callable[[], None] = lambda: None
+    ) -> None:
+        """Call `on_gone` once, from the loop, when the owner has closed the lifeline or died.
+
+        Args:
+            loop: from there both are called.
+            on_gone: nobody is left who could want anything.
+            on_end: the owner asks for an end in order.
+        """
 
         def look() -> None:
-            if not os.read(LIFELINE_FD, _READ_BYTES):  # what else it may say has no meaning yet
+            said = os.read(LIFELINE_FD, _READ_BYTES)
+            if not said:
                 loop.remove_reader(LIFELINE_FD)
                 on_gone()
+            elif said.startswith(_END):
+                on_end()
 
         loop.add_reader(LIFELINE_FD, look)
 
