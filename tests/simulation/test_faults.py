@@ -18,6 +18,7 @@ from tests.simulation.scenarios import (
     started,
     vanishing_node,
 )
+from zmqtasks.errors import RequeueRequested, RetryRequested
 from zmqtasks.messages import OutcomeKind
 from zmqtasks.options import KIB, TaskOptions
 from zmqtasks.testing import Conditions, Fate
@@ -80,6 +81,31 @@ def test_an_exception_is_retried_as_often_as_was_asked_for() -> None:
     mesh.run_until(mesh.all_ended, 60.0)
     assert {index for index, kind in job.kinds.items() if kind is not OutcomeKind.OK} == {7}
     assert executions(mesh)[job.id, 7] == 3
+
+
+@pytest.mark.parametrize("standalone", [False, True])
+def test_a_task_may_ask_to_be_run_again_as_often_as_its_retries_allow(standalone: bool) -> None:
+    mesh = started(layout=Layout(standalone_sink=standalone))
+    options = TaskOptions(retries=2, retry=False)
+    asks = RetryRequested(0.5)
+    job = mesh.submit(50, lambda index, before: Fate(0.01, error=asks if index == 7 else None), options)
+    mesh.run_until(mesh.all_ended, 60.0)
+    assert {index: kind for index, kind in job.kinds.items() if kind is not OutcomeKind.OK} == {
+        7: OutcomeKind.EXHAUSTED
+    }
+    assert executions(mesh)[job.id, 7] == 3
+
+
+def test_a_task_that_is_handed_back_at_its_own_wish_is_run_again_and_not_counted() -> None:
+    mesh = started()
+
+    def wishes(index: int, before: int) -> Fate:
+        return Fate(0.01, error=RequeueRequested() if index == 7 and before < 20 else None)
+
+    job = mesh.submit(50, wishes)
+    finish(mesh)
+    assert set(job.kinds.values()) == {OutcomeKind.OK}
+    assert executions(mesh)[job.id, 7] == 21
 
 
 def test_at_most_once_tasks_of_a_dead_node_end_as_lost() -> None:

@@ -209,7 +209,7 @@ class JobRun:
     def _close(self, patience_s: float) -> None:
         try:
             if self._embedded:
-                self._embedded.close()
+                self._embedded.close(in_order=not self._is_cut_short())
         finally:
             if self._store:
                 self._store.close(patience_s)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from zmqtasks.errors import RequeueRequested, RetryRequested
 from zmqtasks.messages import Chunk, Job, Outcome, OutcomeKind, PeerId
 from zmqtasks.processes.progress import Progress, WorkPhase
 from zmqtasks.wire import payload
@@ -22,8 +23,8 @@ class Fate(NamedTuple):
     seconds: float = 0.001
     crashes: bool = False
     """Its worker dies in the middle of it."""
-    error: Exception | None = None
-    """It raises this, in place of calling its function."""
+    error: BaseException | None = None
+    """It raises this in place of calling its function: an exception, or a `RetryRequested` or `RequeueRequested`."""
 
 
 @dataclass(slots=True, eq=False)
@@ -62,10 +63,11 @@ def outcomes_of(stretch: Stretch, function: Callable[..., Any], node: PeerId) ->
     outcomes: list[Outcome] = []
     values: list[Any] = []
 
-    def add(kind: OutcomeKind, place: int, stop: int, body: bytes) -> None:
+    def add(kind: OutcomeKind, place: int, stop: int, body: bytes = b"", delay_s: float = 0.0) -> None:
         elapsed_s = sum(fate.seconds for fate in stretch.fates[place:stop])
         start = stretch.start + place
-        outcomes.append(Outcome(chunk.job, chunk.attempt, node, start, start + stop - place, kind, elapsed_s, body))
+        last = start + stop - place
+        outcomes.append(Outcome(chunk.job, chunk.attempt, node, start, last, kind, elapsed_s, body, delay_s))
 
     def add_values(stop: int) -> None:
         if values:
@@ -77,6 +79,12 @@ def outcomes_of(stretch: Stretch, function: Callable[..., Any], node: PeerId) ->
     for place, (item, fate) in enumerate(zip(unpacked.values, stretch.fates, strict=True)):
         try:
             values.append(_call(function, unpacked.form, item, fate))
+        except RetryRequested as asked:
+            add_values(place)
+            add(OutcomeKind.RETRY, place, place + 1, delay_s=asked.delay_s)
+        except RequeueRequested:
+            add_values(place)
+            add(OutcomeKind.RETURNED, place, place + 1)
         except Exception as error:
             add_values(place)
             add(OutcomeKind.ERROR, place, place + 1, payload.pack_failure(error, serializer=serializer))
