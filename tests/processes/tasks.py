@@ -39,6 +39,23 @@ def raise_it(error: BaseException) -> None:
     raise error
 
 
+def raise_what_is_one(value: Any) -> Any:
+    if isinstance(value, BaseException):
+        raise value
+    return value
+
+
+class ExplodesWhenLoaded:
+    """Pickles here, and cannot be loaded there."""
+
+    def __reduce__(self) -> Any:
+        return fail_to_load, ()
+
+
+def fail_to_load() -> None:
+    raise RuntimeError("cannot be loaded")
+
+
 def leave(code: object) -> None:
     sys.exit(code)  # type: ignore[arg-type]
 

@@ -11,7 +11,17 @@ import pytest
 
 from tests.processes import tasks
 from tests.processes.crew import HOST, NODE, make_chunk, make_job, opened
-from zmqtasks.errors import RemoteError, SerializationError, TooBig, WorkerCrashed
+from zmqtasks.errors import (
+    ControlFlow,
+    RemoteError,
+    RequeueRequested,
+    RespawnRequested,
+    RetryRequested,
+    SerializationError,
+    StopRequested,
+    TooBig,
+    WorkerCrashed,
+)
 from zmqtasks.messages import Address, Chunk, Job, Outcome, OutcomeKind
 from zmqtasks.options import MIB, Limits, TaskOptions
 from zmqtasks.processes.execution import FLUSH_NS, Execution
@@ -23,10 +33,11 @@ from zmqtasks.wire.payload import Form
 class Bench:
     """An execution that sends into a list."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, **hooks: Any) -> None:
         self.sent: list[tuple[Outcome, ...]] = []
         self.slot = memoryview(mmap.mmap(-1, SLOT_BYTES)).cast("Q")
-        self.execution = Execution(self.sent.append, self.slot, node=NODE, host=HOST, limits=limits or Limits())
+        limits = limits or Limits()
+        self.execution = Execution(self.sent.append, self.slot, node=NODE, host=HOST, limits=limits, **hooks)
 
     @property
     def outcomes(self) -> list[Outcome]:
@@ -202,3 +213,65 @@ def test_the_slot_tells_where_it_is(bench: Bench) -> None:
     assert seen == [(1, 7, index, WorkPhase.RUNNING) for index in (10, 11, 12)]
     assert bench.slot[PHASE] == WorkPhase.IDLE
     assert payload.count_of(bench.outcomes[0].body) >= 1
+
+
+class TestWishes:
+    """What a task asks for ends it, and nothing else."""
+
+    @pytest.mark.parametrize("form", list(Form))
+    @pytest.mark.parametrize("place", [0, 2, 4])
+    @pytest.mark.parametrize(
+        ("wish", "expected"),
+        [
+            (RetryRequested(1.5), (OutcomeKind.RETRY, 1.5)),
+            (RequeueRequested(), (OutcomeKind.RETURNED, 0.0)),
+            (StopRequested(True), (OutcomeKind.RETURNED, 0.0)),
+            (StopRequested(False), (OutcomeKind.OK, 0.0)),
+        ],
+    )
+    def test_one_of_five(self, form: Form, place: int, wish: ControlFlow, expected: tuple[OutcomeKind, float]) -> None:
+        stops: list[None] = []
+        bench = Bench(stop_node=lambda: stops.append(None))
+        wrapped = {Form.ONE: lambda n: n, Form.MANY: lambda n: (n,), Form.CALL: lambda n: ((n,), {})}[form]
+        job = make_job(tasks.raise_what_is_one)
+        items = [wrapped(wish if n == place else n) for n in range(5)]
+        bench.execution.add_job(job)
+        bench.execution.run(make_chunk(job, items, form))
+        (own,) = [o for o in bench.outcomes if (o.start, o.stop) == (place, place + 1)]
+        assert (own.kind, own.delay_s) == expected
+        values = opened([o for o in bench.outcomes if o.kind is OutcomeKind.OK])
+        assert {n: value for n, value in values.items() if n != place} == {n: n for n in range(5) if n != place}
+        assert values.get(place) is None
+        assert len(stops) == isinstance(wish, StopRequested)
+        assert not bench.execution.leaving
+
+    @pytest.mark.parametrize("place", [0, 2, 4])
+    def test_respawn_tells_what_was_done_and_begins_nothing_more(self, place: int) -> None:
+        bench = Bench()
+        job = make_job(tasks.raise_what_is_one)
+        bench.execution.add_job(job)
+        bench.execution.run(make_chunk(job, [RespawnRequested() if n == place else n for n in range(5)]))
+        assert opened(bench.outcomes) == {n: n for n in range(place)}
+        assert bench.execution.leaving == "a task asked for it"
+        assert bench.slot[PHASE] == WorkPhase.IDLE
+
+    def test_arguments_that_cannot_be_opened_wait_for_the_next_worker_too(self) -> None:
+        bench = Bench()
+        job = make_job(tasks.raise_what_is_one)
+        bench.execution.add_job(job)
+        bench.execution.run(make_chunk(job, [0, RespawnRequested(), tasks.ExplodesWhenLoaded(), 3]))
+        assert opened(bench.outcomes) == {0: 0}
+
+    def test_a_reason_to_leave_is_asked_for_between_flushes(self) -> None:
+        asked: list[int] = []
+
+        def why(now_ns: int) -> str:
+            asked.append(now_ns)
+            return "enough" if len(asked) == 3 else ""
+
+        bench = Bench(why_leave=why)
+        job = make_job(tasks.spend)
+        bench.execution.add_job(job)
+        bench.execution.run(make_chunk(job, [0.006] * 10))
+        assert len(opened(bench.outcomes)) == 3
+        assert bench.execution.leaving == "enough"
