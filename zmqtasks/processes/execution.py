@@ -211,10 +211,13 @@ class Execution:
         done, count = 0, len(values)
         while done < count:
             results: list[Any] = []
+            self._results, self._first = results, start + done
             begun_ns = self._begin(start + done)
             batch = values[done : done + at.job.batch]
             ended_ns, failure = call(function, batch, slot, results, self._sent_ns + FLUSH_NS)
-            now = monotonic_ns()
+            self._results = None
+            slot[STARTED] = now = monotonic_ns()
+            slot[INDEX] = start + done + len(results) + (failure is not None)
             slot[PHASE] = PACKING
             self._succeed(at, start + done, results, ended_ns - begun_ns)
             done += len(results)
