@@ -99,6 +99,10 @@ class AsyncClient(_AsyncCalls):
         initializer: called with `initargs` in each worker of that node before its first task.
         initargs: see there.
         connect_timeout: seconds that the first node may take to answer.
+        defaults: fields of `TaskOptions` for all calls; see `Client`.
+
+    Raises:
+        TypeError: no such argument, and no such option.
     """
 
     def __init__(
@@ -108,7 +112,9 @@ class AsyncClient(_AsyncCalls):
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         connect_timeout: float = CONNECT_S,
+        **defaults: Any,
     ) -> None:
+        self._defaults = TaskOptions().replace(**defaults)
         body = b"" if initializer is None else payload.pack_function(partial(initializer, *initargs))
         self._where = Where(
             addresses=addresses, node=NodeOptions(workers=workers), initializer=body, connect_s=connect_timeout
@@ -117,7 +123,7 @@ class AsyncClient(_AsyncCalls):
         self._changes = {}
 
     async def __aenter__(self) -> Self:
-        self._registry = await asyncio.to_thread(Registry, self._where)
+        self._registry = await asyncio.to_thread(Registry, self._where, self._defaults)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from time import monotonic_ns
 from typing import Any, NamedTuple
 
-from zmqtasks.errors import SerializationError, TooBig
+from zmqtasks.errors import SerializationError, TaskInterrupted, TooBig
 from zmqtasks.messages import Chunk, Job, JobId, Outcome, OutcomeKind, PeerId
 from zmqtasks.options import KIB, MIB, Limits
 from zmqtasks.processes.progress import ATTEMPT, CHUNK, INDEX, PHASE, STARTED, WorkPhase
+from zmqtasks.processes.running import AtHand, as_timeout
 from zmqtasks.wire import payload
 from zmqtasks.wire.payload import Form
 
@@ -103,12 +104,14 @@ def _call_call(function: Function, values: Values, slot: memoryview, results: li
 
 
 _CALLS: dict[Form, CallEach] = {Form.ONE: _call_one, Form.MANY: _call_many, Form.CALL: _call_call}
+LOOPS = frozenset(loop.__code__ for loop in (_call_one, _call_many, _call_call))
 
 
 class _Job:
     """A job in this worker: its function is opened at its first chunk, and a failure to do so is kept."""
 
     def __init__(self, job: Job, own_host: str) -> None:
+        self.options = job.options
         self.serializer = job.options.serializer
         self.compression = job.options.compression
         self.leaves_host = job.sink.host != own_host
@@ -167,6 +170,7 @@ class Execution:
         self._outcomes: list[Outcome] = []
         self._outcome_bytes = 0
         self._sent_ns = 0
+        self.at_hand = AtHand()
 
     def add_job(self, job: Job) -> None:
         """Make a job known."""
@@ -211,11 +215,11 @@ class Execution:
         done, count = 0, len(values)
         while done < count:
             results: list[Any] = []
-            self._results, self._first = results, start + done
+            self.at_hand.begin(start + done, results, at.job.options)
             begun_ns = self._begin(start + done)
             batch = values[done : done + at.job.batch]
             ended_ns, failure = call(function, batch, slot, results, self._sent_ns + FLUSH_NS)
-            self._results = None
+            self.at_hand.end()
             slot[STARTED] = now = monotonic_ns()
             slot[INDEX] = start + done + len(results) + (failure is not None)
             slot[PHASE] = PACKING
@@ -269,6 +273,8 @@ class Execution:
         if isinstance(error, MemoryError):
             traceback.clear_frames(error.__traceback__)  # their locals hold the memory that is needed to report it
         kind = OutcomeKind.TOO_BIG if isinstance(error, TooBig) else OutcomeKind.ERROR
+        if isinstance(error, TaskInterrupted):
+            kind, error = OutcomeKind.TIMEOUT, as_timeout(error, node=self._node)
         body = payload.pack_failure(error, serializer=at.job.serializer)
         if len(body) > self._most_bytes:
             kind = OutcomeKind.TOO_BIG

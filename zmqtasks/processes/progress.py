@@ -20,7 +20,7 @@ FIELDS = SLOT_BYTES // 8
 CHUNK, ATTEMPT, INDEX, PHASE, STARTED = range(5)
 """Places of the fields in a slot; the worker's loop writes them."""
 DONE, TOTAL, RENEWED, OF_CHUNK, OF_INDEX = range(8, 13)
-"""What a task told of its progress, and which task that was: written by the task, so that the loop need not reset it."""
+"""What a task told of its progress, and which one that was, so that no loop needs to reset it; the task writes them."""
 ASKED_CHUNK, ASKED_INDEX, ASKED_WHY = range(13, 16)
 """The task that is to be interrupted: written by the supervisor; chunk 0 for none."""
 OVERRUN, STALLED = 1, 2

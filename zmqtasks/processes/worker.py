@@ -21,9 +21,10 @@ from typing import Any, NamedTuple, NoReturn
 from zmqtasks.messages import NO_SESSION, Outcome, PeerId, Results, Tasks
 from zmqtasks.options import Limits
 from zmqtasks.processes import linux
-from zmqtasks.processes.execution import Execution
+from zmqtasks.processes.execution import LOOPS, Execution
 from zmqtasks.processes.framing import FrameKind, SupervisorGone, WorkerEnd, inner_limits
 from zmqtasks.processes.progress import PHASE, WorkPhase, slot_for_writing
+from zmqtasks.processes.running import RunningTask
 from zmqtasks.wire import codec, payload
 
 EXIT_INITIALIZER_FAILED = 79
@@ -141,6 +142,7 @@ class _Worker:
         self._pid = os.getpid()
         self._sent = 0
         self._execution = Execution(self._send, slot, node=settings.node, host=settings.host, limits=settings.limits)
+        RunningTask(slot, self._execution.at_hand, LOOPS).install()
 
     def serve(self) -> None:
         """Run what comes until a STOP frame."""
