@@ -129,8 +129,8 @@ class Client(_Calls):
         bind: where this program listens for nodes on other hosts, such as "tcp://10.0.0.5:0".
         advertise: address nodes shall connect to instead of the bound one.
         connect_timeout: seconds that the first node may take to answer.
-        defaults: fields of `TaskOptions` for all calls, such as `timeout=30, retries=2`; what `@task` says of a function
-            goes before them, and what `options` says before that.
+        defaults: fields of `TaskOptions` for all calls, such as `timeout=30, retries=2`; what `@task` says of a
+            function goes before them, and what `options` says before that.
 
     Raises:
         TypeError: no such argument, and no such option.

@@ -157,7 +157,6 @@ def inbox_options(command: F) -> F:
 
 def changed_options(given: dict[str, Any]) -> dict[str, Any]:
     """Return those fields of `TaskOptions` that the command line sets; the rest is left to the function."""
-    names = ("timeout", "max_memory", "retries", "backoff", "serializer", "compression")
-    names += ("grace", "stall_timeout")
+    names = ["timeout", "max_memory", "retries", "backoff", "serializer", "compression", "grace", "stall_timeout"]
     changes = {name: given[name] for name in names if given[name] is not None}
     return changes | ({"retry": False} if given["no_retry"] else {})

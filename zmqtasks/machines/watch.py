@@ -74,7 +74,7 @@ class _Slot:
     """Of the task it was last interrupted for, which gets no second grace."""
     seen: WorkerSeen | None = None
     doubted: tuple[Place, float] | None = None
-    """Where it loads or packs beyond its limit, and when it was first seen so."""
+    """Where it loads or packs beyond its limit, and from when on that counts."""
     measured: tuple[int, float] = field(default=(0, -NEVER))
     """Memory that was suspected and not confirmed, and when."""
 
@@ -161,8 +161,8 @@ class Watch:
             commands = self._begin_end(event, slot, late, now)
         if slot.state is not State.KILLED:
             slot.look_at = min(slot.until, _next_look(event.options, event.doing, now))
-            if slot.doubted:
-                slot.look_at = min(slot.look_at, now + SECOND_LOOK_S)
+            if slot.doubted and slot.state is State.WATCHED:
+                slot.look_at = min(slot.look_at, slot.doubted[1])
             if self._suspects_memory(event, slot, now):
                 commands.append(MeasureMemory(event.slot))
         return commands
@@ -170,21 +170,16 @@ class Watch:
     def _late(self, event: WorkerSeen, slot: _Slot, now: float) -> Sentence | None:
         """Return what can be said against the task a worker is at, of its time."""
         options, doing = event.options, event.doing
-        late: Sentence | None = None
         doubted, slot.doubted = slot.doubted, None
-        if options.timeout is not None and doing.place.phase is not WorkPhase.IDLE:
-            spent = now - doing.since
-            if spent >= options.timeout:
-                late = Sentence(Limit.TIMEOUT, doing, options.timeout, spent)
-        if late and doing.place.phase is not WorkPhase.RUNNING:
-            slot.doubted = doubted if doubted and doubted[0] == doing.place else (doing.place, now)
-            if now - slot.doubted[1] < SECOND_LOOK_S:
-                late = None
-        if late is None and options.stall_timeout is not None and doing.place.phase is WorkPhase.RUNNING:
-            spent = now - _shown(doing)
-            if spent >= options.stall_timeout:
-                late = Sentence(Limit.STALL, doing, options.stall_timeout, spent)
-        return late
+        timeout, stall = options.timeout, options.stall_timeout
+        if timeout is not None and doing.place.phase is not WorkPhase.IDLE and now >= doing.since + timeout:
+            if doing.place.phase is not WorkPhase.RUNNING:
+                slot.doubted = doubted if doubted and doubted[0] == doing.place else (doing.place, now + SECOND_LOOK_S)
+            if slot.doubted is None or now >= slot.doubted[1]:
+                return Sentence(Limit.TIMEOUT, doing, timeout, now - doing.since)
+        if stall is not None and doing.place.phase is WorkPhase.RUNNING and now >= _shown(doing) + stall:
+            return Sentence(Limit.STALL, doing, stall, now - _shown(doing))
+        return None
 
     def _begin_end(self, event: WorkerSeen, slot: _Slot, late: Sentence, now: float) -> list[Command]:
         grace, place = event.options.grace, late.doing.place
@@ -226,7 +221,7 @@ class Watch:
         if most is None or event.memory_bytes <= most or event.doing.place.phase is WorkPhase.IDLE:
             return False
         suspected, at = slot.measured
-        return event.memory_bytes >= suspected * MEASURE_AGAIN_GROWTH or now - at >= MEASURE_AGAIN_S
+        return event.memory_bytes >= suspected * MEASURE_AGAIN_GROWTH or now >= at + MEASURE_AGAIN_S
 
     def _memory_measured(self, event: MemoryMeasured, slot: _Slot, now: float) -> list[Command]:
         seen = slot.seen

@@ -115,9 +115,9 @@ class RunningTask:
     def _why(self, options: TaskOptions) -> str:
         slot = self._slot
         if slot[ASKED_WHY] != STALLED:
-            return f"the task ran longer than its timeout of {options.timeout:g} s, and was interrupted"
+            return f"the task ran longer than its timeout of {options.timeout or 0:g} s, and was interrupted"
         told = (slot[OF_CHUNK], slot[OF_INDEX]) == (slot[CHUNK], slot[INDEX])
-        text = f"the task showed no progress for its stall_timeout of {options.stall_timeout:g} s, and was interrupted"
+        text = f"the task showed no progress for its stall_timeout of {options.stall_timeout or 0:g} s, and was interrupted"
         return text + how_far(slot[DONE], slot[TOTAL], told=told)
 
 
