@@ -117,8 +117,8 @@ class RunningTask:
         if slot[ASKED_WHY] != STALLED:
             return f"the task ran longer than its timeout of {options.timeout or 0:g} s, and was interrupted"
         told = (slot[OF_CHUNK], slot[OF_INDEX]) == (slot[CHUNK], slot[INDEX])
-        text = f"the task showed no progress for its stall_timeout of {options.stall_timeout or 0:g} s, and was interrupted"
-        return text + how_far(slot[DONE], slot[TOTAL], told=told)
+        text = f"the task showed no progress for its stall_timeout of {options.stall_timeout or 0:g} s, and was "
+        return text + "interrupted" + how_far(slot[DONE], slot[TOTAL], told=told)
 
 
 def how_far(done: int, total: int, *, told: bool) -> str:

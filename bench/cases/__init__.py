@@ -1,0 +1,1 @@
+"""One case a module: what is promised, measured on this machine."""
