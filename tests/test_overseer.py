@@ -112,7 +112,7 @@ def test_grace() -> None:
 
 @pytest.mark.parametrize(
     ("phase", "words"),
-    [(WorkPhase.LOADING, "it loaded the function or the arguments"), (WorkPhase.PACKING, "it packed the result")],
+    [(WorkPhase.LOADING, "it loaded the arguments"), (WorkPhase.PACKING, "it packed the result")],
 )
 def test_loading_and_packing(phase: WorkPhase, words: str) -> None:
     world = World(timeout=0.5, grace=3.0)
@@ -123,6 +123,16 @@ def test_loading_and_packing(phase: WorkPhase, words: str) -> None:
     assert str(verdict.error).startswith(
         f"the worker was not done within the timeout of 0.5 s when {words} of this task\n"
     )
+
+
+def test_a_function_has_longer_to_be_imported() -> None:
+    world = World(timeout=0.5)
+    world.workers.doing = replace(world.workers.doing, phase=WorkPhase.IMPORTING)
+    assert [what for _, what in world.story(29.0)] == []
+    assert [what for _, what in world.story(3.0)] == ["dumped", "killed"]
+    verdict = world.overseer.worker_exited(world.exit(), "")
+    assert verdict is not None
+    assert "within the timeout of 30 s when it imported the function of this task" in str(verdict.error)
 
 
 def test_memory() -> None:

@@ -265,8 +265,16 @@ class Node:
         blameless = verdict is not None and verdict.error is None
         if verdict and verdict.error:
             kind, error = verdict.kind, verdict.error
-        packing, loading = progress.phase is WorkPhase.PACKING, progress.phase is WorkPhase.LOADING
-        lost = moves.WorkerLost(event.slot, progress.attempt, progress.index, kind, packing, loading, blameless)
+        lost = moves.WorkerLost(
+            event.slot,
+            progress.attempt,
+            progress.index,
+            kind,
+            packing=progress.phase is WorkPhase.PACKING,
+            loading=progress.phase is WorkPhase.LOADING,
+            importing=progress.phase is WorkPhase.IMPORTING,
+            blameless=blameless,
+        )
         self._hold(lost, error)
 
     def _manage(self, event: slots.Event) -> None:

@@ -191,8 +191,10 @@ def _place(progress: Progress) -> Place:
 
 def _what(sentence: Sentence) -> str:
     match sentence.doing.place.phase:
+        case WorkPhase.IMPORTING:
+            return "it imported the function of this task"
         case WorkPhase.LOADING:
-            return "it loaded the function or the arguments of this task"
+            return "it loaded the arguments of this task"
         case WorkPhase.PACKING:
             return "it packed the result of this task"
         case _:

@@ -493,6 +493,21 @@ def test_of_arguments_that_kill_the_worker_that_loads_them_the_guilty_one_is_fou
     assert deaths <= 5
 
 
+def test_a_function_that_is_never_imported_ends_all_that_call_it() -> None:
+    history = History(workers=1)
+    history.take(chunk_of(0, 3))
+    lost = WorkerLost(0, 1, 0, OutcomeKind.TIMEOUT, importing=True)
+    assert history(lost) == [Blame(job_of(), 1, index, OutcomeKind.TIMEOUT) for index in range(3)]
+    assert history.holding.queued() == 0
+
+
+def test_a_death_while_the_function_is_imported_is_nobodys_yet() -> None:
+    history = History(workers=1)
+    history.take(chunk_of(0, 4))
+    assert history(WorkerLost(0, 1, 0, importing=True)) == []
+    assert [(h.start, h.stop) for h in history.holding.inventory("v")] == [(0, 2), (2, 4)]
+
+
 def test_who_is_killed_over_a_task_that_has_ended_meanwhile_is_blameless() -> None:
     history = History(workers=1)
     history.take(chunk_of(0, 9))

@@ -11,6 +11,7 @@ from tests.machines.driving import SEEDS, within
 from zmqtasks.errors import LocalProtocolError
 from zmqtasks.machines.phases import WorkPhase
 from zmqtasks.machines.watch import (
+    IMPORT_S,
     MEASURE_AGAIN_S,
     MEMORY_LOOK_S,
     NEVER,
@@ -150,6 +151,18 @@ def test_who_packed_only_because_we_did_not_read_is_not_guilty() -> None:
     assert history.look(at(3, 0.0, PACKING), now=40.0) == []
     assert history.look(at(9, 40.01, PACKING)) == []
     assert history.look(at(9, 40.01, IDLE)) == []
+
+
+def test_who_imports_has_longer_and_what_follows_has_not() -> None:
+    history = History(HALF)
+    importing = WorkPhase.IMPORTING
+    assert history.look(at(phase=importing), now=0.6) == []
+    assert history.watch.next_deadline() == pytest.approx(1.1), "a task may begin at once"
+    assert history.look(at(phase=importing), now=IMPORT_S) == []
+    assert history.look(at(phase=importing)) == [DumpStack(0)]
+    history = History(TaskOptions(timeout=60.0))
+    assert history.look(at(phase=importing), now=60.0) == []
+    assert history.look(at(phase=importing)) == [DumpStack(0)]
 
 
 def test_progress_renews_the_stall_timeout() -> None:

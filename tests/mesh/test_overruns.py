@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import zmqtasks
-from tests.mesh import functions, overrunning
+from tests.mesh import functions, overrunning, slow_import
 from tests.waiting import wait_until
 from zmqtasks.embedded.own_node import NodeSettings
 from zmqtasks.options import NodeOptions
@@ -115,8 +115,12 @@ def test_an_argument_that_is_never_loaded_ends_its_task_alone(client: zmqtasks.C
     good, bad = outcomes(hasty, overrunning.same, [overrunning.HangsWhenLoaded() if i == 3 else i for i in range(8)])
     assert (good, list(bad)) == ([0, 1, 2, 4, 5, 6, 7], [3])
     assert isinstance(bad[3], zmqtasks.TaskTimeout)
-    assert "loaded the function or the arguments" in str(bad[3])
+    assert "loaded the arguments of this task" in str(bad[3])
     assert bad[3].stack
+
+
+def test_an_import_that_takes_its_time_is_not_the_doing_of_the_task(client: zmqtasks.Client) -> None:
+    assert client.options(timeout=0.2).submit(slow_import.double, 4).result(20) == 8
 
 
 def test_an_argument_that_kills_who_loads_it_ends_its_task_alone(client: zmqtasks.Client) -> None:

@@ -360,9 +360,14 @@ class Holding:
     def _end_at(self, piece: _Piece, event: WorkerLost, *, blameless: bool) -> list[Command]:
         """Settle a piece whose worker died at a task of it."""
         assert event.index is not None
-        if event.loading:  # none of it has run
+        if event.loading or event.importing:  # none of it has run
             stop = piece.chunk.stop
-            return self._requeue(piece, piece.next, stop) if blameless else self._doubt(piece, stop, event.kind)
+            if blameless:
+                return self._requeue(piece, piece.next, stop)
+            if event.importing and event.kind is OutcomeKind.TIMEOUT:  # so will it be for each of them
+                job, attempt = piece.job.job, piece.chunk.attempt
+                return [Blame(job, attempt, index, event.kind) for index in range(piece.next, stop)]
+            return self._doubt(piece, stop, event.kind)
         last = piece.chunk.stop if event.packing else piece.chunk.stop - 1
         index = min(max(event.index, piece.next), last)
         if blameless:

@@ -82,8 +82,8 @@ class WorkerLost:
 
     `attempt` and `index` name the task it ran when it died, from its progress slot; None where it ran none. With
     `packing` it died over the results of tasks before `index`, with `loading` over the arguments of the chunk that
-    begins with it, and nobody knows which. `blameless`: it was killed over a task that had ended by then, so what it
-    ran when it died is innocent.
+    begins with it, and nobody knows which; with `importing` over their function. `blameless`: it was killed over a task
+    that had ended by then, so what it ran when it died is innocent.
     """
 
     slot: int
@@ -93,6 +93,7 @@ class WorkerLost:
     packing: bool = False
     loading: bool = False
     blameless: bool = False
+    importing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,10 @@ class WorkPhase(IntEnum):
 
     IDLE = 0
     LOADING = 1
-    """The initializer, or importing the function and decoding arguments."""
+    """The initializer, or decoding arguments."""
     RUNNING = 2
     """In the function, for task `index`."""
     PACKING = 3
     """Encoding and sending results of tasks before `index`."""
+    IMPORTING = 4
+    """Importing or decoding the function, at its first chunk here."""

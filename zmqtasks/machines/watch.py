@@ -51,6 +51,8 @@ MEASURE_AGAIN_GROWTH = 1.05
 """or when it has grown by so much: to measure costs up to 10 ms a process."""
 SECOND_LOOK_S = 0.05
 """A worker that loads or packs is judged only when it is at it at a second look, too: it may have waited for us."""
+IMPORT_S = 30.0
+"""How long the function may take to be imported where `timeout` is shorter: that is not the doing of the task."""
 NEVER = float("inf")
 
 
@@ -171,7 +173,7 @@ class Watch:
         """Return what can be said against the task a worker is at, of its time."""
         options, doing = event.options, event.doing
         doubted, slot.doubted = slot.doubted, None
-        timeout, stall = options.timeout, options.stall_timeout
+        timeout, stall = _timeout(options, doing.place.phase), options.stall_timeout
         if timeout is not None and doing.place.phase is not WorkPhase.IDLE and now >= doing.since + timeout:
             if doing.place.phase is not WorkPhase.RUNNING:
                 slot.doubted = doubted if doubted and doubted[0] == doing.place else (doing.place, now + SECOND_LOOK_S)
@@ -245,6 +247,11 @@ class Watch:
         return f"<Watch {' '.join(f'{number}:{slot.state}' for number, slot in sorted(self._slots.items()))}>"
 
 
+def _timeout(options: TaskOptions, phase: WorkPhase) -> float | None:
+    importing = phase is WorkPhase.IMPORTING
+    return max(options.timeout, IMPORT_S) if importing and options.timeout is not None else options.timeout
+
+
 def _shown(doing: Doing) -> float:
     """Return when a task last showed progress; that it began counts."""
     return doing.since if doing.renewed is None else max(doing.since, doing.renewed)
@@ -253,7 +260,9 @@ def _shown(doing: Doing) -> float:
 def _next_look(options: TaskOptions, doing: Doing | None, now: float) -> float:
     """Return when a limit can be reached next; a task that has not begun begins now at the earliest."""
     due = NEVER if options.max_memory is None else now + MEMORY_LOOK_S
-    since = now if doing is None or doing.place.phase is WorkPhase.IDLE else doing.since
+    # Who is idle may begin a task at once, and so may who imports.
+    pending = doing is None or doing.place.phase in (WorkPhase.IDLE, WorkPhase.IMPORTING)
+    since = now if doing is None or pending else doing.since
     if options.timeout is not None:
         end = since + options.timeout
         due = min(due, end if end > now else now + STACK_DUMP_S)

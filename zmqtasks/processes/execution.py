@@ -28,7 +28,7 @@ MOST_VALUES = 10_000
 _GROWTH = 16
 """How much more results than last time are packed together: the first one of a job tells how large they are."""
 
-IDLE, LOADING, RUNNING, PACKING = (int(phase) for phase in WorkPhase)
+IDLE, LOADING, RUNNING, PACKING, IMPORTING = (int(phase) for phase in WorkPhase)
 
 Function = Callable[..., Any]
 Values = Sequence[Any]
@@ -186,7 +186,7 @@ class Execution:
         slot[STARTED] = self._sent_ns = monotonic_ns()
         slot[INDEX], slot[ATTEMPT] = chunk.start, chunk.attempt
         slot[CHUNK] += 1
-        slot[PHASE] = LOADING  # last: until now the slot says that nothing runs
+        slot[PHASE] = IMPORTING  # last: until now the slot says that nothing runs
         self._run(_At(chunk, self._jobs[chunk.job]))
         self._flush()
         slot[PHASE] = IDLE
@@ -196,6 +196,8 @@ class Execution:
         first, last = chunk.start - chunk.origin, chunk.stop - chunk.origin
         try:
             function = at.job.function()
+            self._slot[STARTED] = monotonic_ns()
+            self._slot[PHASE] = LOADING
             items = payload.unpack(
                 chunk.body, first=first, last=last, limits=self._limits, serializer=at.job.serializer
             )
@@ -218,7 +220,10 @@ class Execution:
             self.at_hand.begin(start + done, results, at.job.options)
             begun_ns = self._begin(start + done)
             batch = values[done : done + at.job.batch]
-            ended_ns, failure = call(function, batch, slot, results, self._sent_ns + FLUSH_NS)
+            try:
+                ended_ns, failure = call(function, batch, slot, results, self._sent_ns + FLUSH_NS)
+            except TaskInterrupted as error:  # it came while the loop was entered or left
+                ended_ns, failure = monotonic_ns(), error
             self.at_hand.end()
             slot[STARTED] = now = monotonic_ns()
             slot[INDEX] = start + done + len(results) + (failure is not None)

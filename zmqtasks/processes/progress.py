@@ -74,7 +74,7 @@ class ProgressTable:
             cells[base + INDEX],
             cells[base + PHASE],
         )
-        known = phase if phase <= WorkPhase.PACKING else WorkPhase.RUNNING  # a task may have scribbled over it
+        known = phase if phase <= WorkPhase.IMPORTING else WorkPhase.RUNNING  # a task may have scribbled over it
         told = (0, 0, 0)
         if (cells[base + OF_CHUNK], cells[base + OF_INDEX]) == (chunk, index):
             told = cells[base + DONE], cells[base + TOTAL], cells[base + RENEWED]
