@@ -56,9 +56,17 @@ def _function(text: str) -> str:
     return text
 
 
+def _positive_duration(text: str) -> float:
+    seconds = parse_duration(text)
+    if not seconds:
+        raise ValueError(f"{text!r} must be above 0 seconds")
+    return seconds
+
+
 ADDRESS = _Parsed("addr", _address)
 FUNCTION = _Parsed("module:function", _function)
 SECONDS = _Parsed("duration", parse_duration)
+POSITIVE_SECONDS = _Parsed("duration", _positive_duration)
 BYTES = _Parsed("size", parse_bytes)
 
 

@@ -25,8 +25,8 @@ from zmqtasks.cli import options
 @click.option("--workers", type=click.IntRange(1), help="Worker processes; one a core by default.")
 @click.option("--standby", type=click.IntRange(0), default=1, show_default=True, help="Idle processes to step in.")
 @click.option("--max-tasks-per-worker", type=click.IntRange(0), default=0, help="Replace a worker after so many tasks.")
-@click.option("--timeout", type=options.SECONDS, help='Of tasks that have none of their own: "1.5 s", "2 min".')
-@click.option("--max-memory", type=options.BYTES, help='Of tasks that have none of their own: "2 GiB".')
+@click.option("--timeout", type=options.POSITIVE_SECONDS, help='Of tasks that have none of their own, such as "2 min".')
+@click.option("--max-memory", type=options.BYTES, help='Of tasks that have none of their own, such as "2 GiB".')
 @click.option("--preload", multiple=True, metavar="MODULE", help="Import it once, for all workers; repeatable.")
 @click.option(
     "--python-path",
