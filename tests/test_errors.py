@@ -94,6 +94,12 @@ def test_worker_crashed_shows_the_last_output() -> None:
     assert str(FULL[1]) == "the task called sys.exit(3)"
 
 
+def test_overruns_show_what_is_known_of_them() -> None:
+    late = errors.TaskTimeout("late", stack="File a.py, line 1\n", output="last words\n")
+    assert str(late) == "late\nlast output:\nlast words\nstack:\nFile a.py, line 1"
+    assert str(errors.MemoryLimitExceeded("much", output="last words\n")) == "much\nlast output:\nlast words"
+
+
 def test_remote_error_names_the_class_of_the_original() -> None:
     assert str(FULL[4]) == "package.Odd: no"
     assert str(errors.RemoteError("no")) == "no"

@@ -106,6 +106,15 @@ def test_options_are_frozen_and_hashable(value: TaskOptions | NodeOptions | Limi
     assert hash(value) == hash(type(value)())
 
 
+def test_a_node_has_limits_for_tasks_that_have_none() -> None:
+    node = NodeOptions(timeout=2.0, max_memory=1000)
+    assert TaskOptions().within(node) == TaskOptions(timeout=2.0, max_memory=1000)
+    assert TaskOptions(timeout=5.0).within(node) == TaskOptions(timeout=5.0, max_memory=1000)
+    full = TaskOptions(timeout=5.0, max_memory=10)
+    assert full.within(node) is full
+    assert full.within(NodeOptions()) is full
+
+
 def test_cores_lie_between_one_and_the_affinity() -> None:
     allowed = Path("/proc/self/status").read_text().split("Cpus_allowed:")[1].split()[0]
     assert 1 <= options.available_cores() <= int(allowed.replace(",", ""), 16).bit_count()

@@ -104,6 +104,10 @@ class AsyncClient(_AsyncCalls):
         start_timeout: seconds that the initializer may take; 300 if None.
         end_timeout: seconds that the finalizer and exit handlers may take together; 5 if None.
         connect_timeout: seconds that the first node may take to answer.
+        defaults: fields of `TaskOptions` for all calls; see `Client`.
+
+    Raises:
+        TypeError: no such argument, and no such option.
     """
 
     def __init__(
@@ -119,6 +123,7 @@ class AsyncClient(_AsyncCalls):
         start_timeout: float | str | None = None,
         end_timeout: float | str | None = None,
         connect_timeout: float = CONNECT_S,
+        **defaults: Any,
     ) -> None:
         node = node_options(
             addresses,
@@ -130,6 +135,7 @@ class AsyncClient(_AsyncCalls):
             start_timeout=start_timeout,
             end_timeout=end_timeout,
         )
+        self._defaults = TaskOptions().replace(**defaults)
         self._where = Where(
             addresses=addresses,
             node=node,
@@ -141,7 +147,7 @@ class AsyncClient(_AsyncCalls):
         self._changes = {}
 
     async def __aenter__(self) -> Self:
-        self._registry = await asyncio.to_thread(Registry, self._where)
+        self._registry = await asyncio.to_thread(Registry, self._where, self._defaults)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:

@@ -135,8 +135,11 @@ class Client(_Calls):
         bind: where this program listens for nodes on other hosts, such as "tcp://10.0.0.5:0".
         advertise: address nodes shall connect to instead of the bound one.
         connect_timeout: seconds that the first node may take to answer.
+        defaults: fields of `TaskOptions` for all calls, such as `timeout=30, retries=2`; what `@task` says of a
+            function goes before them, and what `options` says before that.
 
     Raises:
+        TypeError: no such argument, and no such option.
         NoNodes: no node answered in time, or the own one could not be started.
         BindError: an address is malformed, taken, or on another host without `bind`.
         ValueError: workers below 1; or what is said of the own node is given together with addresses.
@@ -158,6 +161,7 @@ class Client(_Calls):
         bind: str | None = None,
         advertise: str | None = None,
         connect_timeout: float = CONNECT_S,
+        **defaults: Any,
     ) -> None:
         node = node_options(
             addresses,
@@ -170,6 +174,7 @@ class Client(_Calls):
             end_timeout=end_timeout,
             preload=tuple(preload) or None,
         )
+        options = TaskOptions().replace(**defaults)
         self._changes = {}
         self._registry = Registry(
             Where(
@@ -180,7 +185,8 @@ class Client(_Calls):
                 bind=None if bind is None else (bind,),
                 advertise=() if advertise is None else (advertise,),
                 connect_s=connect_timeout,
-            )
+            ),
+            options,
         )
         # An interpreter that ends waits for what was submitted, as with the executors of the standard library.
         self._at_exit = functools.partial(_shut_down, weakref.ref(self._registry))

@@ -92,12 +92,17 @@ class WorkerCrashed(TaskError):
         self.pid = pid
 
     def __str__(self) -> str:
-        parts = [super().__str__()]
-        if self.output:
-            parts.append(f"last output:\n{self.output.rstrip()}")
-        if self.stack:
-            parts.append(f"stack:\n{self.stack.rstrip()}")
-        return "\n".join(parts)
+        return _with_evidence(super().__str__(), self.output, self.stack)
+
+
+def _with_evidence(text: str, output: str, stack: str = "") -> str:
+    """Return the text of an error, with what the worker printed last and where it was below it."""
+    parts = [text]
+    if output:
+        parts.append(f"last output:\n{output.rstrip()}")
+    if stack:
+        parts.append(f"stack:\n{stack.rstrip()}")
+    return "\n".join(parts)
 
 
 class TaskTimeout(TaskError, TimeoutError):
@@ -126,6 +131,9 @@ class TaskTimeout(TaskError, TimeoutError):
         self.node = node
         self.pid = pid
 
+    def __str__(self) -> str:
+        return _with_evidence(super().__str__(), self.output, self.stack)
+
 
 class MemoryLimitExceeded(TaskError, MemoryError):
     """The task took more memory than its `max_memory`, or than its node has.
@@ -152,6 +160,9 @@ class MemoryLimitExceeded(TaskError, MemoryError):
         self.output = output
         self.node = node
         self.pid = pid
+
+    def __str__(self) -> str:
+        return _with_evidence(super().__str__(), self.output)
 
 
 class TaskLost(TaskError):

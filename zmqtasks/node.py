@@ -1,17 +1,17 @@
 """The shell of a node: the machines `holding` and `slots` on worker processes and sessions.
 
-Owns the workers' way to the sinks and the watch over running tasks. Decides nothing about tasks or workers. Runs in
-the loop's thread of a process of its own. Called by `node_main.py` and by the simulation.
+Owns the workers' way to the sinks. Decides nothing about tasks or workers; `overseer.py` holds them to the limits of
+their tasks. Runs in the loop's thread of a process of its own. Called by `node_main.py` and by the simulation.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Protocol
 
-from zmqtasks.errors import MemoryLimitExceeded, TaskLost, TaskTimeout, WorkerCrashed, ZmqtasksError
+from zmqtasks.errors import TaskLost, WorkerCrashed, ZmqtasksError
 from zmqtasks.machines import holding_moves as moves
 from zmqtasks.machines import slots
 from zmqtasks.machines.holding import Holding
@@ -34,6 +34,7 @@ from zmqtasks.messages import (
     ventilator_of,
 )
 from zmqtasks.options import NodeOptions
+from zmqtasks.overseer import Overseer, Verdict, Watched
 from zmqtasks.peer import Guest, Peer, Report, Timer
 from zmqtasks.processes.events import (
     NodeStopRequested,
@@ -46,18 +47,13 @@ from zmqtasks.processes.events import (
     WorkerStarted,
     WorkerStuck,
 )
-from zmqtasks.processes.execution import GRANULE_NS
 from zmqtasks.processes.exits import describe_end
-from zmqtasks.processes.progress import Progress, WorkPhase
+from zmqtasks.processes.progress import WorkPhase
 from zmqtasks.routes import Route
 from zmqtasks.wire import payload
 
 logger = logging.getLogger(__name__)
 
-MEMORY_LOOK_S = 0.1
-"""How often memory is looked at while a task with a limit runs: 15 us a worker each time."""
-STACK_DUMP_S = 0.1
-"""How long a worker gets to write down where it is before it is killed."""
 OUTPUT_LINES = 50
 """Of what a worker printed last, so much goes into the error of the task it died over."""
 STARTS = 3
@@ -66,7 +62,7 @@ END_MARGIN_S = 0.5
 """A worker that hangs at its end says where before it ends itself; so much later it is killed."""
 
 
-class Workers(Protocol):
+class Workers(Watched, Protocol):
     """The worker processes, as the node sees them; `processes.workforce` and `testing` have this face."""
 
     def start(self, slot: int) -> None:
@@ -78,30 +74,8 @@ class Workers(Protocol):
     def stop(self, slot: int) -> None:
         """Ask an idle worker to end."""
 
-    def kill(self, slot: int) -> None:
-        """End a worker and its children by force."""
-
-    def dump_stack(self, slot: int) -> bool:
-        """Let a worker write down where it is."""
-
-    def progress(self, slot: int) -> Progress:
-        """Return what a worker is doing."""
-
-    def memory(self, slot: int) -> int:
-        """Return the resident bytes of a worker."""
-
     def close(self) -> None:
         """End all of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Sentence:
-    """Why a worker is being killed, and over which task."""
-
-    kind: OutcomeKind
-    attempt: int
-    index: int
-    error: ZmqtasksError
 
 
 class Node:
@@ -130,11 +104,10 @@ class Node:
         self.stop_requested = False
         """Whether a task has asked for the end of this node."""
         self._workers = make_workers(self._worker_event)
+        self._overseer = Overseer(peer.loop, peer.id, self._workers, self._holding.running)
         self._offered: set[int] = set()
-        self._sentences: dict[int, _Sentence] = {}
         self._routes: list[Route] = []
         self._timer: Timer | None = None
-        self._watch: Timer | None = None
         self._draining = self._ending = self._closed = False
         self._done = self._failed = self._failed_starts = 0
         peer.host(Role.VENTILATOR, self)
@@ -159,9 +132,14 @@ class Node:
             guest.processed(message.seq)
             known = {job.id for job in message.jobs}
             chunks = tuple(c for c in message.chunks if c.job in known or self._holding.knows(guest.id, c.job))
-            self._hold(moves.TasksTaken(guest.id, message.jobs, chunks, message.ended))
+            jobs = tuple(self._bounded(job) for job in message.jobs)
+            self._hold(moves.TasksTaken(guest.id, jobs, chunks, message.ended))
         elif isinstance(message, Cancel):
             self._hold(moves.RangesCancelled(guest.id, message.ranges, message.kill))
+
+    def _bounded(self, job: Job) -> Job:
+        """Return a job with the limits of this node where it has none of its own."""
+        return replace(job, options=job.options.within(self._options))
 
     def guest_left(self, guest: Guest, closed: Closed) -> None:
         """A ventilator is gone for good: nobody wants its tasks."""
@@ -187,6 +165,7 @@ class Node:
             done=self._done,
             failed=self._failed,
             lost=self._slots.lost(),
+            partial=self._overseer.partial(sorted(self._offered)),
         )
         state = PeerState.DRAIN if self._draining else PeerState.UP
         return Report(state, Window(self._options.window_tasks, self._options.window_bytes), have, load)
@@ -198,7 +177,7 @@ class Node:
             match command:
                 case moves.Give(slot, jobs, chunk, ended):
                     self._workers.send(slot, Tasks(NO_SESSION, 0, jobs, (chunk,), ended))
-                    self._look_soon(chunk.job, slot)
+                    self._overseer.work_begun(slot)
                 case moves.Emit(job, outcomes):
                     self._emit(job, outcomes)
                 case moves.Blame(job, attempt, index, kind):
@@ -259,6 +238,7 @@ class Node:
                 self._manage(slots.WorkerReady(slot, self._peer.chance()))
             case WorkerSaid(slot, outcomes):
                 self._hold(moves.OutcomesSaid(slot, outcomes))
+                self._overseer.work_begun(slot)
                 tasks = sum(outcome.stop - outcome.start for outcome in outcomes)
                 self._manage(slots.TasksEnded(slot, tasks, self._holding.is_idle(slot)))
             case WorkerFailedToStart():
@@ -287,7 +267,6 @@ class Node:
 
     def _worker_left(self, slot: int, reason: str) -> None:
         logger.info("worker %d is replaced: %s", slot, reason)
-        self._sentences.pop(slot, None)
         self._offered.discard(slot)
         # The next worker first: then what this one hands back finds it ready.
         self._manage(slots.WorkerLeft(slot))
@@ -301,26 +280,34 @@ class Node:
         self._workers.kill(slot)
 
     def _worker_gone(self, event: WorkerExited, fact: slots.WorkerExited | slots.WorkerStuck) -> None:
-        sentence = self._sentences.pop(event.slot, None)
+        verdict = self._overseer.worker_exited(event, _last_output(event))
         offered = event.slot in self._offered
         self._offered.discard(event.slot)
         # The next worker first: then what the dead one had finds it ready.
         self._manage(fact)
         if offered:
-            self._hold_lost(event, sentence)
+            self._hold_lost(event, verdict)
 
-    def _hold_lost(self, event: WorkerExited, sentence: _Sentence | None) -> None:
+    def _hold_lost(self, event: WorkerExited, verdict: Verdict | None) -> None:
         progress = event.progress
         if progress.phase is WorkPhase.IDLE:
             self._hold(moves.WorkerLost(event.slot))
             return
         kind, error = OutcomeKind.CRASHED, _crash(event, self._peer.id)
-        if sentence and (sentence.attempt, sentence.index) == (progress.attempt, progress.index):
-            kind, error = sentence.kind, sentence.error
-            if isinstance(error, TaskTimeout):
-                error.stack = event.stack
-        packing = progress.phase is WorkPhase.PACKING
-        self._hold(moves.WorkerLost(event.slot, progress.attempt, progress.index, kind, packing), error)
+        blameless = verdict is not None and verdict.error is None
+        if verdict and verdict.error:
+            kind, error = verdict.kind, verdict.error
+        lost = moves.WorkerLost(
+            event.slot,
+            progress.attempt,
+            progress.index,
+            kind,
+            packing=progress.phase is WorkPhase.PACKING,
+            loading=progress.phase is WorkPhase.LOADING,
+            importing=progress.phase is WorkPhase.IMPORTING,
+            blameless=blameless,
+        )
+        self._hold(lost, error)
 
     def _manage(self, event: slots.Event) -> None:
         self._carry_out(self._slots.handle(event, self._peer.loop.time()))
@@ -356,70 +343,6 @@ class Node:
     def _tick(self) -> None:
         self._timer = None
         self._carry_out(self._slots.tick(self._peer.loop.time()))
-
-    # The watch over running tasks
-
-    def _look_soon(self, job: str, slot: int) -> None:
-        """Begin to watch a worker that was given a task with a limit."""
-        running = self._holding.running(slot)
-        if running and (running.options.timeout or running.options.max_memory) and self._watch is None:
-            self._watch = self._peer.loop.call_at(self._peer.loop.time(), self._look)
-
-    def _look(self) -> None:
-        """Look at every worker that runs a task with a limit; come back when the next limit can be reached."""
-        self._watch = None
-        now = self._peer.loop.time()
-        due = float("inf")
-        for slot in sorted(self._offered):
-            job = self._holding.running(slot)
-            if job is not None and slot not in self._sentences:
-                due = min(due, self._look_at(slot, job, now))
-        if due < float("inf"):
-            self._watch = self._peer.loop.call_at(due, self._look)
-
-    def _look_at(self, slot: int, job: Job, now: float) -> float:
-        """Return when to look again at this worker, or infinity."""
-        options, progress = job.options, self._workers.progress(slot)
-        due = float("inf")
-        if options.max_memory is not None:
-            due = now + MEMORY_LOOK_S
-            used = self._workers.memory(slot)
-            if used > options.max_memory and progress.phase is not WorkPhase.IDLE:
-                text = f"the worker held {used} bytes while it ran this task; its limit is {options.max_memory}"
-                memory = MemoryLimitExceeded(text, peak_bytes=used)
-                self._condemn(slot, _Sentence(OutcomeKind.OUT_OF_MEMORY, progress.attempt, progress.index, memory), now)
-                return due
-        if options.timeout is not None:
-            running = progress.phase is WorkPhase.RUNNING
-            ends = (
-                (progress.started_ns + GRANULE_NS) / 1e9 + options.timeout
-                if running
-                else now + min(options.timeout, 0.05)
-            )
-            if ends <= now:
-                late = TaskTimeout(f"the task ran longer than its timeout of {options.timeout:g} s")
-                self._condemn(slot, _Sentence(OutcomeKind.TIMEOUT, progress.attempt, progress.index, late), now)
-                return due
-            due = min(due, ends + 0.001)
-        return due
-
-    def _condemn(self, slot: int, sentence: _Sentence, now: float) -> None:
-        """Kill the worker over this task, after it had a moment to write down where it is."""
-        self._sentences[slot] = sentence
-        self._workers.dump_stack(slot)
-        wait_s = STACK_DUMP_S if sentence.kind is OutcomeKind.TIMEOUT else 0.0
-        self._peer.loop.call_at(now + wait_s, self._execute, slot, sentence)
-
-    def _execute(self, slot: int, sentence: _Sentence) -> None:
-        if self._sentences.get(slot) is not sentence:
-            return
-        progress = self._workers.progress(slot)
-        if (progress.attempt, progress.index) == (sentence.attempt, sentence.index):
-            self._workers.kill(slot)
-        else:
-            # It ended in the last moment; whatever runs there now is innocent.
-            del self._sentences[slot]
-            self._look()
 
     # The end
 
@@ -459,9 +382,9 @@ class Node:
         if self._closed:
             return
         self._closed = True
-        for timer in (self._timer, self._watch):
-            if timer:
-                timer.cancel()
+        if self._timer:
+            self._timer.cancel()
+        self._overseer.close()
         self._workers.close()
         for route in self._routes:
             route.close()
@@ -489,9 +412,13 @@ def _crash(event: WorkerExited, node: PeerId) -> ZmqtasksError:
         f"the worker process (pid {event.pid} of node {node}) {ended} while it ran this task",
         signal=event.signal,
         exit_code=event.exit_code,
-        output="".join(event.output_tail.splitlines(keepends=True)[-OUTPUT_LINES:]),
+        output=_last_output(event),
         stack=event.stack,
         peak_bytes=event.peak_bytes,
         node=node,
         pid=event.pid,
     )
+
+
+def _last_output(event: WorkerExited) -> str:
+    return "".join(event.output_tail.splitlines(keepends=True)[-OUTPUT_LINES:])

@@ -119,6 +119,14 @@ class TaskOptions:
         if self.compression not in COMPRESSIONS:
             raise ValueError(f"compression must be one of {', '.join(COMPRESSIONS)}, not {self.compression!r}")
 
+    def within(self, node: NodeOptions) -> TaskOptions:
+        """Return these options with the limits of a node where they have none."""
+        timeout = node.timeout if self.timeout is None else self.timeout
+        max_memory = node.max_memory if self.max_memory is None else self.max_memory
+        if (timeout, max_memory) == (self.timeout, self.max_memory):
+            return self
+        return dataclasses.replace(self, timeout=timeout, max_memory=max_memory)
+
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed.
 

@@ -70,6 +70,16 @@ def test_the_words_of_the_display() -> None:
     assert display.words(tally, began + 301) == words
 
 
+def test_the_bar_moves_within_a_task() -> None:
+    tally = Tally(added=4, done=1, failed=1)
+    display = Display(lambda: tally, partial=lambda: 0.75)
+    assert display.completed(tally) == 0.0, "nobody knows how many there will be"
+    tally.exhausted = True
+    assert display.completed(tally) == 2.75
+    tally.done = 3
+    assert display.completed(tally) == 4, "what was told last may be older than what has ended"
+
+
 def test_a_display_in_a_pipe_shows_nothing(capfd: object) -> None:
     with Display(Tally) as display:
         assert display.elapsed_s >= 0

@@ -71,6 +71,8 @@ def test_without_a_command_the_help_is_shown() -> None:
         (["run", "math:sqrt", "--match", "*.py", "-"], "needs --paths"),
         (["run", "math:sqrt", "-", "--timeout", "soon"], "'soon' is not a duration"),
         (["run", "math:sqrt", "-", "--timeout", "0"], "timeout must be above 0"),
+        (["run", "math:sqrt", "-", "--grace", "0"], "grace must be above 0"),
+        (["worker", "--timeout", "0 s"], "'0 s' must be above 0 seconds"),
         (["run", "math:sqrt", "-", "--max-memory", "much"], "'much' is not a size"),
         (["run", "math:sqrt", "-", "--serializer", "msgpack"], "is not a @task"),
         (["run", "math:sqrt", "-", "--append", "--overwrite"], "exclude each other"),

@@ -63,6 +63,19 @@ def test_failures_reach_the_sink_too(tmp_path: Path) -> None:
         assert (doubled.returncode, "is given as a node and as the sink" in doubled.stderr) == (4, True)
 
 
+def test_a_node_has_limits_for_tasks_that_have_none(tmp_path: Path) -> None:
+    (tmp_path / "in").write_text(json.dumps([str(tmp_path), 1]) + "\n")
+    limits = ("--timeout", "0.3 s", "--max-memory", "2 GiB")
+    with program(tmp_path, "worker", "worker", "--bind", ANY, "--workers", "1", *limits) as node:
+        job = ("run", "chores:wait_for", "in", "--spread", "--node", node.address)
+        done = run(tmp_path, *job)
+        assert "its timeout of 0.3 s" in lines(done.stdout)[0]["error"]["message"]
+        done = run(tmp_path, *job, "--timeout", "0.2 s", "--grace", "20 s")
+        assert "its timeout of 0.2 s, and was interrupted" in lines(done.stdout)[0]["error"]["message"]
+        done = run(tmp_path, *job, "--timeout", "30 s", "--stall-timeout", "0.2 s")
+        assert "its stall_timeout is 0.2 s" in lines(done.stdout)[0]["error"]["message"]
+
+
 def test_a_node_in_place_of_the_sink_is_told(tmp_path: Path) -> None:
     with (
         program(tmp_path, "a", "worker", "--bind", ANY, "--workers", "1") as first,

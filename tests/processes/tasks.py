@@ -245,3 +245,8 @@ def scribble(_: object) -> None:
                 os.write(int(name), b"\xff" * 64)
         except OSError:
             continue
+
+
+def spin(_: object) -> None:
+    while True:
+        pass

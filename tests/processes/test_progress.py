@@ -7,11 +7,20 @@ import os
 import pytest
 
 from zmqtasks.processes.progress import (
+    ASKED_CHUNK,
+    ASKED_INDEX,
+    ASKED_WHY,
     ATTEMPT,
     CHUNK,
+    DONE,
     INDEX,
+    OF_CHUNK,
+    OF_INDEX,
     PHASE,
+    RENEWED,
+    STALLED,
     STARTED,
+    TOTAL,
     Progress,
     ProgressTable,
     WorkPhase,
@@ -30,6 +39,28 @@ def test_each_slot_is_its_own() -> None:
     table.clear(1)
     assert table.read(1) == table.read(0)
     table.close()
+    table.close()
+
+
+def test_what_is_told_of_another_task_is_not_of_this_one() -> None:
+    table = ProgressTable(2)
+    slot = slot_for_writing(table.fd, 1)
+    slot[CHUNK], slot[INDEX], slot[PHASE] = 4, 10, 2
+    slot[DONE], slot[TOTAL], slot[RENEWED] = 3, 8, 99
+    slot[OF_CHUNK], slot[OF_INDEX] = 4, 10
+    assert table.read(1) == Progress(4, 0, 10, WorkPhase.RUNNING, 0, 3, 8, 99)
+    slot[INDEX] = 11
+    assert table.read(1) == Progress(4, 0, 11, WorkPhase.RUNNING, 0)
+    slot[CHUNK], slot[INDEX] = 5, 10
+    assert table.read(1) == Progress(5, 0, 10, WorkPhase.RUNNING, 0)
+    table.close()
+
+
+def test_who_is_asked_finds_it_in_its_slot() -> None:
+    table = ProgressTable(2)
+    slot = slot_for_writing(table.fd, 1)
+    table.ask(1, 4, 10, STALLED)
+    assert (slot[ASKED_CHUNK], slot[ASKED_INDEX], slot[ASKED_WHY]) == (4, 10, STALLED)
     table.close()
 
 

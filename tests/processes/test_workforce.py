@@ -18,8 +18,10 @@ from tests.waiting import wait_until
 from zmqtasks.errors import LocalProtocolError, SerializationError, WorkerCrashed
 from zmqtasks.messages import OutcomeKind
 from zmqtasks.options import Limits
+from zmqtasks.processes import linux
 from zmqtasks.processes.events import WorkerExited, WorkerFailedToStart, WorkerReady, WorkerSaid, WorkerStarted
 from zmqtasks.processes.progress import WorkPhase
+from zmqtasks.processes.running import INTERRUPT_SIGNAL
 from zmqtasks.processes.worker import EXIT_INITIALIZER_FAILED, OOM_SCORE
 from zmqtasks.wire import payload
 
@@ -100,6 +102,44 @@ def test_a_segfault_leaves_its_stack(crew: Crew) -> None:
     assert event.stack.startswith("Fatal Python error: Segmentation fault")
     assert event.output_tail == ""
     assert event.peak_bytes > 2**20
+
+
+def test_a_worker_that_was_executed_is_not_charged_with_the_memory_of_its_supervisor() -> None:
+    with Crew(method="spawn") as crew:
+        crew.ready()
+        crew.give(tasks.exit_hard, [42])
+        assert crew.exited().peak_bytes == 0
+
+
+@pytest.mark.parametrize("method", ["zygote", "spawn"])
+def test_a_worker_that_was_stopped_tells_where_it_was(method: str) -> None:
+    with Crew(method=method) as crew:
+        pid = crew.ready()
+        chunk = crew.give(tasks.spin, [None])
+        crew.until(lambda: crew.force.progress(0).phase is WorkPhase.RUNNING)
+        os.kill(pid, signal.SIGSTOP)
+        crew.until(lambda: linux.stat_of(pid).state == "T")  # type: ignore[union-attr]
+        assert crew.force.dump_stack(0)
+        crew.until(lambda: linux.stat_of(pid).state == "R")  # type: ignore[union-attr]
+        crew.until(lambda: b"in spin" in bytes(crew.force._seats[0]._tail._data))
+        crew.force.kill(0)
+        assert "in spin" in crew.exited().stack
+        assert crew.said(chunk) == []
+
+
+def test_a_task_is_interrupted_only_where_it_is_meant(crew: Crew) -> None:
+    pid = crew.ready()
+    chunk = crew.give(tasks.spin, [None])
+    crew.until(lambda: crew.force.progress(0).phase is WorkPhase.RUNNING)
+    progress = crew.force.progress(0)
+    crew.force.interrupt(0, progress.chunk, progress.index + 1, stalled=False)
+    crew.force.interrupt(0, progress.chunk + 1, progress.index, stalled=False)
+    crew.force.interrupt(0, progress.chunk, progress.index, stalled=False)
+    crew.until(lambda: crew.said(chunk))
+    (outcome,) = crew.said(chunk)
+    assert outcome.kind is OutcomeKind.TIMEOUT
+    os.kill(pid, INTERRUPT_SIGNAL)
+    assert crew.results(tasks.double, [1, 2]) == {0: 2, 1: 4}
 
 
 def test_sys_exit_is_an_outcome(crew: Crew) -> None:

@@ -20,7 +20,7 @@ from zmqtasks.cli.progress import Display
 from zmqtasks.cli.results import Results
 from zmqtasks.cli.tally import Tally
 from zmqtasks.embedded import Embedded, Where
-from zmqtasks.messages import JobId
+from zmqtasks.messages import JobId, Load
 from zmqtasks.options import KIB
 from zmqtasks.store import Store
 
@@ -103,7 +103,8 @@ class JobRun:
             try:
                 self._embedded = Embedded(where, self._results)
                 self._check_nodes(self._embedded)
-                with Display(lambda: self.tally, self._load, shown=self._task.progress) as display:
+                shown = self._task.progress
+                with Display(lambda: self.tally, self._load, shown=shown, partial=self._partial) as display:
                     self._open_job()
                     self._feed()
                     self._finish()
@@ -253,9 +254,15 @@ class JobRun:
 
     def _load(self) -> tuple[int, int]:
         """Return how many workers are busy, and how many there are."""
-        nodes = self._embedded.ventilator.nodes() if self._embedded else []
-        loads = [link.data.status.load for link in nodes if link.data.status]
+        loads = self._loads()
         return sum(load.busy for load in loads), sum(load.workers for load in loads)
+
+    def _partial(self) -> float:
+        return sum(load.partial for load in self._loads())
+
+    def _loads(self) -> list[Load]:
+        nodes = self._embedded.ventilator.nodes() if self._embedded else []
+        return [link.data.status.load for link in nodes if link.data.status]
 
     def _report(self, elapsed_s: float) -> None:
         """Say what a person at a terminal wants to know, and in a pipe only what went wrong."""

@@ -56,9 +56,17 @@ def _function(text: str) -> str:
     return text
 
 
+def _positive_duration(text: str) -> float:
+    seconds = parse_duration(text)
+    if not seconds:
+        raise ValueError(f"{text!r} must be above 0 seconds")
+    return seconds
+
+
 ADDRESS = _Parsed("addr", _address)
 FUNCTION = _Parsed("module:function", _function)
 SECONDS = _Parsed("duration", parse_duration)
+POSITIVE_SECONDS = _Parsed("duration", _positive_duration)
 BYTES = _Parsed("size", parse_bytes)
 
 
@@ -132,6 +140,8 @@ def task_options(command: F) -> F:
     for decorate in (
         click.option("--timeout", type=SECONDS, help='A task may run so long, such as "1.5 s" or "2 min".'),
         click.option("--max-memory", type=BYTES, help='A worker may hold so much, such as "2 GiB".'),
+        click.option("--grace", type=SECONDS, help="Interrupt a task at its limit of time, kill it so much later."),
+        click.option("--stall-timeout", type=SECONDS, help="A task may go so long without zmqtasks.progress()."),
         click.option("--retries", type=click.IntRange(0), help="Run a task that failed so often again."),
         click.option("--backoff", type=SECONDS, help="Pause before the first retry; doubled for each further one."),
         click.option("--no-retry", is_flag=True, help="Never run a task twice, even when its node is lost."),
@@ -168,6 +178,6 @@ def inbox_options(command: F) -> F:
 
 def changed_options(given: dict[str, Any]) -> dict[str, Any]:
     """Return those fields of `TaskOptions` that the command line sets; the rest is left to the function."""
-    names = ("timeout", "max_memory", "retries", "backoff", "serializer", "compression")
+    names = ["timeout", "max_memory", "retries", "backoff", "serializer", "compression", "grace", "stall_timeout"]
     changes = {name: given[name] for name in names if given[name] is not None}
     return changes | ({"retry": False} if given["no_retry"] else {})

@@ -30,13 +30,20 @@ class Display:
         tally: returns what has come of the tasks.
         load: returns how many workers are busy, and how many there are; None where that is not known.
         shown: False for no display, whatever standard error is.
+        partial: returns how much of the tasks that run is done, in tasks.
     """
 
     def __init__(
-        self, tally: Callable[[], Tally], load: Callable[[], tuple[int, int]] | None = None, *, shown: bool = True
+        self,
+        tally: Callable[[], Tally],
+        load: Callable[[], tuple[int, int]] | None = None,
+        *,
+        shown: bool = True,
+        partial: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._tally = tally
         self._load = load
+        self._partial = partial
         self._shown = shown and sys.stderr.isatty()
         self._live: Live | None = None
         self._began = time.monotonic()
@@ -72,10 +79,14 @@ class Display:
 
         tally = self._tally()
         total = tally.total
-        bar = ProgressBar(total or 1, tally.ended if total else 0, width=30, pulse=total is None)
+        bar = ProgressBar(total or 1, self.completed(tally), width=30, pulse=total is None)
         line = Table.grid(padding=(0, 2))
         line.add_row(bar, *self.words(tally, time.monotonic()))
         return line
+
+    def completed(self, tally: Tally) -> float:
+        """Return how far the bar is, in tasks; those that run count by what they told of their progress."""
+        return min(tally.ended + self._partial(), tally.total) if tally.total else 0.0
 
     def words(self, tally: Tally, now: float) -> list[str]:
         """Return the parts of the line beside the bar, as of `now` (monotonic seconds)."""

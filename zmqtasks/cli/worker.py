@@ -39,6 +39,8 @@ from zmqtasks.cli import options
     show_default=True,
     help="Of the finalizer and exit handlers together, then killed.",
 )
+@click.option("--timeout", type=options.POSITIVE_SECONDS, help='Of tasks that have none of their own, such as "2 min".')
+@click.option("--max-memory", type=options.BYTES, help='Of tasks that have none of their own, such as "2 GiB".')
 @click.option("--preload", multiple=True, metavar="MODULE", help="Import it once, for all workers; repeatable.")
 @click.option(
     "--python-path",

@@ -32,6 +32,7 @@ OPEN_JOBS = 256
 """Jobs of submitted calls that are kept open for further calls of the same function."""
 KNOWN_FUNCTIONS = 1024
 AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
+_DEFAULT = TaskOptions()
 
 
 class _Call(NamedTuple):
@@ -79,13 +80,15 @@ class Registry:
 
     Args:
         where: nodes and sink.
+        defaults: options of calls that nobody says otherwise of.
 
     Raises:
         NoNodes: no node answered in time.
         BindError: an address cannot be bound.
     """
 
-    def __init__(self, where: Where) -> None:
+    def __init__(self, where: Where, defaults: TaskOptions = _DEFAULT) -> None:
+        self._defaults = defaults
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._pending = 0
@@ -107,7 +110,7 @@ class Registry:
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], changes: dict[str, Any]
     ) -> TaskFuture:
         """Submit a call; see `Client.submit`."""
-        options = _options_for(function, changes)
+        options = _options_for(function, changes, self._defaults)
         body, name = self._function_body(function, options.serializer)
         future = TaskFuture()
         future._on_cancel = self._cancelled
@@ -131,7 +134,7 @@ class Registry:
         bound: int | None,
     ) -> Mapping:
         """Open a mapping and pull its first arguments; see `Client.map`."""
-        options = _options_for(function, changes)
+        options = _options_for(function, changes, self._defaults)
         body, name = self._function_body(function, options.serializer)
         with self._lock:
             self._check_open()
@@ -382,11 +385,8 @@ class Registry:
                 self._one_done(None)
 
 
-def _options_for(function: Callable[..., Any], changes: dict[str, Any]) -> TaskOptions:
+def _options_for(function: Callable[..., Any], changes: dict[str, Any], defaults: TaskOptions) -> TaskOptions:
     marked = options_of(function)
     if not marked and not changes:
-        return _DEFAULT
-    return _DEFAULT.replace(**{**marked, **changes})
-
-
-_DEFAULT = TaskOptions()
+        return defaults
+    return defaults.replace(**{**marked, **changes})

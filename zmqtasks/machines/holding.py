@@ -350,7 +350,7 @@ class Holding:
             if not piece.job.wanted:
                 ended: list[Command] = []
             elif piece is guilty:
-                ended = self._end_at(piece, event, blameless=worker.doomed)
+                ended = self._end_at(piece, event, blameless=worker.doomed or event.blameless)
             elif place < begun:  # the worker was past it, and what it told was lost
                 ended = self._requeue_run(piece, piece.next, piece.chunk.stop)
             else:
@@ -373,28 +373,43 @@ class Holding:
     def _end_at(self, piece: _Piece, event: WorkerLost, *, blameless: bool) -> list[Command]:
         """Settle a piece whose worker died at a task of it."""
         assert event.index is not None
+        if event.loading or event.importing:  # none of it has run
+            stop = piece.chunk.stop
+            if blameless:
+                return self._requeue(piece, piece.next, stop)
+            if event.importing and event.kind is OutcomeKind.TIMEOUT:  # so will it be for each of them
+                job, attempt = piece.job.job, piece.chunk.attempt
+                return [Blame(job, attempt, index, event.kind) for index in range(piece.next, stop)]
+            return self._doubt(piece, stop, event.kind)
         last = piece.chunk.stop if event.packing else piece.chunk.stop - 1
         index = min(max(event.index, piece.next), last)
         if blameless:
             begun = index if event.packing else index + 1
             rest = self._requeue(piece, begun, piece.chunk.stop)
             return self._requeue_run(piece, piece.next, begun) + rest
-        return self._lose_packing(piece, index, event.kind) if event.packing else self._lose(piece, index, event.kind)
+        if not event.packing:
+            return self._lose(piece, index, event.kind)
+        if index == piece.next:  # all that had run was told
+            return self._requeue(piece, piece.next, piece.chunk.stop)
+        if not piece.job.job.options.retry:  # what ran must not run again, so there is nothing to find out
+            return self._lose(piece, index - 1, event.kind)
+        return self._doubt(piece, index, event.kind)
 
     def _lose(self, piece: _Piece, index: int, kind: OutcomeKind) -> list[Command]:
         rest = self._requeue(piece, index + 1, piece.chunk.stop)
         earlier = self._requeue_run(piece, piece.next, index)
         return [*earlier, Blame(piece.job.job, piece.chunk.attempt, index, kind), *rest]
 
-    def _lose_packing(self, piece: _Piece, index: int, kind: OutcomeKind) -> list[Command]:
-        """Halve what it may have been, so that the guilty result is soon alone, and its neighbours are not blamed."""
-        if index == piece.next:  # all that had run was told
-            return self._requeue(piece, piece.next, piece.chunk.stop)
-        if index == piece.next + 1 or not piece.job.job.options.retry:
-            return self._lose(piece, index - 1, kind)
-        middle = (piece.next + index) // 2
-        rest = self._requeue(piece, index, piece.chunk.stop)
-        rest = self._requeue(piece, middle, index) + rest
+    def _doubt(self, piece: _Piece, stop: int, kind: OutcomeKind) -> list[Command]:
+        """Blame the one task that is left before `stop`, or halve what it may have been, and punish nobody yet.
+
+        So the guilty argument or result is soon alone.
+        """
+        if stop == piece.next + 1:
+            return self._lose(piece, piece.next, kind)
+        middle = (piece.next + stop) // 2
+        rest = self._requeue(piece, stop, piece.chunk.stop)
+        rest = self._requeue(piece, middle, stop) + rest
         return self._requeue(piece, piece.next, middle) + rest
 
     def _requeue_run(self, piece: _Piece, start: int, stop: int) -> list[Command]:

@@ -81,7 +81,9 @@ class WorkerLost:
     """The worker of a slot is dead, and all it wrote was read.
 
     `attempt` and `index` name the task it ran when it died, from its progress slot; None where it ran none. With
-    `packing` it died over the results of tasks before `index`, and nobody knows which.
+    `packing` it died over the results of tasks before `index`, with `loading` over the arguments of the chunk that
+    begins with it, and nobody knows which; with `importing` over their function. `blameless`: it was killed over a task
+    that had ended by then, so what it ran when it died is innocent.
     """
 
     slot: int
@@ -89,6 +91,9 @@ class WorkerLost:
     index: int | None = None
     kind: OutcomeKind = OutcomeKind.CRASHED
     packing: bool = False
+    loading: bool = False
+    blameless: bool = False
+    importing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

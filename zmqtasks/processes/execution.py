@@ -18,11 +18,13 @@ from zmqtasks.errors import (
     RetryRequested,
     SerializationError,
     StopRequested,
+    TaskInterrupted,
     TooBig,
 )
 from zmqtasks.messages import Chunk, Job, JobId, Outcome, OutcomeKind, PeerId
 from zmqtasks.options import KIB, MIB, Limits
 from zmqtasks.processes.progress import ATTEMPT, CHUNK, INDEX, PHASE, STARTED, WorkPhase
+from zmqtasks.processes.running import AtHand, as_timeout
 from zmqtasks.wire import payload
 from zmqtasks.wire.payload import Form
 
@@ -35,7 +37,7 @@ MOST_VALUES = 10_000
 _GROWTH = 16
 """How much more results than last time are packed together: the first one of a job tells how large they are."""
 
-IDLE, LOADING, RUNNING, PACKING = (int(phase) for phase in WorkPhase)
+IDLE, LOADING, RUNNING, PACKING, IMPORTING = (int(phase) for phase in WorkPhase)
 
 Function = Callable[..., Any]
 Values = Sequence[Any]
@@ -111,12 +113,14 @@ def _call_call(function: Function, values: Values, slot: memoryview, results: li
 
 
 _CALLS: dict[Form, CallEach] = {Form.ONE: _call_one, Form.MANY: _call_many, Form.CALL: _call_call}
+LOOPS = frozenset(loop.__code__ for loop in (_call_one, _call_many, _call_call))
 
 
 class _Job:
     """A job in this worker: its function is opened at its first chunk, and a failure to do so is kept."""
 
     def __init__(self, job: Job, own_host: str) -> None:
+        self.options = job.options
         self.serializer = job.options.serializer
         self.compression = job.options.compression
         self.leaves_host = job.sink.host != own_host
@@ -189,6 +193,7 @@ class Execution:
         self._outcomes: list[Outcome] = []
         self._outcome_bytes = 0
         self._sent_ns = 0
+        self.at_hand = AtHand()
 
     def add_job(self, job: Job) -> None:
         """Make a job known."""
@@ -207,7 +212,7 @@ class Execution:
         slot[STARTED] = self._sent_ns = monotonic_ns()
         slot[INDEX], slot[ATTEMPT] = chunk.start, chunk.attempt
         slot[CHUNK] += 1
-        slot[PHASE] = LOADING  # last: until now the slot says that nothing runs
+        slot[PHASE] = IMPORTING  # last: until now the slot says that nothing runs
         self._run(_At(chunk, self._jobs[chunk.job]))
         self._flush()
         slot[PHASE] = IDLE
@@ -217,6 +222,8 @@ class Execution:
         first, last = chunk.start - chunk.origin, chunk.stop - chunk.origin
         try:
             function = at.job.function()
+            self._slot[STARTED] = monotonic_ns()
+            self._slot[PHASE] = LOADING
             items = payload.unpack(
                 chunk.body, first=first, last=last, limits=self._limits, serializer=at.job.serializer
             )
@@ -238,10 +245,16 @@ class Execution:
         done, count = 0, len(values)
         while done < count and not self.leaving:
             results: list[Any] = []
+            self.at_hand.begin(start + done, results, at.job.options)
             begun_ns = self._begin(start + done)
             batch = values[done : done + at.job.batch]
-            ended_ns, failure = call(function, batch, slot, results, self._sent_ns + FLUSH_NS)
-            now = monotonic_ns()
+            try:
+                ended_ns, failure = call(function, batch, slot, results, self._sent_ns + FLUSH_NS)
+            except TaskInterrupted as error:  # it came while the loop was entered or left
+                ended_ns, failure = monotonic_ns(), error
+            self.at_hand.end()
+            slot[STARTED] = now = monotonic_ns()
+            slot[INDEX] = start + done + len(results) + (failure is not None)
             slot[PHASE] = PACKING
             self._succeed(at, start + done, results, ended_ns - begun_ns)
             done += len(results)
@@ -313,6 +326,8 @@ class Execution:
         if isinstance(error, MemoryError):
             traceback.clear_frames(error.__traceback__)  # their locals hold the memory that is needed to report it
         kind = OutcomeKind.TOO_BIG if isinstance(error, TooBig) else OutcomeKind.ERROR
+        if isinstance(error, TaskInterrupted):
+            kind, error = OutcomeKind.TIMEOUT, as_timeout(error, node=self._node)
         body = payload.pack_failure(error, serializer=at.job.serializer)
         if len(body) > self._most_bytes:
             kind = OutcomeKind.TOO_BIG

@@ -1,4 +1,4 @@
-"""What each worker is doing, in memory shared with its supervisor: one slot of eight 8-byte fields a worker.
+"""What each worker is doing, in memory shared with its supervisor: one slot of sixteen 8-byte fields a worker.
 
 Owns the layout. Never waits, never signals: a store is one bytecode in the worker, a look costs the supervisor nothing
 and works while the worker holds its interpreter lock, hangs, or is dead. `workforce.py` reads, `execution.py` writes.
@@ -10,26 +10,21 @@ import contextlib
 import mmap
 import os
 from dataclasses import dataclass
-from enum import IntEnum
 
-SLOT_BYTES = 64
-"""One cache line, so that two workers never write to the same one."""
+from zmqtasks.machines.phases import WorkPhase as WorkPhase
+
+SLOT_BYTES = 128
+"""Two cache lines, so that two workers never write to the same one."""
 FIELDS = SLOT_BYTES // 8
 
 CHUNK, ATTEMPT, INDEX, PHASE, STARTED = range(5)
-"""Places of the fields in a slot."""
-
-
-class WorkPhase(IntEnum):
-    """What a worker does with the chunk at hand."""
-
-    IDLE = 0
-    LOADING = 1
-    """The initializer, or importing the function and decoding arguments."""
-    RUNNING = 2
-    """In the function, for task `index`."""
-    PACKING = 3
-    """Encoding and sending results of tasks before `index`."""
+"""Places of the fields in a slot; the worker's loop writes them."""
+DONE, TOTAL, RENEWED, OF_CHUNK, OF_INDEX = range(8, 13)
+"""What a task told of its progress, and which one that was, so that no loop needs to reset it; the task writes them."""
+ASKED_CHUNK, ASKED_INDEX, ASKED_WHY = range(13, 16)
+"""The task that is to be interrupted: written by the supervisor; chunk 0 for none."""
+OVERRUN, STALLED = 1, 2
+"""Values of `ASKED_WHY`: it passed its `timeout`, or its `stall_timeout`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +40,11 @@ class Progress:
     phase: WorkPhase
     started_ns: int
     """`time.monotonic_ns()` when it came to this task or phase; up to 1 ms too early where tasks are short."""
+    done: int = 0
+    """What this task has told of its progress, in units of its own."""
+    total: int = 0
+    renewed_ns: int = 0
+    """When it did so last; 0 for never."""
 
 
 class ProgressTable:
@@ -74,8 +74,17 @@ class ProgressTable:
             cells[base + INDEX],
             cells[base + PHASE],
         )
-        known = phase if phase <= WorkPhase.PACKING else WorkPhase.RUNNING  # a task may have scribbled over it
-        return Progress(chunk, attempt, index, WorkPhase(known), cells[base + STARTED])
+        known = phase if phase <= WorkPhase.IMPORTING else WorkPhase.RUNNING  # a task may have scribbled over it
+        told = (0, 0, 0)
+        if (cells[base + OF_CHUNK], cells[base + OF_INDEX]) == (chunk, index):
+            told = cells[base + DONE], cells[base + TOTAL], cells[base + RENEWED]
+        return Progress(chunk, attempt, index, WorkPhase(known), cells[base + STARTED], *told)
+
+    def ask(self, slot: int, chunk: int, index: int, why: int) -> None:
+        """Write down which task of a worker is to be interrupted; the worker looks when it gets the signal."""
+        base, cells = slot * FIELDS, self._cells
+        cells[base + ASKED_WHY], cells[base + ASKED_INDEX] = why, index
+        cells[base + ASKED_CHUNK] = chunk  # last: it makes the others hold
 
     def clear(self, slot: int) -> None:
         """Make `slot` ready for another worker."""

@@ -61,6 +61,8 @@ class Surroundings:
     emit: Callable[[WorkerEvent], None]
     on_vacant: Callable[[Seat], None]
     """Called just before the last event of a seat."""
+    tells_peak: bool = True
+    """Whether the peak of memory that the kernel keeps of a worker is its own."""
 
 
 class Seat:
@@ -219,6 +221,12 @@ class Seat:
             drain.finish()
         self.close()
         event = self._end_of(ended, progress)
+        uptime_s = time.monotonic() - self._begun_s
+        output, stack = split_stack(self._tail.text())
+        peak_bytes = ended.peak_bytes if self._around.tells_peak else 0
+        event = WorkerExited(
+            self.slot, self.pid, ended.signal, ended.code, output, progress, uptime_s, stack, peak_bytes
+        )
         self._around.on_vacant(self)
         self._around.emit(event)
 

@@ -50,6 +50,9 @@ class SpawnRequest:
 class Spawner(Protocol):
     """Starts workers; answers each request once, never before `spawn` has returned."""
 
+    tells_peak: bool
+    """Whether the peak of memory that the kernel keeps of a worker (ru_maxrss) is its own."""
+
     def spawn(self, request: SpawnRequest) -> None:
         """Start one worker."""
 
@@ -82,6 +85,8 @@ class DirectSpawner:
         loop: where the answers are called.
         mark: what the processes carry in their environment.
     """
+
+    tells_peak = False  # it survives vfork and exec: that of a large supervisor would be told as the worker's
 
     def __init__(self, loop: asyncio.AbstractEventLoop, mark: str) -> None:
         self._loop = loop

@@ -20,11 +20,12 @@ from typing import Any, NamedTuple, NoReturn
 from zmqtasks.messages import NO_SESSION, Outcome, PeerId, Results, Tasks
 from zmqtasks.options import Limits
 from zmqtasks.processes import linux
-from zmqtasks.processes.execution import Execution
+from zmqtasks.processes.execution import LOOPS, Execution
 from zmqtasks.processes.farewell import flush_streams, say_farewell
 from zmqtasks.processes.framing import FrameKind, SupervisorGone, WorkerEnd, inner_limits
 from zmqtasks.processes.own_memory import OwnMemory
 from zmqtasks.processes.progress import PHASE, WorkPhase, slot_for_writing
+from zmqtasks.processes.running import RunningTask
 from zmqtasks.wire import codec, payload
 
 EXIT_INITIALIZER_FAILED = 79
@@ -157,6 +158,7 @@ class _Worker:
             stop_node=lambda: end.send(FrameKind.STOP_NODE),
             why_leave=None if memory is None else OwnMemory(memory).why_leave,
         )
+        RunningTask(slot, self._execution.at_hand, LOOPS).install()
 
     def serve(self) -> None:
         """Run what comes until a STOP frame, or until there is a reason to leave, and tell that."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -23,10 +24,11 @@ from zmqtasks.processes.exits import await_end
 from zmqtasks.processes.framing import FrameKind, inner_limits
 from zmqtasks.processes.orphans import Orphans
 from zmqtasks.processes.output import Outlet
-from zmqtasks.processes.progress import Progress, ProgressTable
+from zmqtasks.processes.progress import OVERRUN, STALLED, Progress, ProgressTable
+from zmqtasks.processes.running import INTERRUPT_SIGNAL
 from zmqtasks.processes.seat import Seat, Surroundings
 from zmqtasks.processes.spawn import DirectSpawner, Spawner, SpawnRequest
-from zmqtasks.processes.usage import rss_bytes
+from zmqtasks.processes.usage import tree_rss_bytes, tree_unique_bytes
 from zmqtasks.processes.worker import STACK_SIGNAL, Settings
 from zmqtasks.processes.zygote_spawner import ZygoteSpawner
 from zmqtasks.wire import codec
@@ -118,7 +120,14 @@ class Workforce:
         self._table = ProgressTable(slots)
         self._outlet = Outlet()
         self._around = Surroundings(
-            loop, inner_limits(limits), self._table, self._outlet, _TARGETS[output], self._emit, self._vacate
+            loop,
+            inner_limits(limits),
+            self._table,
+            self._outlet,
+            _TARGETS[output],
+            self._emit,
+            self._vacate,
+            tells_peak=self._spawner.tells_peak,
         )
         self._adopted_before = True
         if linux.AVAILABLE:
@@ -152,11 +161,24 @@ class Workforce:
         self._seat(slot).kill()
 
     def dump_stack(self, slot: int) -> bool:
-        """Ask the worker to write its stacks to its output, even where it hangs; False where it is not ready yet."""
+        """Ask the worker to write its stacks to its output, even where it hangs; False where it is not ready yet.
+
+        A worker that was stopped (SIGSTOP) is let go on, or it could not.
+        """
+        asked = self._signal(slot, STACK_SIGNAL)
+        return asked and self._signal(slot, signal.SIGCONT)
+
+    def interrupt(self, slot: int, chunk: int, index: int, *, stalled: bool) -> None:
+        """Have the worker raise `TaskInterrupted` in this task, if it still is at it and listens."""
+        self._table.ask(slot, chunk, index, STALLED if stalled else OVERRUN)
+        self._signal(slot, INTERRUPT_SIGNAL)
+
+    def _signal(self, slot: int, number: int) -> bool:
+        """Send a signal to a worker that is ready for it; its pid is ours until it is reaped."""
         seat = self._seat(slot)
         if seat.pid is None or not seat.ready:
             return False
-        os.kill(seat.pid, STACK_SIGNAL)
+        os.kill(seat.pid, number)
         return True
 
     def progress(self, slot: int) -> Progress:
@@ -164,9 +186,17 @@ class Workforce:
         return self._table.read(slot)
 
     def memory(self, slot: int) -> int:
-        """Return the resident memory of the worker's process, in bytes; 0 while there is none."""
+        """Return the resident bytes of the worker and all it started; 0 while there is none.
+
+        Cheap; what they share counts more than once.
+        """
         pid = self._seat(slot).pid
-        return 0 if pid is None else rss_bytes(pid)
+        return 0 if pid is None else tree_rss_bytes(pid)
+
+    def unique_memory(self, slot: int) -> int:
+        """Return the bytes of the worker and all it started, each page once; up to 10 ms a process."""
+        pid = self._seat(slot).pid
+        return 0 if pid is None else tree_unique_bytes(pid)
 
     def backlog_bytes(self, slot: int) -> int:
         """Return how many bytes were sent that the worker's kernel buffer has not taken yet."""

@@ -47,6 +47,8 @@ class ZygoteSpawner:
         owner_dir: folder it removes then if nobody has it locked, or None.
     """
 
+    tells_peak = True
+
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,

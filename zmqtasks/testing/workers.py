@@ -156,6 +156,14 @@ class SimWorkers:
         self._worker(slot)
         return RESIDENT_BYTES
 
+    def unique_memory(self, slot: int) -> int:
+        """Return the same: nothing is shared."""
+        return self.memory(slot)
+
+    def interrupt(self, slot: int, chunk: int, index: int, *, stalled: bool) -> None:
+        """Do nothing: these tasks do not listen."""
+        self._worker(slot)
+
     def close(self) -> None:
         """End all workers at once, without a word; idempotent."""
         self._closed = True

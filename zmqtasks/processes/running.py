@@ -1,0 +1,143 @@
+"""The task that runs in this worker: what it tells of its progress, and how it is interrupted.
+
+Owns the signal that interrupts, and the second half of the progress slot. Never ends the worker: a task that will not
+be interrupted is killed from outside. `worker.py` makes it, `control.py` and the signal call it.
+
+The signal may come at any instruction of any code, so the handler raises only where that can harm nobody else: the
+supervisor has written down which task it means, that task is the one at hand and has not ended, and what was
+interrupted stands in one of the loops that call tasks, or was called from there.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import traceback
+from collections.abc import Container
+from time import monotonic_ns
+from types import CodeType, FrameType
+from typing import Any
+
+from zmqtasks import control
+from zmqtasks.errors import TaskInterrupted, TaskTimeout
+from zmqtasks.machines.phases import WorkPhase
+from zmqtasks.options import KIB, TaskOptions
+from zmqtasks.processes.progress import (
+    ASKED_CHUNK,
+    ASKED_INDEX,
+    ASKED_WHY,
+    CHUNK,
+    DONE,
+    INDEX,
+    OF_CHUNK,
+    OF_INDEX,
+    PHASE,
+    RENEWED,
+    STALLED,
+    TOTAL,
+)
+
+INTERRUPT_SIGNAL = signal.SIGRTMIN + 8 if hasattr(signal, "SIGRTMIN") else signal.SIGUSR1
+"""Asks a worker to raise `TaskInterrupted` in the task that its slot names."""
+STACK_CHARS = 64 * KIB
+
+
+class AtHand:
+    """The tasks that a loop goes through now: a batch at a time, so that it costs nothing a task."""
+
+    def __init__(self) -> None:
+        self._batch: tuple[int, list[Any], TaskOptions] | None = None
+
+    def begin(self, first: int, results: list[Any], options: TaskOptions) -> None:
+        """Take note of a batch that begins with task `first`, and puts what comes of each into `results`."""
+        self._batch = first, results, options
+
+    def end(self) -> None:
+        """Take note that it is through."""
+        self._batch = None
+
+    def options_of(self, index: int) -> TaskOptions | None:
+        """Return the options of this task where it runs now; None where it has ended, though the slot tells it late."""
+        if self._batch is None:
+            return None
+        first, results, options = self._batch
+        return options if first + len(results) <= index else None
+
+
+class RunningTask:
+    """What a task and its worker know of each other while it runs.
+
+    Args:
+        slot: of the worker, as given by `slot_for_writing`.
+        at_hand: what the loops go through.
+        loops: the code that calls tasks.
+    """
+
+    def __init__(self, slot: memoryview, at_hand: AtHand, loops: Container[CodeType]) -> None:
+        self._slot = slot
+        self._at_hand = at_hand
+        self._loops = loops
+
+    def install(self) -> None:
+        """Be what `zmqtasks.progress` reaches, and take the signal."""
+        control.running = self
+        signal.signal(INTERRUPT_SIGNAL, self.interrupted)
+
+    def progress(self, done: int, total: int) -> None:
+        """Show how far the task is; from any thread of it. The task it is of comes last, and makes it hold."""
+        slot = self._slot
+        slot[DONE], slot[TOTAL], slot[RENEWED] = done, total, monotonic_ns()
+        slot[OF_INDEX], slot[OF_CHUNK] = slot[INDEX], slot[CHUNK]
+
+    def interrupted(self, signal_number: int, frame: FrameType | None) -> None:
+        """Raise in the task that is meant, once; do nothing where it has ended.
+
+        Raises:
+            TaskInterrupted: the text tells the limit.
+        """
+        slot = self._slot
+        index = slot[ASKED_INDEX]
+        if (slot[ASKED_CHUNK], index, WorkPhase.RUNNING) != (slot[CHUNK], slot[INDEX], slot[PHASE]):
+            return
+        options = self._at_hand.options_of(index)
+        if options is None or not self._called_from_loop(frame):
+            return
+        slot[ASKED_CHUNK] = 0
+        raise TaskInterrupted(self._why(options))
+
+    def _called_from_loop(self, frame: FrameType | None) -> bool:
+        while frame is not None:
+            if frame.f_code in self._loops:
+                return True
+            frame = frame.f_back
+        return False
+
+    def _why(self, options: TaskOptions) -> str:
+        slot = self._slot
+        if slot[ASKED_WHY] != STALLED:
+            return f"the task ran longer than its timeout of {options.timeout or 0:g} s, and was interrupted"
+        told = (slot[OF_CHUNK], slot[OF_INDEX]) == (slot[CHUNK], slot[INDEX])
+        text = f"the task showed no progress for its stall_timeout of {options.stall_timeout or 0:g} s, and was "
+        return text + "interrupted" + how_far(slot[DONE], slot[TOTAL], told=told)
+
+
+def how_far(done: int, total: int, *, told: bool) -> str:
+    """Return the end of a sentence: what a task told of its progress."""
+    if not told:
+        return "; it never called zmqtasks.progress()"
+    return f"; it was at {done} of {total}" if total else f"; it was at {done}"
+
+
+def as_timeout(error: TaskInterrupted, *, node: str) -> TaskTimeout:
+    """Return what the caller of an interrupted task gets, with the stack where it was."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
+    stack = "".join(traceback.StackSummary.from_list(frames).format())
+    text = str(error) or "the task ended by TaskInterrupted"
+    return TaskTimeout(text, stack=stack[-STACK_CHARS:], node=node, pid=os.getpid())
+
+
+def _is_ours(filename: str) -> bool:
+    return filename.startswith(_OUR_FOLDER)
+
+
+_OUR_FOLDER = __file__.rpartition("/")[0] + "/"
