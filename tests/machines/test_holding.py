@@ -690,6 +690,7 @@ class Node:
         self.attempts += any(task[2] == self.attempts for task in self.here | self.gone)
         start = self.dice.randint(0, 50)
         stop = start + self.dice.randint(1, 8)
+        self.attempts += any((ventilator, job_id, self.attempts, index) in self.runs for index in range(start, stop))
         middle = self.dice.randint(start, stop)
         chunks = [
             Chunk(job_id, self.attempts, a, b, start, BODY) for a, b in ((start, middle), (middle, stop)) if a < b
