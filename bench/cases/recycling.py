@@ -1,9 +1,11 @@
 """What it costs to replace each worker after a number of tasks: throughput with and without, interleaved.
 
-    python -m bench.cases.recycling [--repeats 9] [--tasks 4000] [--life 100] [--out bench/results/recycling.jsonl]
+    python -m bench.cases.recycling [--repeats 9] [--tasks 4000] [--life 100] [--workers 2]
+        [--out bench/results/recycling.jsonl]
 
-Tasks take 1 ms, once asleep and once computing. Each repeat runs both clients, one after the other, in an order that
-changes; quote the median of the ratios, and their spread.
+Tasks take 1 ms, once asleep and once computing. A new process takes some milliseconds of processor time; that shows
+where tasks compute and there are as many workers as cores, and not where a core is free. Each repeat runs both clients,
+one after the other, in an order that changes; quote the median of the ratios, and their spread.
 """
 
 from __future__ import annotations
@@ -19,7 +21,6 @@ from collections.abc import Callable
 
 import zmqtasks
 
-WORKERS = 2
 TASK_S = 0.001
 
 
@@ -49,12 +50,12 @@ def rate(client: zmqtasks.Client, function: Callable[[int], tuple[int, int]], ta
     return tasks / took_s, len({pid for _, pid in results})
 
 
-def measure(repeats: int, tasks: int, life: int) -> dict[str, dict[str, object]]:
+def measure(repeats: int, tasks: int, life: int, workers: int) -> dict[str, dict[str, object]]:
     """Return for each kind of task the rates and the ratio with / without."""
     found: dict[str, dict[str, object]] = {}
     with (
-        zmqtasks.Client(workers=WORKERS) as steady,
-        zmqtasks.Client(workers=WORKERS, max_tasks_per_worker=life) as fresh,
+        zmqtasks.Client(workers=workers) as steady,
+        zmqtasks.Client(workers=workers, max_tasks_per_worker=life) as fresh,
     ):
         for kind, function in KINDS.items():
             clients = {"without": steady, "with": fresh}
@@ -90,18 +91,20 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--tasks", type=int, default=4000)
     parser.add_argument("--life", type=int, default=100, help="max_tasks_per_worker")
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", default=None, help="append the record to this file")
     given = parser.parse_args()
     record = {
         "case": "recycling",
         "date": time.strftime("%Y-%m-%d"),
-        **measure(given.repeats, given.tasks, given.life),
+        **measure(given.repeats, given.tasks, given.life, given.workers),
         "repeats": given.repeats,
         "tasks": given.tasks,
         "max_tasks_per_worker": given.life,
         "task_s": TASK_S,
-        "workers": WORKERS,
+        "workers": given.workers,
         "cores": len(os.sched_getaffinity(0)),
+        "load_average": round(os.getloadavg()[0], 1),
         "python": platform.python_version(),
         "zmqtasks": zmqtasks.__version__,
         "system": f"{platform.system()} {platform.machine()}",
