@@ -125,6 +125,7 @@ class Client(_Calls):
         initializer: called with `initargs` in each worker of that node before its first task.
         initargs: see there.
         max_tasks_per_worker: replace a worker of that node after about so many tasks; 0 for never.
+        memory: bytes, or text such as "8 GiB", that all workers of that node may hold; None for what this host has.
         preload: modules that the workers of that node shall find imported.
         bind: where this program listens for nodes on other hosts, such as "tcp://10.0.0.5:0".
         advertise: address nodes shall connect to instead of the bound one.
@@ -143,15 +144,21 @@ class Client(_Calls):
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         max_tasks_per_worker: int = 0,
+        memory: int | str | None = None,
         preload: tuple[str, ...] = (),
         bind: str | None = None,
         advertise: str | None = None,
         connect_timeout: float = CONNECT_S,
     ) -> None:
-        node = NodeOptions(workers=workers, max_tasks_per_worker=max_tasks_per_worker, preload=tuple(preload))
-        if addresses and (workers is not None or initializer is not None or max_tasks_per_worker or preload):
+        node = NodeOptions(
+            workers=workers,
+            max_tasks_per_worker=max_tasks_per_worker,
+            memory=memory,  # type: ignore[arg-type]  # it reads text, too
+            preload=tuple(preload),
+        )
+        if addresses and (node != NodeOptions() or initializer is not None):
             raise ValueError(
-                "workers, initializer, max_tasks_per_worker and preload are for a node that is started "
+                "workers, initializer, max_tasks_per_worker, memory and preload are for a node that is started "
                 "here; nodes at addresses have their own"
             )
         body = b""

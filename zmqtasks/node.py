@@ -13,9 +13,10 @@ from typing import Protocol
 
 from zmqtasks.errors import MemoryLimitExceeded, TaskLost, TaskTimeout, WorkerCrashed, ZmqtasksError
 from zmqtasks.machines import holding_moves as moves
-from zmqtasks.machines import slots
+from zmqtasks.machines import pressure, slots
 from zmqtasks.machines.holding import Holding
 from zmqtasks.machines.session import Closed
+from zmqtasks.memory_watch import MemoryWatch
 from zmqtasks.messages import (
     NO_SESSION,
     Address,
@@ -45,6 +46,7 @@ from zmqtasks.processes.events import (
 )
 from zmqtasks.processes.execution import GRANULE_NS
 from zmqtasks.processes.exits import describe_end
+from zmqtasks.processes.memory import MemoryUsage
 from zmqtasks.processes.progress import Progress, WorkPhase
 from zmqtasks.routes import Route
 from zmqtasks.wire import payload
@@ -85,6 +87,9 @@ class Workers(Protocol):
     def memory(self, slot: int) -> int:
         """Return the resident bytes of a worker."""
 
+    def usage(self, limit_bytes: int | None, threshold: float) -> MemoryUsage:
+        """Return what is used of a limit, or of what this host has; shared pages count once above the threshold."""
+
     def close(self) -> None:
         """End all of them."""
 
@@ -124,6 +129,7 @@ class Node:
         staffing = slots.Staffing(options.worker_count(), options.standby, options.max_tasks_per_worker)
         self._slots = slots.Slots(staffing)
         self._workers = make_workers(self._worker_event)
+        self._memory = MemoryWatch(peer.loop, options, self._workers, self._holding, self._relieve)
         self._offered: set[int] = set()
         self._sentences: dict[int, _Sentence] = {}
         self._routes: list[Route] = []
@@ -180,6 +186,7 @@ class Node:
             queued=self._holding.queued(),
             done=self._done,
             failed=self._failed,
+            memory_bytes=self._memory.used_bytes(),
         )
         state = PeerState.DRAIN if self._draining else PeerState.UP
         return Report(state, Window(self._options.window_tasks, self._options.window_bytes), have, load)
@@ -192,6 +199,7 @@ class Node:
                 case moves.Give(slot, jobs, chunk, ended):
                     self._workers.send(slot, Tasks(NO_SESSION, 0, jobs, (chunk,), ended))
                     self._look_soon(chunk.job, slot)
+                    self._memory.work_begun()
                 case moves.Emit(job, outcomes):
                     self._emit(job, outcomes)
                 case moves.Blame(job, attempt, index, kind):
@@ -271,6 +279,7 @@ class Node:
         sentence = self._sentences.pop(event.slot, None)
         offered = event.slot in self._offered
         self._offered.discard(event.slot)
+        self._memory.worker_gone(event.slot)
         # The next worker first: then what the dead one had finds it ready.
         self._manage(slots.WorkerExited(event.slot))
         if offered:
@@ -381,7 +390,22 @@ class Node:
         else:
             # It ended in the last moment; whatever runs there now is innocent.
             del self._sentences[slot]
+            self._memory.worker_spared(slot)
             self._look()
+
+    # The memory of the whole node
+
+    def _relieve(self, command: pressure.Command) -> None:
+        match command:
+            case pressure.Admit(paused, room, most):
+                self._hold(moves.RoomTold(paused, room, most))
+            case pressure.Replace(slot) if slot in self._offered:
+                self._manage(slots.ReplacementRequested(slot, self._holding.is_idle(slot)))
+            case pressure.Sacrifice(slot, held):
+                self._hold(moves.WorkerSacrificed(slot, held))
+            case pressure.Condemn(slot, task) if slot not in self._sentences:
+                sentence = _Sentence(OutcomeKind.OUT_OF_MEMORY, *task, self._memory.error(command))
+                self._condemn(slot, sentence, self._peer.loop.time())
 
     # The end
 
@@ -413,6 +437,7 @@ class Node:
         if self._closed:
             return
         self._closed = True
+        self._memory.close()
         for timer in (self._timer, self._watch):
             if timer:
                 timer.cancel()

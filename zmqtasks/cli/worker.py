@@ -11,6 +11,8 @@ import click
 
 from zmqtasks.cli import options
 
+PART = click.FloatRange(0, 1, min_open=True)
+
 
 @click.command()
 @click.option(
@@ -25,6 +27,13 @@ from zmqtasks.cli import options
 @click.option("--workers", type=click.IntRange(1), help="Worker processes; one a core by default.")
 @click.option("--standby", type=click.IntRange(0), default=1, show_default=True, help="Idle processes to step in.")
 @click.option("--max-tasks-per-worker", type=click.IntRange(0), default=0, help="Replace a worker after so many tasks.")
+@click.option(
+    "--memory", type=options.BYTES, help='All workers may hold so much, "8 GiB"; what the host has by default.'
+)
+@click.option("--memory-pause", type=PART, default=0.8, show_default=True, help="Part of it above which none is begun.")
+@click.option(
+    "--memory-stop", type=PART, default=0.95, show_default=True, help="Part of it above which one is stopped."
+)
 @click.option("--preload", multiple=True, metavar="MODULE", help="Import it once, for all workers; repeatable.")
 @click.option(
     "--python-path",
@@ -46,6 +55,8 @@ def worker(bind: str, advertise: str | None, insecure: bool, folders: tuple[str,
       zmqtasks worker --bind 10.0.0.7:7700 --insecure
     """
     options.check_bind(bind, advertise, insecure=insecure)
+    if own["memory_pause"] > own["memory_stop"]:
+        raise click.UsageError("--memory-pause must not be above --memory-stop")
     from zmqtasks.cli.node_program import be_node
 
     return be_node(bind, advertise, folders, own)

@@ -49,6 +49,10 @@ class Orphans:
         ending = [pid for pid in children if self._settle(pid, workers, now)]
         return bool(ending)
 
+    def of(self, worker: int) -> list[int]:
+        """Return the adopted children that came from a worker."""
+        return [pid for pid, owner in self._owners.items() if owner == worker]
+
     def bury(self, spared: set[int]) -> None:
         """Kill and reap the orphans of all workers; wait until none is left, two seconds at most."""
         deadline = time.monotonic() + BURY_S

@@ -20,6 +20,7 @@ from zmqtasks.processes import linux
 from zmqtasks.processes.events import WorkerEvent
 from zmqtasks.processes.exits import await_end
 from zmqtasks.processes.framing import FrameKind, inner_limits
+from zmqtasks.processes.memory import MemoryGauge, MemoryUsage
 from zmqtasks.processes.orphans import Orphans
 from zmqtasks.processes.output import Outlet
 from zmqtasks.processes.progress import Progress, ProgressTable
@@ -93,6 +94,7 @@ class Workforce:
         self._mark = f"{node}-{os.getpid()}"
         self._orphans = Orphans(self._mark)
         self._closed = False
+        self._gauge = MemoryGauge()
         self._sweep_timer: asyncio.TimerHandle | None = None
         path = list(sys.path if sys_path is None else sys_path)
         self._settings = Settings(os.getpid(), 0, node, host, limits, path, initializer or b"")
@@ -149,6 +151,11 @@ class Workforce:
         """Return the resident memory of the worker's process, in bytes; 0 while there is none."""
         pid = self._seat(slot).pid
         return 0 if pid is None else rss_bytes(pid)
+
+    def usage(self, limit_bytes: int | None, threshold: float) -> MemoryUsage:
+        """Return what all workers hold, with what they started, of `limit_bytes` or of what this host has."""
+        workers = {slot: [pid, *self._orphans.of(pid)] for slot, pid in self.pids().items()}
+        return self._gauge.read(workers, limit_bytes, threshold, self._loop.time())
 
     def backlog_bytes(self, slot: int) -> int:
         """Return how many bytes were sent that the worker's kernel buffer has not taken yet."""
