@@ -202,6 +202,11 @@ class NodeOptions:
         return self.workers or available_cores()
 
 
+def cgroups_wanted() -> bool:
+    """Return whether workers may get cgroups of their own: unless the environment says ZMQTASKS_CGROUPS=0."""
+    return os.environ.get("ZMQTASKS_CGROUPS", "1") != "0"
+
+
 SERIALIZERS = ("pickle", "msgpack")
 COMPRESSIONS = ("auto", "none", "lz4", "zlib", "gzip", "bzip2", "lzma")
 

@@ -150,7 +150,18 @@ def test_status_names_who_does_not_answer(tmp_path: Path) -> None:
         status = run(tmp_path, "status", *args)
         assert status.returncode == 4
         head, row = status.stdout.splitlines()
-        assert head.split() == ["address", "role", "state", "workers", "busy", "queued", "done", "failed", "peer"]
+        assert head.split() == [
+            "address",
+            "role",
+            "state",
+            "workers",
+            "busy",
+            "queued",
+            "done",
+            "failed",
+            "memory",
+            "peer",
+        ]
         assert row.split()[:4] == [node.address, "node", "up", "1"]
         assert status.stderr == "zmqtasks: error: tcp://127.0.0.1:1 did not answer within 0.3 s\n"
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from zmqtasks.messages import NO_SESSION, Outcome, PeerId, Results, Tasks
 from zmqtasks.options import Limits
-from zmqtasks.processes import linux
+from zmqtasks.processes import brand, cgroup, linux
 from zmqtasks.processes.execution import Execution
 from zmqtasks.processes.framing import FrameKind, SupervisorGone, WorkerEnd, inner_limits
 from zmqtasks.processes.progress import PHASE, WorkPhase, slot_for_writing
@@ -54,19 +54,21 @@ class Settings(NamedTuple):
     sys_path: list[str]
     initializer: bytes = b""
     """Encoded function without arguments, or nothing."""
+    group: str = ""
+    """Folder of the node's cgroup, or nothing."""
 
     def pack(self) -> bytes:
         """Return the body of the frame."""
         limits = [self.limits.message_bytes, self.limits.header_bytes, self.limits.items]
-        head = [self.supervisor, self.slot, self.node, self.host, limits, self.sys_path]
+        head = [self.supervisor, self.slot, self.node, self.host, limits, self.sys_path, self.group]
         return json.dumps(head).encode() + b"\n" + self.initializer
 
     @classmethod
     def unpack(cls, body: bytes) -> Settings:
         """Return what `pack` made a body of."""
         head, _, initializer = body.partition(b"\n")
-        supervisor, slot, node, host, limits, sys_path = json.loads(head)
-        return cls(supervisor, slot, node, host, Limits(*limits), sys_path, initializer)
+        supervisor, slot, node, host, limits, sys_path, group = json.loads(head)
+        return cls(supervisor, slot, node, host, Limits(*limits), sys_path, initializer, group)
 
 
 def main(channel_fd: int, progress_fd: int) -> NoReturn:
@@ -100,6 +102,10 @@ def live(channel: socket.socket, progress_fd: int) -> NoReturn:
 
 def _settle(settings: Settings) -> None:
     linux.die_with_parent(settings.supervisor)
+    if mark := brand.own_mark():
+        brand.put(mark, os.getpid())
+    if settings.group:
+        cgroup.enter(settings.group)
     linux.set_process_name(process_name(os.getpid()))
     linux.raise_oom_score(OOM_SCORE)
     os.environ[WORKER_VARIABLE] = str(os.getpid())

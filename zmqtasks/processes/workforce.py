@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Literal
 
 from zmqtasks.errors import LocalProtocolError
 from zmqtasks.messages import PeerId, Tasks
-from zmqtasks.options import Limits
-from zmqtasks.processes import linux
+from zmqtasks.options import Limits, cgroups_wanted
+from zmqtasks.processes import cgroup, linux
 from zmqtasks.processes.events import WorkerEvent
 from zmqtasks.processes.exits import await_end
 from zmqtasks.processes.framing import FrameKind, inner_limits
@@ -59,6 +59,7 @@ class Workforce:
         sys_path: module search path of workers; None for that of this process.
         cleanup_dir: folder to remove at the end, also when this process is killed (zygote only).
         owner_dir: folder of the program this one works for; removed where both are killed (zygote only).
+        cgroups: whether workers get a cgroup each, where that can be; None for what the environment says.
         output: where workers' output goes, "inherit" for stdout and stderr, or "stderr" for both.
 
     Raises:
@@ -81,6 +82,7 @@ class Workforce:
         sys_path: Sequence[str] | None = None,
         cleanup_dir: str | None = None,
         owner_dir: str | None = None,
+        cgroups: bool | None = None,
         output: Literal["inherit", "stderr"] = "inherit",
     ) -> None:
         if output not in _TARGETS:
@@ -97,8 +99,16 @@ class Workforce:
         self._gauge = MemoryGauge()
         self._sweep_timer: asyncio.TimerHandle | None = None
         path = list(sys.path if sys_path is None else sys_path)
-        self._settings = Settings(os.getpid(), 0, node, host, limits, path, initializer or b"")
-        self._spawner = self._choose_spawner(method, tuple(preload))
+        wanted = linux.AVAILABLE and (cgroups_wanted() if cgroups is None else cgroups)
+        self._group = cgroup.open_group(self._mark) if wanted else None
+        group = "" if self._group is None else str(self._group.path)
+        self._settings = Settings(os.getpid(), 0, node, host, limits, path, initializer or b"", group)
+        try:
+            self._spawner = self._choose_spawner(method, tuple(preload))
+        except BaseException:
+            if self._group is not None:
+                self._group.close()
+            raise
         self._table = ProgressTable(slots)
         self._outlet = Outlet()
         self._around = Surroundings(
@@ -133,7 +143,10 @@ class Workforce:
 
     def kill(self, slot: int) -> None:
         """Kill the worker and what it started; the orphans that leaves are killed when it has ended."""
-        self._seat(slot).kill()
+        seat = self._seat(slot)
+        seat.kill()
+        if self._group is not None and seat.pid is not None:
+            self._group.kill(seat.pid)
 
     def dump_stack(self, slot: int) -> bool:
         """Ask the worker to write its stacks to its output, even where it hangs; False where it is not ready yet."""
@@ -183,6 +196,8 @@ class Workforce:
                 await_end(seat.pid, CLOSE_S)
             seat.close()
         self._seats.clear()
+        if self._group is not None:
+            self._group.close()
         if linux.AVAILABLE:
             self._orphans.bury(self._spawner.pids())
         self._spawner.close()
@@ -199,7 +214,11 @@ class Workforce:
             return DirectSpawner(self._loop, mark)
         if method not in ("auto", "zygote") or not linux.AVAILABLE:
             raise ValueError(f"workers cannot be started by {method!r} here")
-        folders = {"cleanup_dir": self._cleanup_dir, "owner_dir": self._owner_dir}
+        folders = {
+            "cleanup_dir": self._cleanup_dir,
+            "owner_dir": self._owner_dir,
+            "cgroup": self._settings.group or None,
+        }
         spawner = ZygoteSpawner(self._loop, mark, sys_path=path, preload=preload, **folders)
         spawner.start()
         return spawner
@@ -219,11 +238,15 @@ class Workforce:
             return
         del self._seats[seat.slot]
         if linux.AVAILABLE and seat.pid is not None:
+            if self._group is not None:
+                self._group.left(seat.pid)
             self._sweep()
 
     def _sweep(self) -> None:
         """Look after orphans now, and again soon where some were killed: their children come to us next."""
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
+        if self._group is not None:
+            self._group.tidy()
         killed = self._orphans.sweep(set(self.pids().values()), self._spawner.pids(), self._loop.time())
         self._sweep_timer = self._loop.call_later(SWEEP_SOON_S if killed else SWEEP_S, self._sweep)

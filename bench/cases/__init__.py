@@ -1,0 +1,1 @@
+"""Cases of what may go wrong: each a program that prints a line of JSON a round."""
