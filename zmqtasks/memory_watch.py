@@ -145,9 +145,10 @@ class MemoryWatch:
         match command:
             case pressure.Admit(paused) if paused != self._paused:
                 self._paused = paused
-                logger.warning(
-                    "memory: %s; %s", figures, "starting no more tasks" if paused else "starting tasks again"
-                )
+                if paused:
+                    logger.warning("memory: %s; starting no more tasks", figures)
+                else:
+                    logger.warning("memory: there is room again; starting tasks")
             case pressure.Replace(slot):
                 logger.info("memory: %s; worker %d holds more than its share, and is replaced", figures, slot)
             case pressure.Sacrifice(slot, held):

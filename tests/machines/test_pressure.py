@@ -31,7 +31,7 @@ NEVER = float("inf")
 
 
 def machine(workers: int = 2) -> Pressure:
-    return Pressure(0.8, 0.95, workers)
+    return Pressure(0.8, 0.95, workers, fill_bytes_s=100.0)
 
 
 def worker(slot: int, memory: int, *, since: float = 0.0, retriable: bool = True, idle: bool = False) -> WorkerSeen:
@@ -74,6 +74,13 @@ def test_the_faster_it_fills_the_sooner_is_the_next_look() -> None:
     assert pressure.next_deadline() == pytest.approx(0.25 + 160 / (240 / 0.05) / 2)
     see(pressure, worker(0, 949), now=0.26)
     assert pressure.next_deadline() == pytest.approx(0.26 + LOOK_LEAST_S)
+
+
+def test_where_little_is_left_it_looks_often_lest_it_fill_all_of_a_sudden() -> None:
+    pressure = Pressure(0.8, 0.95, 2, fill_bytes_s=10_000.0)
+    see(pressure, worker(0, 150), now=0.0)
+    see(pressure, worker(0, 150), now=1.0)
+    assert pressure.next_deadline() == pytest.approx(1.0 + 800 / 10_000)
 
 
 def test_above_the_pause_mark_nothing_is_started() -> None:

@@ -25,6 +25,8 @@ LOOK_SOON_S = 0.05
 """The same above the pause mark, and at first."""
 LOOK_LEAST_S = 0.01
 """Memory fills at up to several GB/s: after a fast growth the next look is as soon as this."""
+FILL_BYTES_S = 4e9
+"""So fast memory may fill from one look to the next, even where it did not grow before."""
 STUCK_S = 5.0
 """The memory of a worker that is being killed counts as free for so long."""
 RESUME_PART = 0.02
@@ -134,9 +136,11 @@ class Pressure:
         pause: part of the limit above which nothing new is started.
         stop: part of the limit above which something is stopped.
         workers: how many workers share the memory.
+        fill_bytes_s: how fast memory may fill all of a sudden.
     """
 
-    def __init__(self, pause: float, stop: float, workers: int) -> None:
+    def __init__(self, pause: float, stop: float, workers: int, *, fill_bytes_s: float = FILL_BYTES_S) -> None:
+        self._fill_bytes_s = fill_bytes_s
         self._pause, self._stop, self._workers = pause, stop, workers
         self._paused = False
         self._look_at = float("inf")
@@ -208,9 +212,10 @@ class Pressure:
             self._look_at = float("inf")
             return
         interval_s = LOOK_SOON_S if used > pause or earlier is None else LOOK_S
+        left_bytes = max(0.0, stop - used)
+        interval_s = min(interval_s, left_bytes / self._fill_bytes_s)
         if earlier is not None and used > earlier[1]:
-            left_s = max(0.0, stop - used) * (now - earlier[0]) / (used - earlier[1])
-            interval_s = min(interval_s, left_s / 2)
+            interval_s = min(interval_s, left_bytes * (now - earlier[0]) / (used - earlier[1]) / 2)
         self._look_at = now + max(interval_s, LOOK_LEAST_S)
 
     def _replace_large(self, workers: Sequence[WorkerSeen], used: int, pause: float) -> list[Command]:
