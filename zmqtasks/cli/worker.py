@@ -55,6 +55,8 @@ def worker(bind: str, advertise: str | None, insecure: bool, folders: tuple[str,
       zmqtasks worker --bind 10.0.0.7:7700 --insecure
     """
     options.check_bind(bind, advertise, insecure=insecure)
+    if own["memory"] == 0:
+        raise click.UsageError("--memory must be above 0")
     if own["memory_pause"] > own["memory_stop"]:
         raise click.UsageError("--memory-pause must not be above --memory-stop")
     from zmqtasks.cli.node_program import be_node
