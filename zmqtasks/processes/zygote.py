@@ -34,9 +34,11 @@ FAREWELL = b"E"
 """A request without descriptors: the supervisor ends in order, and sees to its owner's folder itself."""
 WORKER_FDS = 4
 _SWEEP_S = 2.0
-_SWEEP_POLL_S = 0.01
+_SWEEP_POLL_S = 0.001
+_LINGER_S = 0.5
 _TOGETHER_S = 1.0
 """A supervisor that ends so soon after the zygote was killed with it."""
+_OWNER_POLL_S = 0.01
 _OWNER_S = 1.0
 """How long after its node an owner may die, and have its folder removed by us."""
 
@@ -91,7 +93,10 @@ def _end(settings: dict[str, Any], *, in_order: bool) -> None:
 
         cgroup.destroy(Path(settings["cgroup"]))
     kill_marked(settings["mark"])
-    _clean_up(settings["cleanup_dir"], None if in_order else settings["owner_dir"])
+    _clean_up(settings["cleanup_dir"], None)
+    if not in_order:  # nobody waits for us
+        kill_marked(settings["mark"], _LINGER_S)
+        _clean_up(None, settings["owner_dir"])
 
 
 def _clean_up(cleanup_dir: str | None, owner_dir: str | None) -> None:
@@ -106,7 +111,7 @@ def _clean_up(cleanup_dir: str | None, owner_dir: str | None) -> None:
     if owner_dir:
         deadline = time.monotonic() + _OWNER_S
         while not remove_if_abandoned(Path(owner_dir)) and time.monotonic() < deadline:
-            time.sleep(_SWEEP_POLL_S)
+            time.sleep(_OWNER_POLL_S)
 
 
 def _prepare(settings: dict[str, Any]) -> str:
@@ -198,14 +203,24 @@ def _become_worker(channel_fd: int, stdout_fd: int, stderr_fd: int, progress_fd:
     worker.live(socket.socket(fileno=channel_fd), progress_fd)
 
 
-def kill_marked(mark: str) -> None:
-    """Kill all that came from a zygote of this workforce, whatever it fled to, and wait until it is gone."""
-    deadline = time.monotonic() + _SWEEP_S
-    earlier: list[int] = []
-    while (marked := [pid for pid in _all_pids() if _kill_if_marked(pid, mark)]) and time.monotonic() < deadline:
-        if marked == earlier:  # else there are new ones: somebody forks, and must not get ahead
-            time.sleep(_SWEEP_POLL_S)
-        earlier = marked
+def kill_marked(mark: str, linger_s: float = 0.0) -> None:
+    """Kill all that came from a zygote of this workforce, whatever it fled to, and wait until it is gone.
+
+    Args:
+        mark: of the workforce.
+        linger_s: look on for so long after the last was seen: one that forks on and on may hide from a look.
+    """
+    begun_s = seen_s = time.monotonic()
+    strangers: set[int] = set()  # looked at once: then a look is quicker than a fork
+    while time.monotonic() - begun_s < _SWEEP_S:
+        pids = [pid for pid in _all_pids() if pid not in strangers]
+        ours = [pid for pid in pids if _kill_if_marked(pid, mark)]
+        strangers.update(set(pids).difference(ours))
+        if ours:
+            seen_s = time.monotonic()
+        elif time.monotonic() - seen_s >= linger_s:
+            return
+        time.sleep(_SWEEP_POLL_S)
 
 
 def _kill_if_marked(pid: int, mark: str) -> bool:
@@ -219,9 +234,8 @@ def _kill_if_marked(pid: int, mark: str) -> bool:
 
 def _all_pids() -> list[int]:
     """Return all processes but this, the youngest first: they are the ones that may fork the next."""
-    return sorted(
-        (int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()), reverse=True
-    )
+    pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
+    return sorted((pid for pid in pids if pid != os.getpid()), reverse=True)
 
 
 def _kill(pid: int) -> None:
