@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 import zmqtasks
+from tests.waiting import wait_until
 from zmqtasks.errors import MemoryLimitExceeded
+from zmqtasks.processes import linux
 
 MIB = 2**20
 MOST_MIB = 1600
@@ -63,6 +65,36 @@ def test_what_is_too_much_together_is_run_one_after_the_other(tmp_path: Path) ->
         once = client.options(retry=False).submit(hold, 180 * MIB, 0.3, str(tmp_path / "once"))
         assert again.result(50) == once.result(50) == 180 * MIB
     assert (tmp_path / "once").read_text() == "x"
+
+
+def breed(folder: str) -> None:
+    """Fork on and on, each child in a session of its own and with memory of its own; bounded."""
+    for _ in range(300):
+        if os.fork() == 0:
+            os.setsid()
+            held = bytearray(b"x") * (4 * MIB)
+            Path(folder, str(os.getpid())).touch()
+            time.sleep(60)
+            os._exit(len(held) % 2)
+    time.sleep(60)
+
+
+@pytest.mark.parametrize("cgroups", ["0", "1"])
+def test_one_that_breeds_is_stopped_with_its_brood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cgroups: str
+) -> None:
+    monkeypatch.setenv("ZMQTASKS_CGROUPS", cgroups)
+    with zmqtasks.Client(workers=1, memory="200 MiB") as client:
+        error = client.submit(breed, str(tmp_path)).exception(50)
+        assert isinstance(error, MemoryLimitExceeded), error
+        born = [int(name) for name in os.listdir(tmp_path)]
+        assert len(born) > 10
+        wait_until(lambda: not living(born), lambda: living(born))
+        assert client.submit(square, 3).result(20) == 9
+
+
+def living(pids: list[int]) -> list[int]:
+    return [pid for pid in pids if (stat := linux.stat_of(pid)) is not None and stat.state != "Z"]
 
 
 def test_memory_is_for_a_node_of_ones_own() -> None:

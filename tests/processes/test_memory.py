@@ -39,6 +39,16 @@ def test_what_workers_share_counts_once_where_it_matters() -> None:
     assert not gauge._shared
 
 
+def test_of_very_many_processes_a_sample_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(usage, "tree", lambda pid: list(range(1000)))
+    monkeypatch.setattr(usage, "unique_bytes", lambda pid: seen.append(pid) or 7)
+    assert memory._unique_bytes([1]) == 7000
+    assert len(seen) == memory.SAMPLE
+    monkeypatch.setattr(usage, "tree", lambda pid: [])
+    assert memory._unique_bytes([1]) == 0
+
+
 def test_without_a_limit_it_is_that_of_the_host() -> None:
     room = memory.room_here()
     assert 0 < room.used_bytes < room.limit_bytes <= psutil.virtual_memory().total

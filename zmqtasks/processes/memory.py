@@ -17,6 +17,8 @@ CONFIRMED_S = 1.0
 """What was found out about a worker's shared pages holds for so long."""
 CONFIRM_AT_ONCE = 4
 """So many workers are looked at closely in one go, at up to 10 ms each."""
+SAMPLE = 100
+"""Of a worker with far more processes than that, about so many are looked at closely."""
 _CGROUP = Path("/sys/fs/cgroup")
 _NO_LIMIT = 1 << 60
 """cgroup v1 tells a number near 2**63 where there is no limit."""
@@ -66,7 +68,7 @@ class MemoryGauge:
         if room.used_bytes <= threshold * room.limit_bytes:
             return MemoryUsage(room.used_bytes, room.limit_bytes, held)
         for slot in self._suspects(held, pids, now):
-            unique = sum(map(usage.tree_unique_bytes, workers[slot]))
+            unique = _unique_bytes(workers[slot])
             self._shared[pids[slot]] = (max(0, resident[slot] - unique), now)
         held = self._estimate(resident, pids)
         used = sum(held.values()) if limit_bytes is not None else room.used_bytes
@@ -78,6 +80,13 @@ class MemoryGauge:
     def _suspects(self, held: dict[int, int], pids: dict[int, int], now: float) -> list[int]:
         stale = [s for s in held if now - self._shared.get(pids[s], (0, float("-inf")))[1] > CONFIRMED_S]
         return sorted(stale, key=lambda slot: -held[slot])[:CONFIRM_AT_ONCE]
+
+
+def _unique_bytes(pids: list[int]) -> int:
+    """Return what the processes and their descendants hold, each page once; of very many, by a sample."""
+    found = [one for pid in pids for one in usage.tree(pid)]
+    sample = found[:: max(1, len(found) // SAMPLE)]
+    return sum(map(usage.unique_bytes, sample)) * len(found) // max(1, len(sample))
 
 
 def room_here() -> Room:
