@@ -15,8 +15,9 @@ says that there is room.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 from zmqtasks.errors import LocalProtocolError
@@ -115,11 +116,11 @@ class _Ventilator:
     jobs: dict[JobId, _Job] = field(default_factory=dict)
     congested: bool = False
 
-    def waiting(self) -> list[_Piece]:
-        return [*self.aside, *self.queue]
+    def waiting(self) -> Iterator[_Piece]:
+        return chain(self.aside, self.queue)
 
     def take_all(self) -> list[_Piece]:
-        pieces = self.waiting()
+        pieces = list(self.waiting())
         self.aside.clear()
         self.queue.clear()
         return pieces
@@ -151,6 +152,7 @@ class Holding:
         self._now = 0.0
         self._draining = False
         self._admission = Admission()
+        self._was_short = False
         self._moves: dict[type[Any], Callable[[Any], list[Command]]] = {
             TasksTaken: self._tasks_taken,
             SessionReplaced: self._session_replaced,
@@ -283,11 +285,13 @@ class Holding:
         return []
 
     def _room_told(self, event: RoomTold) -> list[Command]:
+        self._was_short = True
         self._admission.told(event.paused, event.room_bytes, event.most_bytes)
         return []
 
     def _worker_sacrificed(self, event: WorkerSacrificed) -> list[Command]:
         worker = self._worker(event.slot)
+        self._was_short = True
         if worker.pieces and not worker.doomed:
             earlier = worker.pieces[0].stopped
             times = 1 + (earlier.times if earlier else 0)
@@ -440,7 +444,7 @@ class Holding:
     def _assign(self) -> list[Command]:
         if not any(ventilator.queue or ventilator.aside for ventilator in self._ventilators.values()):
             return []
-        if self._is_short():
+        if self._was_short and self._is_short():
             return self._assign_carefully()
         commands: list[Command] = []
         for ahead in (0, 1):
@@ -555,7 +559,7 @@ class Holding:
         assert len(begun) == 1 or not any(piece.alone for piece in begun), repr(self)
 
     def __repr__(self) -> str:
-        queues = ", ".join(f"{id_[:6]} {len(v.waiting())} queued" for id_, v in self._ventilators.items())
+        queues = ", ".join(f"{id_[:6]} {len(v.aside) + len(v.queue)} queued" for id_, v in self._ventilators.items())
         workers = ", ".join(f"{s}: {[_show(p) for p in w.pieces]}" for s, w in self._workers.items())
         return f"<Holding [{queues}] workers=[{workers}]>"
 
