@@ -131,6 +131,7 @@ class Client(_Calls):
         recycle_memory: replace it when it holds more than so many bytes, or "500 MiB", after a task.
         start_timeout: seconds that the initializer may take; 300 if None.
         end_timeout: seconds that the finalizer and exit handlers may take together; 5 if None.
+        memory: bytes, or text such as "8 GiB", that all workers of that node may hold; None for what this host has.
         preload: modules that the workers of that node shall find imported.
         bind: where this program listens for nodes on other hosts, such as "tcp://10.0.0.5:0".
         advertise: address nodes shall connect to instead of the bound one.
@@ -157,6 +158,7 @@ class Client(_Calls):
         recycle_memory: int | str | None = None,
         start_timeout: float | str | None = None,
         end_timeout: float | str | None = None,
+        memory: int | str | None = None,
         preload: tuple[str, ...] = (),
         bind: str | None = None,
         advertise: str | None = None,
@@ -172,6 +174,7 @@ class Client(_Calls):
             recycle_memory=recycle_memory,
             start_timeout=start_timeout,
             end_timeout=end_timeout,
+            memory=memory,
             preload=tuple(preload) or None,
         )
         options = TaskOptions().replace(**defaults)

@@ -13,9 +13,10 @@ from typing import Protocol
 
 from zmqtasks.errors import TaskLost, WorkerCrashed, ZmqtasksError
 from zmqtasks.machines import holding_moves as moves
-from zmqtasks.machines import slots
+from zmqtasks.machines import pressure, slots
 from zmqtasks.machines.holding import Holding
 from zmqtasks.machines.session import Closed
+from zmqtasks.memory_watch import MemoryWatch
 from zmqtasks.messages import (
     NO_SESSION,
     Address,
@@ -48,6 +49,7 @@ from zmqtasks.processes.events import (
     WorkerStuck,
 )
 from zmqtasks.processes.exits import describe_end
+from zmqtasks.processes.memory import MemoryUsage
 from zmqtasks.processes.progress import WorkPhase
 from zmqtasks.routes import Route
 from zmqtasks.wire import payload
@@ -73,6 +75,9 @@ class Workers(Watched, Protocol):
 
     def stop(self, slot: int) -> None:
         """Ask an idle worker to end."""
+
+    def usage(self, limit_bytes: int | None, threshold: float) -> MemoryUsage:
+        """Return what is used of a limit, or of what this host has; shared pages count once above the threshold."""
 
     def close(self) -> None:
         """End all of them."""
@@ -105,6 +110,7 @@ class Node:
         """Whether a task has asked for the end of this node."""
         self._workers = make_workers(self._worker_event)
         self._overseer = Overseer(peer.loop, peer.id, self._workers, self._holding.running)
+        self._memory = MemoryWatch(peer.loop, options, self._workers, self._holding, self._relieve)
         self._offered: set[int] = set()
         self._routes: list[Route] = []
         self._timer: Timer | None = None
@@ -166,6 +172,7 @@ class Node:
             failed=self._failed,
             lost=self._slots.lost(),
             partial=self._overseer.partial(sorted(self._offered)),
+            memory_bytes=self._memory.used_bytes(),
         )
         state = PeerState.DRAIN if self._draining else PeerState.UP
         return Report(state, Window(self._options.window_tasks, self._options.window_bytes), have, load)
@@ -178,6 +185,7 @@ class Node:
                 case moves.Give(slot, jobs, chunk, ended):
                     self._workers.send(slot, Tasks(NO_SESSION, 0, jobs, (chunk,), ended))
                     self._overseer.work_begun(slot)
+                    self._memory.work_begun()
                 case moves.Emit(job, outcomes):
                     self._emit(job, outcomes)
                 case moves.Blame(job, attempt, index, kind):
@@ -283,6 +291,7 @@ class Node:
         verdict = self._overseer.worker_exited(event, _last_output(event))
         offered = event.slot in self._offered
         self._offered.discard(event.slot)
+        self._memory.worker_gone(event.slot)
         # The next worker first: then what the dead one had finds it ready.
         self._manage(fact)
         if offered:
@@ -344,6 +353,20 @@ class Node:
         self._timer = None
         self._carry_out(self._slots.tick(self._peer.loop.time()))
 
+    # The memory of the whole node
+
+    def _relieve(self, command: pressure.Command) -> None:
+        match command:
+            case pressure.Admit(paused, room, most):
+                self._hold(moves.RoomTold(paused, room, most))
+            case pressure.Replace(slot) if slot in self._offered:
+                self._manage(slots.ReplacementRequested(slot, self._holding.is_idle(slot)))
+            case pressure.Sacrifice(slot, held):
+                self._hold(moves.WorkerSacrificed(slot, held))
+            case pressure.Condemn(slot, task):
+                if not self._overseer.condemn(slot, task.attempt, task.number, self._memory.error(command)):
+                    self._memory.worker_spared(slot)
+
     # The end
 
     def drain(self) -> None:
@@ -385,6 +408,7 @@ class Node:
         if self._timer:
             self._timer.cancel()
         self._overseer.close()
+        self._memory.close()
         self._workers.close()
         for route in self._routes:
             route.close()

@@ -197,6 +197,8 @@ class NodeOptions:
         for name in ("recycle_memory", "max_memory", "memory"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, parse_bytes(getattr(self, name)))
+        if self.memory == 0:
+            raise ValueError("memory must be above 0 bytes")
         if not 0 < self.memory_pause <= self.memory_stop <= 1:
             raise ValueError(
                 "memory_pause and memory_stop must be parts of 1, and the first not above the second, not "
@@ -208,6 +210,11 @@ class NodeOptions:
     def worker_count(self) -> int:
         """Return how many workers that is on this machine."""
         return self.workers or available_cores()
+
+
+def cgroups_wanted() -> bool:
+    """Return whether workers may get cgroups of their own: unless the environment says ZMQTASKS_CGROUPS=0."""
+    return os.environ.get("ZMQTASKS_CGROUPS", "1") != "0"
 
 
 SERIALIZERS = ("pickle", "msgpack")

@@ -72,6 +72,7 @@ class Overseer:
         self._watch = Watch()
         self._timer: Timer | None = None
         self._timer_at = NEVER
+        self._condemned: dict[int, tuple[Place, MemoryLimitExceeded]] = {}
         self._partial = 0.0
         self._partial_at = -NEVER
 
@@ -80,6 +81,15 @@ class Overseer:
         job = self._running(slot)
         if job is not None and has_limits(job.options):
             self._tell(moves.WorkBegun(slot, job.options))
+
+    def condemn(self, slot: int, attempt: int, index: int, error: MemoryLimitExceeded) -> bool:
+        """Kill a worker over this task, which its node has no memory for; return False where it has ended already."""
+        place = _place(self._workers.progress(slot))
+        if (place.attempt, place.task) != (attempt, index) or place.phase is WorkPhase.IDLE:
+            return False
+        self._condemned[slot] = place, error
+        self._workers.kill(slot)
+        return True
 
     def worker_exited(self, event: WorkerExited, output: str) -> Verdict | None:
         """Return what the worker was killed for, or None where that was not done here.
@@ -90,6 +100,8 @@ class Overseer:
         """
         sentence = self._watch.sentence(event.slot)
         self._tell(moves.WorkerExited(event.slot))
+        if condemned := self._condemned.pop(event.slot, None):
+            return self._told(*condemned, event, output)
         if sentence is None:
             return None
         kind = OutcomeKind.OUT_OF_MEMORY if sentence.limit is Limit.MEMORY else OutcomeKind.TIMEOUT
@@ -170,6 +182,14 @@ class Overseer:
         return Doing(_place(progress), since, renewed, progress.done, progress.total)
 
     # Words
+
+    def _told(self, place: Place, error: MemoryLimitExceeded, event: WorkerExited, output: str) -> Verdict:
+        """Complete what was said when the worker was condemned by what is known now that it has ended."""
+        if place != _place(event.progress):
+            return Verdict(OutcomeKind.OUT_OF_MEMORY, None)
+        error.peak_bytes = max(error.peak_bytes, event.peak_bytes)
+        error.output, error.node, error.pid = output, self._node, event.pid
+        return Verdict(OutcomeKind.OUT_OF_MEMORY, error)
 
     def _explain(self, sentence: Sentence, event: WorkerExited, output: str) -> ZmqtasksError:
         if sentence.limit is Limit.MEMORY:

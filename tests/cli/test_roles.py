@@ -173,6 +173,7 @@ def test_status_names_who_does_not_answer(tmp_path: Path) -> None:
             "done",
             "failed",
             "lost",
+            "memory",
             "peer",
         ]
         assert row.split()[:4] == [node.address, "node", "up", "1"]

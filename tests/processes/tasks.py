@@ -203,9 +203,10 @@ def start_child(path: str, how: str) -> None:
     if how == "large":  # it takes the kernel a while to take it apart
         code = f"held = bytearray(300_000_000); {code}"
     command = [sys.executable, "-c", code]
-    if how == "double fork":
+    if "double fork" in how:
         command = [sys.executable, "-c", f"import os\nif os.fork(): os._exit(0)\nos.setsid()\n{code}"]
-    process = subprocess.Popen(command, start_new_session=how == "setsid")
+    bare = how.startswith("bare")  # neither session nor environment tell where it comes from
+    process = subprocess.Popen(command, start_new_session=bare or how == "setsid", env={} if bare else None)
     process.returncode = 0  # nobody waits for it
     wait_for_file(path)
 

@@ -20,7 +20,8 @@ from zmqtasks.wire.payload import Form
 
 pytestmark = pytest.mark.skipif(not linux.AVAILABLE, reason="needs Linux with pidfd")
 
-WAYS = ["plain", "setsid", "double fork", "forked"]
+WAYS = ["plain", "setsid", "double fork", "forked", "bare", "bare double fork"]
+CGROUPS = pytest.mark.parametrize("cgroups", [False, True])
 
 
 def leave_behind(crew: Crew, path: Path, how: str, slot: int = 0) -> int:
@@ -38,9 +39,10 @@ def gone(pid: int) -> Callable[[], bool]:
     return lambda: linux.stat_of(pid) is None
 
 
+@CGROUPS
 @pytest.mark.parametrize("how", WAYS)
-def test_they_die_with_a_killed_worker(how: str, tmp_path: Path) -> None:
-    with Crew() as crew:
+def test_they_die_with_a_killed_worker(how: str, tmp_path: Path, cgroups: bool) -> None:
+    with Crew(cgroups=cgroups) as crew:
         crew.ready()
         pid = leave_behind(crew, tmp_path / "pid", how)
         crew.force.kill(0)
@@ -48,17 +50,19 @@ def test_they_die_with_a_killed_worker(how: str, tmp_path: Path) -> None:
         crew.until(gone(pid), timeout_s=3)
 
 
+@CGROUPS
 @pytest.mark.parametrize("how", [*WAYS, "large"])
-def test_they_die_with_the_workforce(how: str, tmp_path: Path) -> None:
-    with Crew() as crew:
+def test_they_die_with_the_workforce(how: str, tmp_path: Path, cgroups: bool) -> None:
+    with Crew(cgroups=cgroups) as crew:
         crew.ready()
         pid = leave_behind(crew, tmp_path / "pid", how)
     wait_until(gone(pid))
 
 
+@CGROUPS
 @pytest.mark.parametrize("how", WAYS)
-def test_they_live_with_their_worker_while_another_dies(how: str, tmp_path: Path) -> None:
-    with Crew() as crew:
+def test_they_live_with_their_worker_while_another_dies(how: str, tmp_path: Path, cgroups: bool) -> None:
+    with Crew(cgroups=cgroups) as crew:
         crew.ready(0)
         crew.ready(1)
         pid = leave_behind(crew, tmp_path / "pid", how)

@@ -60,6 +60,17 @@ def test_a_lost_zygote_is_replaced_and_workers_do_not_notice() -> None:
         assert not crew.all(WorkerExited)
 
 
+def test_a_lost_zygote_is_replaced_before_it_is_needed_and_its_warden_goes() -> None:
+    with Crew() as crew:
+        crew.ready(0)
+        first = zygote_of(crew)
+        (warden,) = linux.children_of(first)
+        os.kill(first, signal.SIGKILL)
+        crew.until(lambda: crew.force._spawner.pids() and zygote_of(crew) != first)
+        crew.until(lambda: linux.stat_of(warden) is None)
+        assert crew.results(tasks.double, [4]) == {0: 8}
+
+
 def test_a_request_under_way_is_sent_again() -> None:
     with Crew() as crew:
         crew.ready(0)

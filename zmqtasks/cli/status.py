@@ -12,6 +12,7 @@ import click
 
 from zmqtasks.cli import options
 from zmqtasks.cli.exits import Exit, say
+from zmqtasks.options import MIB
 
 if TYPE_CHECKING:
     from zmqtasks.messages import Status
@@ -62,6 +63,7 @@ def _row(address: str, answer: Status | str) -> dict[str, Any]:
         "done": load.done,
         "failed": load.failed,
         "lost": load.lost,
+        "memory": load.memory_bytes,
         "peer": answer.address.peer,
     }
 
@@ -71,11 +73,16 @@ def _print_json(rows: list[dict[str, Any]]) -> None:
         click.echo(json.dumps(row))
 
 
+def _show(name: str, value: Any) -> str:
+    """Return a cell: memory in MiB, all else as it is."""
+    return f"{value / MIB:.0f} MiB" if name == "memory" else str(value)
+
+
 def _print_table(rows: list[dict[str, Any]]) -> None:
     """Print aligned columns, numbers to the right; in a pipe the same as on a terminal."""
     if not rows:
         return
-    shown = [dict(zip(rows[0], rows[0], strict=True)), *({k: str(v) for k, v in row.items()} for row in rows)]
+    shown = [dict(zip(rows[0], rows[0], strict=True)), *({k: _show(k, v) for k, v in row.items()} for row in rows)]
     widths = {name: max(len(row[name]) for row in shown) for name in rows[0]}
     for row in shown:
         cells = (

@@ -11,6 +11,8 @@ import click
 
 from zmqtasks.cli import options
 
+PART = click.FloatRange(0, 1, min_open=True)
+
 
 @click.command()
 @click.option(
@@ -41,6 +43,13 @@ from zmqtasks.cli import options
 )
 @click.option("--timeout", type=options.POSITIVE_SECONDS, help='Of tasks that have none of their own, such as "2 min".')
 @click.option("--max-memory", type=options.BYTES, help='Of tasks that have none of their own, such as "2 GiB".')
+@click.option(
+    "--memory", type=options.BYTES, help='All workers may hold so much, "8 GiB"; what the host has by default.'
+)
+@click.option("--memory-pause", type=PART, default=0.8, show_default=True, help="Part of it above which none is begun.")
+@click.option(
+    "--memory-stop", type=PART, default=0.95, show_default=True, help="Part of it above which one is stopped."
+)
 @click.option("--preload", multiple=True, metavar="MODULE", help="Import it once, for all workers; repeatable.")
 @click.option(
     "--python-path",
@@ -64,6 +73,10 @@ def worker(bind: str, advertise: str | None, insecure: bool, folders: tuple[str,
       zmqtasks worker --initializer package.module:open_database --finalizer package.module:close_database
     """
     options.check_bind(bind, advertise, insecure=insecure)
+    if own["memory"] == 0:
+        raise click.UsageError("--memory must be above 0")
+    if own["memory_pause"] > own["memory_stop"]:
+        raise click.UsageError("--memory-pause must not be above --memory-stop")
     from zmqtasks.cli.node_program import be_node
 
     return be_node(bind, advertise, folders, own)

@@ -7,16 +7,21 @@ there are is decided in `slots.py`.
 Fairness: ventilators take turns, a chunk at a time. A busy worker is sent one chunk ahead where both are expected to
 be short, so that it never waits for the supervisor; never a long or an unknown one, for another worker may be idle
 first.
+
+Short of memory, it starts less: what was stopped for want of it is kept aside, in front of the queue, until `admission`
+says that there is room.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 from zmqtasks.errors import LocalProtocolError
+from zmqtasks.machines.admission import Admission, Stopped
 from zmqtasks.machines.holding_moves import (
     Blame,
     Command,
@@ -28,6 +33,7 @@ from zmqtasks.machines.holding_moves import (
     KillWorker,
     OutcomesSaid,
     RangesCancelled,
+    RoomTold,
     SessionReplaced,
     SinkCongested,
     TasksTaken,
@@ -35,6 +41,7 @@ from zmqtasks.machines.holding_moves import (
     WorkerLeft,
     WorkerLost,
     WorkerOffered,
+    WorkerSacrificed,
     WorkersUnavailable,
     WorkerWithdrawn,
 )
@@ -64,6 +71,10 @@ class _Piece:
     job: _Job
     next: int
     unwanted: RangeSet = field(default_factory=RangeSet)
+    stopped: Stopped | None = None
+    """Of one that was stopped for want of memory."""
+    alone: bool = False
+    """Nothing is started beside it."""
 
     @property
     def tasks(self) -> int:
@@ -101,8 +112,23 @@ class _Job:
 @dataclass(slots=True, eq=False)
 class _Ventilator:
     queue: deque[_Piece] = field(default_factory=deque)
+    aside: deque[_Piece] = field(default_factory=deque)
+    """What was stopped for want of memory; it comes before the queue."""
     jobs: dict[JobId, _Job] = field(default_factory=dict)
     congested: bool = False
+
+    def waiting(self) -> Iterator[_Piece]:
+        return chain(self.aside, self.queue)
+
+    def take_all(self) -> list[_Piece]:
+        pieces = list(self.waiting())
+        self.aside.clear()
+        self.queue.clear()
+        return pieces
+
+    def put(self, piece: _Piece, *, front: bool = False) -> None:
+        line = self.queue if piece.stopped is None else self.aside
+        line.appendleft(piece) if front else line.append(piece)
 
 
 @dataclass(slots=True, eq=False)
@@ -113,6 +139,8 @@ class _Worker:
     serving: bool = True
     doomed: bool = False
     """It is being killed over something nobody wants; whatever else it has is innocent."""
+    sacrificed: Stopped | None = None
+    """It is being killed for want of memory."""
 
 
 class Holding:
@@ -122,7 +150,10 @@ class Holding:
         self._ventilators: dict[PeerId, _Ventilator] = {}
         self._turns: deque[PeerId] = deque()
         self._workers: dict[int, _Worker] = {}
+        self._now = 0.0
         self._draining = False
+        self._admission = Admission()
+        self._was_short = False
         self._moves: dict[type[Any], Callable[[Any], list[Command]]] = {
             TasksTaken: self._tasks_taken,
             SessionReplaced: self._session_replaced,
@@ -135,6 +166,8 @@ class Holding:
             WorkerLeft: self._worker_left,
             WorkersUnavailable: self._workers_unavailable,
             SinkCongested: self._sink_congested,
+            RoomTold: self._room_told,
+            WorkerSacrificed: self._worker_sacrificed,
             DrainRequested: self._drain_requested,
         }
 
@@ -144,6 +177,7 @@ class Holding:
         Raises:
             LocalProtocolError: the event names a worker or a job that is not here.
         """
+        self._now = now
         return self._moves[type(event)](event) + self._assign()
 
     def tick(self, now: float) -> list[Command]:
@@ -185,11 +219,7 @@ class Holding:
 
     def _enqueue(self, piece: _Piece, *, front: bool = False) -> None:
         piece.job.pieces += 1
-        queue = self._ventilators[piece.ventilator].queue
-        if front:
-            queue.appendleft(piece)
-        else:
-            queue.append(piece)
+        self._ventilators[piece.ventilator].put(piece, front=front)
 
     def _session_replaced(self, event: SessionReplaced) -> list[Command]:
         if ventilator := self._ventilators.get(event.ventilator):
@@ -197,8 +227,8 @@ class Holding:
                 # The new session names the jobs it needs anew; the others end with what still runs.
                 held.ended = True
                 self._forget_if_ended(ventilator, held)
-            while ventilator.queue:
-                self._done_with(ventilator.queue.popleft())
+            for piece in ventilator.take_all():
+                self._done_with(piece)
         return []
 
     def _ventilator_gone(self, event: VentilatorGone) -> list[Command]:
@@ -226,11 +256,10 @@ class Holding:
         if ventilator is None:
             return []
         commands: list[Command] = []
-        queue, ventilator.queue = ventilator.queue, deque()
-        for piece in queue:
+        for piece in ventilator.take_all():
             unwanted = piece.overlaps(event.ranges)
             if not unwanted:
-                ventilator.queue.append(piece)
+                ventilator.put(piece)
                 continue
             commands += [piece.give_back(a, b) for a, b in unwanted]
             for a, b in unwanted.missing(piece.next, piece.chunk.stop):
@@ -257,11 +286,24 @@ class Holding:
             ventilator.congested = event.congested
         return []
 
+    def _room_told(self, event: RoomTold) -> list[Command]:
+        self._was_short = True
+        self._admission.told(event.paused, event.room_bytes, event.most_bytes)
+        return []
+
+    def _worker_sacrificed(self, event: WorkerSacrificed) -> list[Command]:
+        worker = self._worker(event.slot)
+        self._was_short = True
+        if worker.pieces and not worker.doomed:
+            earlier = worker.pieces[0].stopped
+            times = 1 + (earlier.times if earlier else 0)
+            worker.sacrificed = Stopped(times, event.memory_bytes, self._now)
+        return self._kill(event.slot)
+
     def _workers_unavailable(self, event: WorkersUnavailable) -> list[Command]:
         commands: list[Command] = []
         for ventilator in self._ventilators.values():
-            while ventilator.queue:
-                piece = ventilator.queue.popleft()
+            for piece in ventilator.take_all():
                 job, attempt = piece.job.job, piece.chunk.attempt
                 tasks = range(piece.next, piece.chunk.stop)
                 commands += [Blame(job, attempt, index, OutcomeKind.ERROR) for index in tasks]
@@ -272,8 +314,7 @@ class Holding:
         self._draining = True
         commands: list[Command] = []
         for ventilator in self._ventilators.values():
-            while ventilator.queue:
-                piece = ventilator.queue.popleft()
+            for piece in ventilator.take_all():
                 commands.append(piece.give_back(piece.next, piece.chunk.stop))
                 self._done_with(piece)
         return commands
@@ -350,7 +391,7 @@ class Holding:
             if not piece.job.wanted:
                 ended: list[Command] = []
             elif piece is guilty:
-                ended = self._end_at(piece, event, blameless=worker.doomed or event.blameless)
+                ended = self._end_at(piece, event, worker)
             elif place < begun:  # the worker was past it, and what it told was lost
                 ended = self._requeue_run(piece, piece.next, piece.chunk.stop)
             else:
@@ -370,9 +411,10 @@ class Holding:
             self._done_with(piece)
         return commands
 
-    def _end_at(self, piece: _Piece, event: WorkerLost, *, blameless: bool) -> list[Command]:
+    def _end_at(self, piece: _Piece, event: WorkerLost, worker: _Worker) -> list[Command]:
         """Settle a piece whose worker died at a task of it."""
         assert event.index is not None
+        blameless = worker.doomed or event.blameless
         if event.loading or event.importing:  # none of it has run
             stop = piece.chunk.stop
             if blameless:
@@ -386,6 +428,7 @@ class Holding:
         if blameless:
             begun = index if event.packing else index + 1
             rest = self._requeue(piece, begun, piece.chunk.stop)
+            piece.stopped = worker.sacrificed or piece.stopped
             return self._requeue_run(piece, piece.next, begun) + rest
         if not event.packing:
             return self._lose(piece, index, event.kind)
@@ -428,8 +471,10 @@ class Holding:
     # Assigning
 
     def _assign(self) -> list[Command]:
-        if not any(ventilator.queue for ventilator in self._ventilators.values()):
+        if not any(ventilator.queue or ventilator.aside for ventilator in self._ventilators.values()):
             return []
+        if self._was_short and self._is_short():
+            return self._assign_carefully()
         commands: list[Command] = []
         for ahead in (0, 1):
             for slot, worker in self._workers.items():
@@ -449,6 +494,41 @@ class Holding:
                 return ventilator.queue.popleft()
         return None
 
+    def _is_short(self) -> bool:
+        """Tell whether memory was short and still matters."""
+        if self._admission.paused or any(ventilator.aside for ventilator in self._ventilators.values()):
+            return True
+        return any(piece.alone for worker in self._workers.values() for piece in worker.pieces)
+
+    def _assign_carefully(self) -> list[Command]:
+        """Give what there is memory for; nothing ahead, and nothing beside what has to be alone."""
+        commands: list[Command] = []
+        for slot, worker in self._workers.items():
+            free = worker.serving and not worker.doomed and not worker.pieces
+            if free and (piece := self._careful_piece()):
+                commands.append(self._give(slot, worker, piece))
+        return commands
+
+    def _careful_piece(self) -> _Piece | None:
+        begun = [piece for worker in self._workers.values() for piece in worker.pieces]
+        turns = [(id_, self._ventilators[id_]) for id_ in self._turns if not self._ventilators[id_].congested]
+        for _, ventilator in turns:
+            for piece in ventilator.aside:
+                if piece.stopped and self._admission.has_to_be_alone(piece.stopped, self._now):
+                    return None if begun else _take_alone(ventilator, piece)
+        if begun and (self._admission.paused or any(piece.alone for piece in begun)):
+            return None
+        for id_, ventilator in turns:
+            fitting = (p for p in ventilator.aside if p.stopped and (not begun or self._admission.has_room(p.stopped)))
+            if (piece := next(fitting, None)) is not None:  # type: ignore[assignment]
+                ventilator.aside.remove(piece)
+            elif not ventilator.queue:
+                continue
+            self._turns.remove(id_)
+            self._turns.append(id_)
+            return piece or ventilator.queue.popleft()
+        return None
+
     def _give(self, slot: int, worker: _Worker, piece: _Piece) -> Give:
         worker.pieces.append(piece)
         job = piece.job.job
@@ -464,7 +544,7 @@ class Holding:
     def inventory(self, ventilator: PeerId) -> tuple[Held, ...]:
         """Return what is here of a ventilator, queued or running."""
         known = self._ventilators.get(ventilator)
-        queued = [_held(piece, Phase.QUEUED) for piece in (known.queue if known else ())]
+        queued = [_held(piece, Phase.QUEUED) for piece in (known.waiting() if known else ())]
         begun = [p for w in self._workers.values() for p in w.pieces if p.ventilator == ventilator and p.job.wanted]
         running = [_held(piece, Phase.RUNNING) for piece in begun]
         return (*running, *queued)
@@ -485,11 +565,15 @@ class Holding:
 
     def queued(self) -> int:
         """Return how many tasks wait here."""
-        return sum(piece.tasks for v in self._ventilators.values() for piece in v.queue)
+        return sum(piece.tasks for v in self._ventilators.values() for piece in v.waiting())
+
+    def waits_for_room(self) -> bool:
+        """Tell whether a task that was stopped for want of memory waits to be run again."""
+        return any(ventilator.aside for ventilator in self._ventilators.values())
 
     def check(self) -> None:
         """Raise AssertionError where an invariant does not hold."""
-        pieces = [p for v in self._ventilators.values() for p in v.queue]
+        pieces = [p for v in self._ventilators.values() for p in v.waiting()]
         pieces += [p for w in self._workers.values() for p in w.pieces]
         for piece in pieces:
             assert piece.chunk.start <= piece.next < piece.chunk.stop, repr(self)
@@ -498,16 +582,26 @@ class Holding:
                 assert piece.job.pieces == sum(1 for p in pieces if p.job is piece.job), repr(self)
         for ventilator in self._ventilators.values():
             assert all(held.pieces or not held.ended for held in ventilator.jobs.values()), repr(self)
+            assert all(piece.stopped for piece in ventilator.aside), repr(self)
         assert set(self._turns) == set(self._ventilators), repr(self)
+        begun = [p for w in self._workers.values() for p in w.pieces]
+        assert len(begun) == 1 or not any(piece.alone for piece in begun), repr(self)
 
     def __repr__(self) -> str:
-        queues = ", ".join(f"{id_[:6]} {len(v.queue)} queued" for id_, v in self._ventilators.items())
+        queues = ", ".join(f"{id_[:6]} {len(v.aside) + len(v.queue)} queued" for id_, v in self._ventilators.items())
         workers = ", ".join(f"{s}: {[_show(p) for p in w.pieces]}" for s, w in self._workers.items())
         return f"<Holding [{queues}] workers=[{workers}]>"
 
 
 def _part(piece: _Piece, start: int, stop: int) -> _Piece:
-    return _Piece(piece.ventilator, replace(piece.chunk, start=start, stop=stop), piece.job, start)
+    chunk = replace(piece.chunk, start=start, stop=stop)
+    return _Piece(piece.ventilator, chunk, piece.job, start, stopped=piece.stopped)
+
+
+def _take_alone(ventilator: _Ventilator, piece: _Piece) -> _Piece:
+    ventilator.aside.remove(piece)
+    piece.alone = True
+    return piece
 
 
 def _guilty(worker: _Worker, event: WorkerLost) -> _Piece | None:

@@ -117,6 +117,23 @@ class SinkCongested:
 
 
 @dataclass(frozen=True, slots=True)
+class RoomTold:
+    """How much memory there is for more: see `pressure.Admit`."""
+
+    paused: bool
+    room_bytes: int
+    most_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSacrificed:
+    """The worker of a slot has to go, for want of memory: what it runs is run again when there is room, unpunished."""
+
+    slot: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class DrainRequested:
     """Nothing new is started; what has not started goes back, uncounted."""
 
@@ -133,6 +150,8 @@ Event = (
     | WorkerLeft
     | WorkersUnavailable
     | SinkCongested
+    | RoomTold
+    | WorkerSacrificed
     | DrainRequested
 )
 

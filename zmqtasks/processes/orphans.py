@@ -10,7 +10,7 @@ import os
 import signal
 import time
 
-from zmqtasks.processes import linux
+from zmqtasks.processes import brand, linux
 from zmqtasks.processes.exits import reap
 from zmqtasks.processes.worker import WORKER_VARIABLE, process_name
 from zmqtasks.processes.zygote import MARK_VARIABLE
@@ -48,6 +48,10 @@ class Orphans:
         self._strangers = {pid: since for pid, since in self._strangers.items() if pid in children}
         ending = [pid for pid in children if self._settle(pid, workers, now)]
         return bool(ending)
+
+    def of(self, worker: int) -> list[int]:
+        """Return the adopted children that came from a worker."""
+        return [pid for pid, owner in self._owners.items() if owner == worker]
 
     def bury(self, spared: set[int]) -> None:
         """Kill and reap the orphans of all workers; wait until none is left, two seconds at most."""
@@ -87,8 +91,11 @@ class Orphans:
     def _find_owner(self, pid: int, stat: linux.Stat) -> int | None:
         """Return the pid of the worker a process descends from, or None where nothing tells.
 
-        Forks carry the worker's name, what was executed carries its variable; both survive setsid() and a double fork.
+        The brand tells. Where there is none, forks carry the worker's name, and what was executed its variable; both
+        survive setsid() and a double fork.
         """
+        if branded := brand.worker_of(pid, self._mark):  # a lost zygote's warden is nobody's, and has to go as well
+            return branded if branded != pid else None
         number = stat.name.rpartition("-")[2]
         forked = number.isdigit() and stat.name == process_name(int(number))
         if stat.state != "Z" and not stat.exiting:

@@ -53,10 +53,11 @@ def tree_unique_bytes(pid: int) -> int:
     Up to 10 ms a process, so only for what `tree_rss_bytes` makes one suspect. Pages shared with processes outside the
     tree, such as the one that workers are forked from, count by the share. Source: kernel docs, proc, smaps_rollup.
     """
-    return sum(_pss_bytes(one) for one in tree(pid))
+    return sum(unique_bytes(one) for one in tree(pid))
 
 
-def _pss_bytes(pid: int) -> int:
+def unique_bytes(pid: int) -> int:
+    """Return the proportional share of one process; up to 10 ms for a large one."""
     try:
         with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
             return next(int(line.split()[1]) * KIB for line in file if line.startswith(b"Pss:"))

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from zmqtasks.messages import NO_SESSION, Outcome, PeerId, Results, Tasks
 from zmqtasks.options import Limits
-from zmqtasks.processes import linux
+from zmqtasks.processes import brand, cgroup, linux
 from zmqtasks.processes.execution import LOOPS, Execution
 from zmqtasks.processes.farewell import flush_streams, say_farewell
 from zmqtasks.processes.framing import FrameKind, SupervisorGone, WorkerEnd, inner_limits
@@ -60,22 +60,25 @@ class Settings(NamedTuple):
     """How long the finalizer and functions registered with `atexit` may take."""
     recycle_memory: int | None = None
     """Above so many bytes the worker asks to be replaced."""
+    group: str = ""
+    """Folder of the node's cgroup, or nothing."""
 
     def pack(self) -> bytes:
         """Return the body of the frame."""
         limits = [self.limits.message_bytes, self.limits.header_bytes, self.limits.items]
         head = [self.supervisor, self.slot, self.node, self.host, limits, self.sys_path]
-        own = [len(self.initializer), self.end_timeout_s, self.recycle_memory]
+        own = [len(self.initializer), self.end_timeout_s, self.recycle_memory, self.group]
         return json.dumps([head, own]).encode() + b"\n" + self.initializer + self.finalizer
 
     @classmethod
     def unpack(cls, body: bytes) -> Settings:
         """Return what `pack` made a body of."""
         head, _, functions = body.partition(b"\n")
-        (supervisor, slot, node, host, limits, sys_path), (length, end_timeout_s, memory) = json.loads(head)
+        (supervisor, slot, node, host, limits, sys_path), own = json.loads(head)
+        length, end_timeout_s, memory, group = own
         initializer, finalizer = functions[:length], functions[length:]
         where = supervisor, slot, node, host, Limits(*limits), sys_path
-        return cls(*where, initializer, finalizer, end_timeout_s, memory)
+        return cls(*where, initializer, finalizer, end_timeout_s, memory, group)
 
 
 def main(channel_fd: int, progress_fd: int) -> NoReturn:
@@ -109,6 +112,10 @@ def live(channel: socket.socket, progress_fd: int) -> NoReturn:
 
 def _settle(settings: Settings) -> None:
     linux.die_with_parent(settings.supervisor)
+    if mark := brand.own_mark():
+        brand.put(mark, os.getpid())
+    if settings.group:
+        cgroup.enter(settings.group)
     linux.set_process_name(process_name(os.getpid()))
     linux.raise_oom_score(OOM_SCORE)
     os.environ[WORKER_VARIABLE] = str(os.getpid())

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Literal
 
 from zmqtasks.errors import LocalProtocolError
 from zmqtasks.messages import PeerId, Tasks
-from zmqtasks.options import Limits
-from zmqtasks.processes import linux
+from zmqtasks.options import Limits, cgroups_wanted
+from zmqtasks.processes import cgroup, linux
 from zmqtasks.processes.events import WorkerEvent
 from zmqtasks.processes.exits import await_end
 from zmqtasks.processes.framing import FrameKind, inner_limits
+from zmqtasks.processes.memory import MemoryGauge, MemoryUsage
 from zmqtasks.processes.orphans import Orphans
 from zmqtasks.processes.output import Outlet
 from zmqtasks.processes.progress import OVERRUN, STALLED, Progress, ProgressTable
@@ -64,6 +65,7 @@ class Workforce:
         sys_path: module search path of workers; None for that of this process.
         cleanup_dir: folder to remove at the end, also when this process is killed (zygote only).
         owner_dir: folder of the program this one works for; removed where both are killed (zygote only).
+        cgroups: whether workers get a cgroup each, where that can be; None for what the environment says.
         output: where workers' output goes, "inherit" for stdout and stderr, or "stderr" for both.
 
     Raises:
@@ -89,6 +91,7 @@ class Workforce:
         sys_path: Sequence[str] | None = None,
         cleanup_dir: str | None = None,
         owner_dir: str | None = None,
+        cgroups: bool | None = None,
         output: Literal["inherit", "stderr"] = "inherit",
     ) -> None:
         if output not in _TARGETS:
@@ -102,8 +105,12 @@ class Workforce:
         self._mark = f"{node}-{os.getpid()}"
         self._orphans = Orphans(self._mark)
         self._closed = False
+        self._gauge = MemoryGauge()
         self._sweep_timer: asyncio.TimerHandle | None = None
         path = list(sys.path if sys_path is None else sys_path)
+        wanted = linux.AVAILABLE and (cgroups_wanted() if cgroups is None else cgroups)
+        self._group = cgroup.open_group(self._mark) if wanted else None
+        group = "" if self._group is None else str(self._group.path)
         self._settings = Settings(
             os.getpid(),
             0,
@@ -115,8 +122,14 @@ class Workforce:
             finalizer or b"",
             end_timeout_s,
             recycle_memory,
+            group,
         )
-        self._spawner = self._choose_spawner(method, tuple(preload))
+        try:
+            self._spawner = self._choose_spawner(method, tuple(preload))
+        except BaseException:
+            if self._group is not None:
+                self._group.close()
+            raise
         self._table = ProgressTable(slots)
         self._outlet = Outlet()
         self._around = Surroundings(
@@ -158,7 +171,10 @@ class Workforce:
 
     def kill(self, slot: int) -> None:
         """Kill the worker and what it started; the orphans that leaves are killed when it has ended."""
-        self._seat(slot).kill()
+        seat = self._seat(slot)
+        seat.kill()
+        if self._group is not None and seat.pid is not None:
+            self._group.kill(seat.pid)
 
     def dump_stack(self, slot: int) -> bool:
         """Ask the worker to write its stacks to its output, even where it hangs; False where it is not ready yet.
@@ -198,6 +214,11 @@ class Workforce:
         pid = self._seat(slot).pid
         return 0 if pid is None else tree_unique_bytes(pid)
 
+    def usage(self, limit_bytes: int | None, threshold: float) -> MemoryUsage:
+        """Return what all workers hold, with what they started, of `limit_bytes` or of what this host has."""
+        workers = {slot: [pid, *self._orphans.of(pid)] for slot, pid in self.pids().items()}
+        return self._gauge.read(workers, limit_bytes, threshold, self._loop.time())
+
     def backlog_bytes(self, slot: int) -> int:
         """Return how many bytes were sent that the worker's kernel buffer has not taken yet."""
         return self._seat(slot).backlog_bytes
@@ -225,6 +246,8 @@ class Workforce:
                 await_end(seat.pid, deadline - time.monotonic())
             seat.close()
         self._seats.clear()
+        if self._group is not None:
+            self._group.close()
         if linux.AVAILABLE:
             self._orphans.bury(self._spawner.pids())
         self._spawner.close()
@@ -241,7 +264,11 @@ class Workforce:
             return DirectSpawner(self._loop, mark)
         if method not in ("auto", "zygote") or not linux.AVAILABLE:
             raise ValueError(f"workers cannot be started by {method!r} here")
-        folders = {"cleanup_dir": self._cleanup_dir, "owner_dir": self._owner_dir}
+        folders = {
+            "cleanup_dir": self._cleanup_dir,
+            "owner_dir": self._owner_dir,
+            "cgroup": self._settings.group or None,
+        }
         spawner = ZygoteSpawner(self._loop, mark, sys_path=path, preload=preload, **folders)
         spawner.start()
         return spawner
@@ -261,11 +288,15 @@ class Workforce:
             return
         del self._seats[seat.slot]
         if linux.AVAILABLE and seat.pid is not None:
+            if self._group is not None:
+                self._group.left(seat.pid)
             self._sweep()
 
     def _sweep(self) -> None:
         """Look after orphans now, and again soon where some were killed: their children come to us next."""
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
+        if self._group is not None:
+            self._group.tidy()
         killed = self._orphans.sweep(set(self.pids().values()), self._spawner.pids(), self._loop.time())
         self._sweep_timer = self._loop.call_later(SWEEP_SOON_S if killed else SWEEP_S, self._sweep)

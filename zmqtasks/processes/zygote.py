@@ -2,10 +2,11 @@
 
 Owns its control socket and nothing else: a request carries the descriptors of one worker, the answer its pid. It never
 runs a task and knows no job. It forks twice, so that the worker becomes a child of the supervisor, which watches it.
-When the supervisor is gone it kills what carries the mark of the workforce, removes the node's folder, and ends.
-Started by `zygote_spawner.py`.
+When the supervisor is gone it kills what carries the mark of the workforce, removes the node's folder, and ends. The
+warden, a child of it that does nothing else, does so in its place where both were killed at once. Started by
+`zygote_spawner.py`.
 
-    settings   JSON: supervisor, mark, sys_path, preload, cleanup_dir, owner_dir -> {} or {"error": text}
+    settings   JSON: supervisor, mark, sys_path, preload, cleanup_dir, owner_dir, cgroup -> {} or {"error": text}
     request    descriptors of channel, stdout, stderr, progress             -> {"pid": n} or {"error": text}
     farewell   "E": the supervisor ends in order
 
@@ -18,23 +19,27 @@ import gc
 import importlib
 import json
 import os
+import select
 import signal
 import socket
 import sys
 import time
 from typing import Any, NoReturn
 
-from zmqtasks.processes import linux, worker
+from zmqtasks.processes import brand, linux, worker
+from zmqtasks.processes.brand import MARK_VARIABLE as MARK_VARIABLE
 from zmqtasks.processes.farewell import disown_exit_handlers
 
-MARK_VARIABLE = "ZMQTASKS_MARK"
-"""In the environment of the zygote, and so of all that comes from it: which workforce it belongs to."""
 PACKET_BYTES = 128 * 1024
 FAREWELL = b"E"
 """A request without descriptors: the supervisor ends in order, and sees to its owner's folder itself."""
 WORKER_FDS = 4
-_SWEEPS = 50
-_SWEEP_POLL_S = 0.01
+_SWEEP_S = 2.0
+_SWEEP_POLL_S = 0.001
+_LINGER_S = 0.5
+_TOGETHER_S = 1.0
+"""A supervisor that ends so soon after the zygote was killed with it."""
+_OWNER_POLL_S = 0.01
 _OWNER_S = 1.0
 """How long after its node an owner may die, and have its folder removed by us."""
 
@@ -45,12 +50,54 @@ def main(control_fd: int) -> NoReturn:
     control = socket.socket(fileno=control_fd)
     settings = json.loads(control.recv(PACKET_BYTES) or b"null")
     if settings is not None:
+        brand.put(settings["mark"])
+        warden = _fork_warden(control, settings)
         error = _prepare(settings)
         _answer(control, {"error": error} if error else {})
         in_order = _serve(control, settings["supervisor"])
-        kill_marked(settings["mark"])
-        _clean_up(settings["cleanup_dir"], None if in_order else settings["owner_dir"])
+        os.kill(warden, signal.SIGKILL)
+        os.waitpid(warden, 0)
+        _end(settings, in_order=in_order)
     os._exit(0)
+
+
+def _fork_warden(control: socket.socket, settings: dict[str, Any]) -> int:
+    """Fork the process that sees to the end where supervisor and zygote are killed at once; before any import."""
+    zygote = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    control.close()
+    brand.put(settings["mark"], brand.WARDEN)
+    linux.set_process_name("zmqtasks-warden")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        gone = [select.poll(), select.poll()]
+        for poll, process in zip(gone, (settings["supervisor"], zygote), strict=True):
+            poll.register(os.pidfd_open(process), select.POLLIN)
+        if os.getppid() == zygote:
+            gone[1].poll()
+        if gone[0].poll(_TOGETHER_S * 1000):
+            _end(settings, in_order=False)
+    except ProcessLookupError:  # one of them ended at once
+        _end(settings, in_order=False)
+    finally:
+        os._exit(0)
+
+
+def _end(settings: dict[str, Any], *, in_order: bool) -> None:
+    """Kill and remove all that is left of the workforce."""
+    if settings["cgroup"]:
+        from pathlib import Path
+
+        from zmqtasks.processes import cgroup
+
+        cgroup.destroy(Path(settings["cgroup"]))
+    kill_marked(settings["mark"])
+    _clean_up(settings["cleanup_dir"], None)
+    if not in_order:  # nobody waits for us
+        kill_marked(settings["mark"], _LINGER_S)
+        _clean_up(None, settings["owner_dir"])
 
 
 def _clean_up(cleanup_dir: str | None, owner_dir: str | None) -> None:
@@ -65,7 +112,7 @@ def _clean_up(cleanup_dir: str | None, owner_dir: str | None) -> None:
     if owner_dir:
         deadline = time.monotonic() + _OWNER_S
         while not remove_if_abandoned(Path(owner_dir)) and time.monotonic() < deadline:
-            time.sleep(_SWEEP_POLL_S)
+            time.sleep(_OWNER_POLL_S)
 
 
 def _prepare(settings: dict[str, Any]) -> str:
@@ -158,19 +205,39 @@ def _become_worker(channel_fd: int, stdout_fd: int, stderr_fd: int, progress_fd:
     worker.live(socket.socket(fileno=channel_fd), progress_fd)
 
 
-def kill_marked(mark: str) -> None:
-    """Kill all that came from a zygote of this workforce, whatever session it fled to, and wait until it is gone."""
-    for _ in range(_SWEEPS):
-        marked = [pid for pid in _all_pids() if linux.environment_of(pid, MARK_VARIABLE) == mark]
-        if not marked:
+def kill_marked(mark: str, linger_s: float = 0.0) -> None:
+    """Kill all that came from a zygote of this workforce, whatever it fled to, and wait until it is gone.
+
+    Args:
+        mark: of the workforce.
+        linger_s: look on for so long after the last was seen: one that forks on and on may hide from a look.
+    """
+    begun_s = seen_s = time.monotonic()
+    strangers: set[int] = set()  # looked at once: then a look is quicker than a fork
+    while time.monotonic() - begun_s < _SWEEP_S:
+        pids = [pid for pid in _all_pids() if pid not in strangers]
+        ours = [pid for pid in pids if _kill_if_marked(pid, mark)]
+        strangers.update(set(pids).difference(ours))
+        if ours:
+            seen_s = time.monotonic()
+        elif time.monotonic() - seen_s >= linger_s:
             return
-        for pid in marked:
-            _kill(pid)
         time.sleep(_SWEEP_POLL_S)
 
 
+def _kill_if_marked(pid: int, mark: str) -> bool:
+    """Kill a process of this workforce; return whether it is one, and not dead already."""
+    if brand.worker_of(pid, mark) is None and linux.environment_of(pid, MARK_VARIABLE) != mark:
+        return False
+    _kill(pid)
+    stat = linux.stat_of(pid)
+    return stat is not None and stat.state != "Z"
+
+
 def _all_pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
+    """Return all processes but this, the youngest first: they are the ones that may fork the next."""
+    pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
+    return sorted((pid for pid in pids if pid != os.getpid()), reverse=True)
 
 
 def _kill(pid: int) -> None:

@@ -45,6 +45,7 @@ class ZygoteSpawner:
         preload: modules it imports before it forks.
         cleanup_dir: folder it removes when this process is gone, or None.
         owner_dir: folder it removes then if nobody has it locked, or None.
+        cgroup: group of the node it kills and removes then, or None.
     """
 
     tells_peak = True
@@ -58,6 +59,7 @@ class ZygoteSpawner:
         preload: tuple[str, ...] = (),
         cleanup_dir: str | None = None,
         owner_dir: str | None = None,
+        cgroup: str | None = None,
     ) -> None:
         self._loop = loop
         self._mark = mark
@@ -68,6 +70,7 @@ class ZygoteSpawner:
             "preload": list(preload),
             "cleanup_dir": cleanup_dir,
             "owner_dir": owner_dir,
+            "cgroup": cgroup,
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -182,7 +185,8 @@ class ZygoteSpawner:
             pending.request.on_failed(f"the zygote died {MOST_ATTEMPTS} times while it started this worker")
         elif pending is not None:
             self._waiting.appendleft(pending)
-        if self._waiting and self._process is None:  # a callback above may have started it
+        # At once, needed or not: it is also who sees to the end. A callback above may have started it.
+        if (self._waiting or was_ready) and self._process is None:
             self.start()
 
     def _give_up(self, reason: str) -> None:

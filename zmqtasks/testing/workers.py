@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 
 from zmqtasks.errors import LocalProtocolError
 from zmqtasks.messages import Chunk, Job, JobId, Outcome, PeerId, Tasks
-from zmqtasks.options import MIB
+from zmqtasks.options import GIB, MIB
 from zmqtasks.peer import Loop
 from zmqtasks.processes.events import WorkerEvent, WorkerExited, WorkerReady, WorkerSaid, WorkerStarted
+from zmqtasks.processes.memory import MemoryUsage
 from zmqtasks.processes.progress import Progress, WorkPhase
 from zmqtasks.testing.clock import FakeClock, FakeTimer
 from zmqtasks.testing.stretches import Fate, Stretch, outcomes_of
@@ -35,6 +36,7 @@ TELL_S = 0.0001
 IDLE = Progress(0, 0, 0, WorkPhase.IDLE, 0)
 SIGKILL = 9
 RESIDENT_BYTES = 32 * MIB
+HOST_BYTES = 1024 * GIB
 
 
 class Executed(NamedTuple):
@@ -163,6 +165,11 @@ class SimWorkers:
     def interrupt(self, slot: int, chunk: int, index: int, *, stalled: bool) -> None:
         """Do nothing: these tasks do not listen."""
         self._worker(slot)
+
+    def usage(self, limit_bytes: int | None, threshold: float) -> MemoryUsage:
+        """Return what the workers hold: always the same each."""
+        held = dict.fromkeys(self._workers, RESIDENT_BYTES)
+        return MemoryUsage(sum(held.values()), limit_bytes or HOST_BYTES, held)
 
     def close(self) -> None:
         """End all workers at once, without a word; idempotent."""
