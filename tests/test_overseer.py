@@ -178,6 +178,13 @@ def test_what_running_tasks_have_told() -> None:
     assert world.overseer.partial([0]) == 0.0
 
 
+def test_what_is_closed_is_not_looked_at() -> None:
+    world = World()
+    world.workers.doing = replace(RUNNING, done=1, total=4)
+    world.overseer.close()
+    assert world.overseer.partial([0]) == 0.0
+
+
 def test_it_can_be_closed_twice() -> None:
     world = World(timeout=0.5)
     world.overseer.close()

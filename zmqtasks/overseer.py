@@ -73,6 +73,7 @@ class Overseer:
         self._timer: Timer | None = None
         self._timer_at = NEVER
         self._condemned: dict[int, tuple[Place, MemoryLimitExceeded]] = {}
+        self._closed = False
         self._partial = 0.0
         self._partial_at = -NEVER
 
@@ -112,7 +113,7 @@ class Overseer:
     def partial(self, slots: list[int]) -> float:
         """Return how much of the tasks that run on these workers is done, in tasks, as they told."""
         now = self._loop.time()
-        if now - self._partial_at >= PARTIAL_S:
+        if not self._closed and now - self._partial_at >= PARTIAL_S:
             self._partial, self._partial_at = sum(map(self._partial_of, slots)), now
         return self._partial
 
@@ -124,7 +125,8 @@ class Overseer:
         return min(1.0, progress.done / progress.total) if told else 0.0
 
     def close(self) -> None:
-        """Look no more; idempotent."""
+        """Look no more: the workers may be gone; idempotent."""
+        self._closed = True
         if self._timer:
             self._timer.cancel()
             self._timer = None
