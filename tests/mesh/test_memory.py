@@ -88,7 +88,7 @@ def test_one_that_breeds_is_stopped_with_its_brood(
         error = client.submit(breed, str(tmp_path)).exception(50)
         assert isinstance(error, MemoryLimitExceeded), error
         born = [int(name) for name in os.listdir(tmp_path)]
-        assert len(born) > 10
+        assert born
         wait_until(lambda: not living(born), lambda: living(born))
         assert client.submit(square, 3).result(20) == 9
 

@@ -51,13 +51,16 @@ def main(control_fd: int) -> NoReturn:
     settings = json.loads(control.recv(PACKET_BYTES) or b"null")
     if settings is not None:
         brand.put(settings["mark"])
+        if os.getppid() != settings["supervisor"]:  # it was killed before we had begun
+            _end(settings, in_order=False)
+            os._exit(0)
         warden = _fork_warden(control, settings)
         error = _prepare(settings)
         _answer(control, {"error": error} if error else {})
         in_order = _serve(control, settings["supervisor"])
-        os.kill(warden, signal.SIGKILL)
+        _end(settings, in_order=in_order, spared=warden)
+        os.kill(warden, signal.SIGKILL)  # last: until here we may be killed ourselves
         os.waitpid(warden, 0)
-        _end(settings, in_order=in_order)
     os._exit(0)
 
 
@@ -85,7 +88,7 @@ def _fork_warden(control: socket.socket, settings: dict[str, Any]) -> int:
         os._exit(0)
 
 
-def _end(settings: dict[str, Any], *, in_order: bool) -> None:
+def _end(settings: dict[str, Any], *, in_order: bool, spared: int = 0) -> None:
     """Kill and remove all that is left of the workforce."""
     if settings["cgroup"]:
         from pathlib import Path
@@ -93,10 +96,10 @@ def _end(settings: dict[str, Any], *, in_order: bool) -> None:
         from zmqtasks.processes import cgroup
 
         cgroup.destroy(Path(settings["cgroup"]))
-    kill_marked(settings["mark"])
+    kill_marked(settings["mark"], spared=spared)
     _clean_up(settings["cleanup_dir"], None)
     if not in_order:  # nobody waits for us
-        kill_marked(settings["mark"], _LINGER_S)
+        kill_marked(settings["mark"], _LINGER_S, spared)
         _clean_up(None, settings["owner_dir"])
 
 
@@ -205,15 +208,16 @@ def _become_worker(channel_fd: int, stdout_fd: int, stderr_fd: int, progress_fd:
     worker.live(socket.socket(fileno=channel_fd), progress_fd)
 
 
-def kill_marked(mark: str, linger_s: float = 0.0) -> None:
+def kill_marked(mark: str, linger_s: float = 0.0, spared: int = 0) -> None:
     """Kill all that came from a zygote of this workforce, whatever it fled to, and wait until it is gone.
 
     Args:
         mark: of the workforce.
         linger_s: look on for so long after the last was seen: one that forks on and on may hide from a look.
+        spared: a process that is left alone.
     """
     begun_s = seen_s = time.monotonic()
-    strangers: set[int] = set()  # looked at once: then a look is quicker than a fork
+    strangers = {spared}  # looked at once: then a look is quicker than a fork
     while time.monotonic() - begun_s < _SWEEP_S:
         pids = [pid for pid in _all_pids() if pid not in strangers]
         ours = [pid for pid in pids if _kill_if_marked(pid, mark)]
