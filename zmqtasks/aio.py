@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, ParamSpec, Self, TypeVar
 
 from zmqtasks.embedded import CONNECT_S, Where
+from zmqtasks.embedded.futures import TWIN
 from zmqtasks.embedded.registry import Registry
 from zmqtasks.options import NodeOptions, TaskOptions
 from zmqtasks.wire import payload
@@ -29,13 +30,17 @@ class _AsyncCalls:
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
         """Schedule `fn(*args, **kwargs)` on a worker; await what is returned for the result.
 
-        Cancelling the awaited future cancels the call unless it was sent to a node already.
+        Cancelling the awaited future cancels the call, also on a node, unless it was begun; `zmqtasks.kill` stops it
+        in any case.
 
         Raises:
             RuntimeError: the client is not open.
             SerializationError: the function cannot travel.
         """
-        return asyncio.wrap_future(self._open_registry().submit(fn, args, kwargs, self._changes))
+        future = self._open_registry().submit(fn, args, kwargs, self._changes)
+        wrapped = asyncio.wrap_future(future)
+        setattr(wrapped, TWIN, future)
+        return wrapped
 
     async def map(
         self, fn: Callable[..., T], *iterables: Iterable[Any], buffersize: int | None = None, ordered: bool = True

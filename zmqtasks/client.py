@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
-from zmqtasks.embedded import CONNECT_S, Where
+from zmqtasks.embedded import CONNECT_S, LEASE_S, Where
 from zmqtasks.embedded.futures import TaskFuture
 from zmqtasks.embedded.mapping import Mapping
 from zmqtasks.embedded.registry import Registry
@@ -129,11 +129,12 @@ class Client(_Calls):
         bind: where this program listens for nodes on other hosts, such as "tcp://10.0.0.5:0".
         advertise: address nodes shall connect to instead of the bound one.
         connect_timeout: seconds that the first node may take to answer.
+        lease: seconds after which a node that hears nothing of this program kills its tasks; 60 at most, 2 at least.
 
     Raises:
         NoNodes: no node answered in time, or the own one could not be started.
         BindError: an address is malformed, taken, or on another host without `bind`.
-        ValueError: workers below 1, or given together with addresses.
+        ValueError: workers below 1, or given together with addresses; lease below 2.
     """
 
     def __init__(
@@ -147,6 +148,7 @@ class Client(_Calls):
         bind: str | None = None,
         advertise: str | None = None,
         connect_timeout: float = CONNECT_S,
+        lease: float = LEASE_S,
     ) -> None:
         node = NodeOptions(workers=workers, max_tasks_per_worker=max_tasks_per_worker, preload=tuple(preload))
         if addresses and (workers is not None or initializer is not None or max_tasks_per_worker or preload):
@@ -166,6 +168,7 @@ class Client(_Calls):
                 bind=None if bind is None else (bind,),
                 advertise=() if advertise is None else (advertise,),
                 connect_s=connect_timeout,
+                lease_s=lease,
             )
         )
         # An interpreter that ends waits for what was submitted, as with the executors of the standard library.
@@ -179,7 +182,7 @@ class Client(_Calls):
 
         Args:
             wait: return only then; else return at once, and futures go on to be resolved.
-            cancel_futures: cancel calls that were not sent to a node yet.
+            cancel_futures: cancel calls that were not begun, also on nodes.
         """
         self._finalizer.detach()
         self._registry.shutdown(wait=wait, cancel_futures=cancel_futures)

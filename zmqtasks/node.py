@@ -156,6 +156,8 @@ class Node:
             self._hold(moves.TasksTaken(guest.id, message.jobs, chunks, message.ended))
         elif isinstance(message, Cancel):
             self._hold(moves.RangesCancelled(guest.id, message.ranges, message.kill))
+            # Whoever asks wants to know at once what is running, and so not taken back.
+            guest.speak()
 
     def guest_left(self, guest: Guest, closed: Closed) -> None:
         """A ventilator is gone for good: nobody wants its tasks."""
