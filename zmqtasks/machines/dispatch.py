@@ -338,8 +338,11 @@ class Dispatch:
             return []
         job.attempts.discard(assignment.attempt)
         commands: list[Command] = []
-        for a, b in wished if job.options.retry else ():
-            commands += self._cancel(job, a, b, assignment.attempt, assignment.node)
+        for a, b in wished:
+            if job.options.retry:
+                commands += self._cancel(job, a, b, assignment.attempt, assignment.node)
+            else:
+                commands += self._deny(job.id, a, b)
         for a, b in [part for held in assignment.remaining for part in job.done.missing(*held)]:
             verdict = job.ledger.lost(a, b, alone=alone)
             if verdict is Verdict.AGAIN:
@@ -348,8 +351,6 @@ class Dispatch:
                 kind = OutcomeKind.LOST if verdict is Verdict.LOST else OutcomeKind.NODE_KILLER
                 self._settle(job, a, b)
                 commands.append(Finish(job.id, a, b, kind, assignment.attempt, assignment.node))
-        for a, b in () if job.options.retry else wished:
-            commands.append(Deny(job.id, a, b))
         return commands + self._end_if_done(job)
 
     # Outcomes
