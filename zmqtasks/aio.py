@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 from zmqtasks.embedded import CONNECT_S, Where
 from zmqtasks.embedded.futures import TWIN
 from zmqtasks.embedded.registry import Registry
-from zmqtasks.options import NodeOptions, TaskOptions
+from zmqtasks.options import LEASE_S, NodeOptions, TaskOptions
 from zmqtasks.wire import payload
 
 P = ParamSpec("P")
@@ -104,6 +104,7 @@ class AsyncClient(_AsyncCalls):
         initializer: called with `initargs` in each worker of that node before its first task.
         initargs: see there.
         connect_timeout: seconds that the first node may take to answer.
+        lease: seconds after which a node that hears nothing of this program kills its tasks; 60 at most, 2 at least.
     """
 
     def __init__(
@@ -113,10 +114,15 @@ class AsyncClient(_AsyncCalls):
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         connect_timeout: float = CONNECT_S,
+        lease: float = LEASE_S,
     ) -> None:
         body = b"" if initializer is None else payload.pack_function(partial(initializer, *initargs))
         self._where = Where(
-            addresses=addresses, node=NodeOptions(workers=workers), initializer=body, connect_s=connect_timeout
+            addresses=addresses,
+            node=NodeOptions(workers=workers),
+            initializer=body,
+            connect_s=connect_timeout,
+            lease_s=lease,
         )
         self._registry = None
         self._changes = {}

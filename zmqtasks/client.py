@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
-from zmqtasks.embedded import CONNECT_S, LEASE_S, Where
+from zmqtasks.embedded import CONNECT_S, Where
 from zmqtasks.embedded.futures import TaskFuture
 from zmqtasks.embedded.mapping import Mapping
 from zmqtasks.embedded.registry import Registry
-from zmqtasks.options import NodeOptions, TaskOptions
+from zmqtasks.options import LEASE_S, NodeOptions, TaskOptions
 from zmqtasks.wire import payload
 
 P = ParamSpec("P")

@@ -7,6 +7,6 @@ futures     calls submitted one by one
 mapping     calls made by `map`
 """
 
-from zmqtasks.embedded.thread import CONNECT_S, LEASE_S, Collector, Embedded, Where
+from zmqtasks.embedded.thread import CONNECT_S, Collector, Embedded, Where
 
-__all__ = ["CONNECT_S", "LEASE_S", "Collector", "Embedded", "Where"]
+__all__ = ["CONNECT_S", "Collector", "Embedded", "Where"]

@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 from zmqtasks.embedded.own_node import NodeSettings, OwnNode
 from zmqtasks.errors import BindError, LocalProtocolError, NoNodes, ZmqtasksError
 from zmqtasks.messages import Address
-from zmqtasks.options import NodeOptions
+from zmqtasks.options import LEASE_S, LEAST_LEASE_S, NodeOptions
 from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.folder import PrivateFolder
 from zmqtasks.sink import Recorder, Sink
@@ -27,8 +27,6 @@ logger = logging.getLogger(__name__)
 
 CONNECT_S = 10.0
 """How long the first node may take to answer."""
-LEASE_S = 60.0
-LEAST_LEASE_S = 2.0
 T = TypeVar("T")
 
 
