@@ -287,7 +287,8 @@ class Registry:
     def _submit_to(self, job: SubmittedJob, calls: list[_Call]) -> None:
         if self._broken:
             for call in calls:
-                call.future.set_exception(self._broken)
+                if call.future.set_running_or_notify_cancel():
+                    call.future.set_exception(self._broken)
             return
         for form, group in groupby(calls, key=lambda call: call.form):
             same = list(group)
