@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, ParamSpec, Self, TypeVar
 
 from zmqtasks.embedded import CONNECT_S, Where
+from zmqtasks.embedded.futures import TWIN
 from zmqtasks.embedded.registry import Registry
 from zmqtasks.embedded.settings import encoded, node_options
-from zmqtasks.options import TaskOptions
+from zmqtasks.options import LEASE_S, TaskOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,13 +29,17 @@ class _AsyncCalls:
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
         """Schedule `fn(*args, **kwargs)` on a worker; await what is returned for the result.
 
-        Cancelling the awaited future cancels the call unless it was sent to a node already.
+        Cancelling the awaited future cancels the call, also on a node, unless it was begun; `zmqtasks.kill` stops it
+        in any case.
 
         Raises:
             RuntimeError: the client is not open.
             SerializationError: the function cannot travel.
         """
-        return asyncio.wrap_future(self._open_registry().submit(fn, args, kwargs, self._changes))
+        future = self._open_registry().submit(fn, args, kwargs, self._changes)
+        wrapped = asyncio.wrap_future(future)
+        setattr(wrapped, TWIN, future)
+        return wrapped
 
     async def map(
         self, fn: Callable[..., T], *iterables: Iterable[Any], buffersize: int | None = None, ordered: bool = True
@@ -104,6 +109,7 @@ class AsyncClient(_AsyncCalls):
         start_timeout: seconds that the initializer may take; 300 if None.
         end_timeout: seconds that the finalizer and exit handlers may take together; 5 if None.
         connect_timeout: seconds that the first node may take to answer.
+        lease: seconds after which a node that hears nothing of this program kills its tasks; 60 at most, 2 at least.
         defaults: fields of `TaskOptions` for all calls; see `Client`.
 
     Raises:
@@ -123,6 +129,7 @@ class AsyncClient(_AsyncCalls):
         start_timeout: float | str | None = None,
         end_timeout: float | str | None = None,
         connect_timeout: float = CONNECT_S,
+        lease: float = LEASE_S,
         **defaults: Any,
     ) -> None:
         node = node_options(
@@ -142,6 +149,7 @@ class AsyncClient(_AsyncCalls):
             initializer=encoded(initializer, initargs),
             finalizer=encoded(finalizer),
             connect_s=connect_timeout,
+            lease_s=lease,
         )
         self._registry = None
         self._changes = {}

@@ -18,7 +18,7 @@ from zmqtasks.embedded.futures import TaskFuture
 from zmqtasks.embedded.mapping import Mapping
 from zmqtasks.embedded.registry import Registry
 from zmqtasks.embedded.settings import encoded, node_options
-from zmqtasks.options import TaskOptions
+from zmqtasks.options import LEASE_S, TaskOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -136,6 +136,7 @@ class Client(_Calls):
         bind: where this program listens for nodes on other hosts, such as "tcp://10.0.0.5:0".
         advertise: address nodes shall connect to instead of the bound one.
         connect_timeout: seconds that the first node may take to answer.
+        lease: seconds after which a node that hears nothing of this program kills its tasks; 60 at most, 2 at least.
         defaults: fields of `TaskOptions` for all calls, such as `timeout=30, retries=2`; what `@task` says of a
             function goes before them, and what `options` says before that.
 
@@ -143,7 +144,7 @@ class Client(_Calls):
         TypeError: no such argument, and no such option.
         NoNodes: no node answered in time, or the own one could not be started.
         BindError: an address is malformed, taken, or on another host without `bind`.
-        ValueError: workers below 1; or what is said of the own node is given together with addresses.
+        ValueError: workers below 1, lease below 2; or what is said of the own node is given together with addresses.
     """
 
     def __init__(
@@ -163,6 +164,7 @@ class Client(_Calls):
         bind: str | None = None,
         advertise: str | None = None,
         connect_timeout: float = CONNECT_S,
+        lease: float = LEASE_S,
         **defaults: Any,
     ) -> None:
         node = node_options(
@@ -188,6 +190,7 @@ class Client(_Calls):
                 bind=None if bind is None else (bind,),
                 advertise=() if advertise is None else (advertise,),
                 connect_s=connect_timeout,
+                lease_s=lease,
             ),
             options,
         )
@@ -202,7 +205,7 @@ class Client(_Calls):
 
         Args:
             wait: return only then; else return at once, and futures go on to be resolved.
-            cancel_futures: cancel calls that were not sent to a node yet.
+            cancel_futures: cancel calls that were not begun, also on nodes.
         """
         self._finalizer.detach()
         self._registry.shutdown(wait=wait, cancel_futures=cancel_futures)

@@ -142,6 +142,8 @@ class Node:
             self._hold(moves.TasksTaken(guest.id, jobs, chunks, message.ended))
         elif isinstance(message, Cancel):
             self._hold(moves.RangesCancelled(guest.id, message.ranges, message.kill))
+            # Whoever asks wants to know at once what is running, and so not taken back.
+            guest.speak()
 
     def _bounded(self, job: Job) -> Job:
         """Return a job with the limits of this node where it has none of its own."""

@@ -217,6 +217,10 @@ def cgroups_wanted() -> bool:
     return os.environ.get("ZMQTASKS_CGROUPS", "1") != "0"
 
 
+LEASE_S = 60.0
+"""How long a node keeps what a silent client gave it; no node grants more."""
+LEAST_LEASE_S = 2.0
+"""Twice the beat: less would be the end of a client that is well."""
 SERIALIZERS = ("pickle", "msgpack")
 COMPRESSIONS = ("auto", "none", "lz4", "zlib", "gzip", "bzip2", "lzma")
 

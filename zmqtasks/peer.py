@@ -48,6 +48,7 @@ class Peer:
         chance: returns numbers in [0, 1).
         timing: of the sessions.
         limits: of one message; told to every partner.
+        lease_s: how long partners are asked to keep us while we are silent; that of `timing` if None.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Peer:
         *,
         timing: session.Timing | None = None,
         limits: Limits | None = None,
+        lease_s: float | None = None,
     ) -> None:
         self.loop = loop
         self.network = network
@@ -66,6 +68,7 @@ class Peer:
         self.chance = chance
         self.timing = timing or session.Timing()
         self.limits = limits or Limits()
+        self.lease_s = self.timing.lease_s if lease_s is None else lease_s
         self.links: dict[SessionId, Link] = {}
         self.guests: dict[PeerId, Guest] = {}
         self._sessions_of_guests: dict[SessionId, Guest] = {}
@@ -128,7 +131,7 @@ class Peer:
     def hello(self, number: SessionId, role: Role) -> Hello:
         """Compose a Hello."""
         versions = (("python", platform.python_version()), ("zmqtasks", zmqtasks.__version__))
-        return Hello(number, role, self.address, PROTOCOL_VERSIONS, self.limits, versions, self.timing.lease_s)
+        return Hello(number, role, self.address, PROTOCOL_VERSIONS, self.limits, versions, self.lease_s)
 
     def status(self, number: SessionId, report: Report, end: session.Incoming | None = None) -> Status:
         """Compose a Status."""

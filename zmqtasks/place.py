@@ -28,8 +28,8 @@ class Place:
     folder: Path | None = None
 
 
-def open_peer(loop: asyncio.AbstractEventLoop, place: Place) -> Peer:
-    """Return a peer with its inbox bound.
+def open_peer(loop: asyncio.AbstractEventLoop, place: Place, *, lease_s: float | None = None) -> Peer:
+    """Return a peer with its inbox bound; `lease_s` is how long others are asked to keep it while it is silent.
 
     Raises:
         BindError: an endpoint cannot be bound.
@@ -37,4 +37,4 @@ def open_peer(loop: asyncio.AbstractEventLoop, place: Place) -> Peer:
     network = ZmqNetwork(
         loop, secrets.token_hex(8), host_id(), bind=place.bind, advertise=place.advertise, folder=place.folder
     )
-    return Peer(loop, network, secrets.randbits(63), random.random)
+    return Peer(loop, network, secrets.randbits(63), random.random, lease_s=lease_s)

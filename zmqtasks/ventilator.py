@@ -15,6 +15,7 @@ from typing import Any
 from zmqtasks.errors import NodeKiller, RetriesExhausted, TaskLost
 from zmqtasks.machines import dispatch_moves as moves
 from zmqtasks.machines.dispatch import Dispatch
+from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.machines.session import Closed
 from zmqtasks.messages import (
     NO_SESSION,
@@ -39,7 +40,7 @@ from zmqtasks.messages import (
 )
 from zmqtasks.options import KIB, MIB, TaskOptions
 from zmqtasks.peer import Guest, Link, Peer, Report, Timer
-from zmqtasks.source import Source
+from zmqtasks.source import Part, Source
 from zmqtasks.wire import payload
 
 logger = logging.getLogger(__name__)
@@ -50,15 +51,20 @@ HEADER_BYTES = 64 * KIB
 """What a message needs beside the body of one chunk, at most: a task is too big before its message is."""
 
 
+MESSAGE_RANGES = 10_000
+"""Ranges that one CANCEL names, at most."""
+
+
 @dataclass(slots=True, eq=False)
 class _Job:
     """A job as it travels, and its arguments."""
 
     wire: Job
     source: Source
-    on_sent: Callable[[int, int, int], None]
+    on_sent: Callable[[int, int, int], Sequence[int] | None]
     on_finish: Callable[[moves.Finish, BaseException | None], None]
     on_end: Callable[[float | None], None]
+    on_denied: Callable[[int, int], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -151,8 +157,9 @@ class Ventilator:
         options: TaskOptions,
         *,
         on_finish: Callable[[moves.Finish, BaseException | None], None],
-        on_sent: Callable[[int, int, int], None] = lambda start, stop, nbytes: None,
+        on_sent: Callable[[int, int, int], Sequence[int] | None] = lambda start, stop, nbytes: None,
         on_end: Callable[[float | None], None] = lambda task_s: None,
+        on_denied: Callable[[int, int], None] = lambda start, stop: None,
         task_s: float | None = None,
         job_id: JobId | None = None,
     ) -> JobId:
@@ -163,8 +170,9 @@ class Ventilator:
             name: for people.
             options: of each task.
             on_finish: told of ranges that have ended, with the error where this side decided it.
-            on_sent: told of ranges that go to a node, and of their bytes.
+            on_sent: told of ranges that go to a node, and of their bytes; may name tasks that shall not go after all.
             on_end: told once, when the job is closed and all its tasks have ended, with the mean seconds of a task.
+            on_denied: told of ranges that `request_cancel` came too late for.
             task_s: what a task of this function is known to take.
             job_id: of a job that is resumed.
         """
@@ -172,7 +180,7 @@ class Ventilator:
         job_id = job_id or f"{self._peer.id}:{self._numbers}"
         wire = Job(job_id, name, self._sink_address(), options, function)
         source = Source(options, self._peer.limits.message_bytes - HEADER_BYTES)
-        self._jobs[job_id] = _Job(wire, source, on_sent, on_finish, on_end)
+        self._jobs[job_id] = _Job(wire, source, on_sent, on_finish, on_end, on_denied)
         self._handle(moves.JobOpened(job_id, options, task_s))
         return job_id
 
@@ -185,11 +193,22 @@ class Ventilator:
         """Say that no more tasks come; the job ends with its last task."""
         self._handle(moves.JobClosed(job_id))
 
-    def cancel(self, job_id: JobId, start: int, stop: int) -> None:
-        """Give up tasks: those not sent are never sent, those queued on nodes are taken back."""
+    def cancel(self, job_id: JobId, start: int, stop: int, *, kill: bool = False) -> None:
+        """Give up tasks, which have ended with that: those not sent are never sent, those queued on nodes taken back.
+
+        With `kill`, those that run are stopped as well.
+        """
         if job := self._jobs.get(job_id):
             job.source.release(start, stop)
-            self._handle(moves.TasksCancelled(job_id, start, stop))
+            self._handle(moves.TasksCancelled(job_id, start, stop, kill))
+
+    def request_cancel(self, ranges: Sequence[Range]) -> None:
+        """Take tasks back where they were not begun; each ends as RETURNED, or as it would have, after `on_denied`."""
+        self._handle(moves.CancelRequested(tuple(ranges)))
+
+    def withdraw_cancel(self, ranges: Sequence[Range]) -> None:
+        """Let tasks go on that were asked for, and not taken back so far."""
+        self._handle(moves.CancelWithdrawn(tuple(ranges)))
 
     def settle(self, settled: Settled) -> None:
         """Take the word of the sink of this program that an outcome is recorded."""
@@ -235,8 +254,11 @@ class Ventilator:
                 self._send(node, cuts)
             case moves.Finish():
                 self._finish(command)
-            case moves.Recall(node, ranges):
-                self._recall(node, ranges)
+            case moves.Recall(node, ranges, kill):
+                self._recall(node, ranges, kill=kill)
+            case moves.Deny(job_id, start, stop):
+                if job := self._jobs.get(job_id):
+                    job.on_denied(start, stop)
             case moves.FinishJob(job_id, task_s):
                 self._end_job(job_id, task_s)
 
@@ -262,10 +284,13 @@ class Ventilator:
             job = self._jobs[cut.job]
             encoded, failures = job.source.encode(cut.start, cut.stop, leaves_host=link.leaves_host)
             nbytes = sum(len(part.body) for part in encoded)
-            job.on_sent(cut.start, cut.stop, nbytes)
-            for part in encoded:
+            unwanted = job.on_sent(cut.start, cut.stop, nbytes) or ()
+            for part in _without(encoded, unwanted) if unwanted else encoded:
                 chunks.append(Chunk(cut.job, cut.attempt, part.start, part.stop, part.origin, part.body))
             events.append(moves.Encoded(cut.attempt, nbytes))
+            for index in unwanted:
+                job.source.release(index, index + 1)
+                events.append(moves.EncodingFailed(cut.attempt, index, index + 1))
             for index, error in failures:
                 events.append(moves.EncodingFailed(cut.attempt, index, index + 1))
                 failed = moves.Finish(cut.job, index, index + 1, OutcomeKind.ERROR, cut.attempt, self._peer.id)
@@ -323,8 +348,11 @@ class Ventilator:
             job.source.release(finish.start, finish.stop)
             job.on_finish(finish, error)
 
-    def _recall(self, node: str, ranges: tuple[Range, ...]) -> None:
-        self._link_to(node).request(lambda number: Cancel(number, ranges))
+    def _recall(self, node: str, ranges: tuple[Range, ...], *, kill: bool) -> None:
+        link = self._link_to(node)
+        for first in range(0, len(ranges), MESSAGE_RANGES):
+            some = ranges[first : first + MESSAGE_RANGES]
+            link.request(lambda number, some=some: Cancel(number, some, kill))  # type: ignore[misc]
 
     def _end_job(self, job_id: JobId, task_s: float | None) -> None:
         job = self._jobs.pop(job_id)
@@ -357,7 +385,7 @@ class Ventilator:
         if link.data.open and link.partner:
             link.data.status = status
             is_open = status.state is PeerState.UP
-            self._handle(moves.NodeHeard(link.partner, status.load.workers, status.window, is_open))
+            self._handle(moves.NodeHeard(link.partner, status.load.workers, status.window, is_open, status.have))
 
     def link_suspected(self, link: Link) -> None:
         """A node is silent: it gets no more work for now."""
@@ -435,6 +463,16 @@ class Ventilator:
     def report(self, guest: Guest, *, full: bool) -> Report:
         """Tell the sink that anything it has stored is welcome."""
         return Report(window=Window(1_000_000, 64 * MIB))
+
+
+def _without(parts: Sequence[Part], unwanted: Sequence[int]) -> list[Part]:
+    """Return the parts without some of their tasks; the bodies stay as they are."""
+    gone = RangeSet((index, index + 1) for index in unwanted)
+    return [
+        Part(start, stop, part.origin, part.body)
+        for part in parts
+        for start, stop in gone.missing(part.start, part.stop)
+    ]
 
 
 class _SinkSide:

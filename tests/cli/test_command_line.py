@@ -133,3 +133,12 @@ def test_what_cannot_be_imported_exits_3(here: Path, name: str, expected: str) -
     assert expected.format(here) in result.stderr
     assert "Traceback" not in result.stderr
     assert (result.exit_code, result.stdout) == (3, "")
+
+
+def test_a_lease_has_to_outlast_the_beat() -> None:
+    result = invoke("run", "math:factorial", "-", "--node", "127.0.0.1:1", "--lease", "1 s")
+    assert "must be 2 s or more" in result.stderr
+    assert result.exit_code == 2
+    alone = invoke("run", "math:factorial", "-", "--lease", "10 s")
+    assert "--lease: for nodes of --node" in alone.stderr
+    assert alone.exit_code == 2

@@ -15,8 +15,11 @@ from zmqtasks.machines.blame import LONGEST_BACKOFF_S, LOSSES_UNTIL_ALONE_ON_NOD
 from zmqtasks.machines.dispatch import Dispatch
 from zmqtasks.machines.dispatch_moves import (
     UNKNOWN_ATTEMPT,
+    CancelRequested,
+    CancelWithdrawn,
     Command,
     Cut,
+    Deny,
     Encoded,
     EncodingFailed,
     Event,
@@ -641,6 +644,137 @@ def test_a_cancelled_retry_is_forgotten() -> None:
     assert history.at(60.0) == []
 
 
+# Taking back ------------------------------------------------------------------------------------------------------
+
+
+def want_back(history: History, *parts: tuple[int, int], job: str = "j") -> list[Command]:
+    return history(CancelRequested(tuple(Range(job, *part) for part in parts)))
+
+
+def test_what_waits_is_cancelled_at_once_and_what_is_aboard_when_it_is_handed_back() -> None:
+    history = History()
+    history.job(10, task_s=1.0)
+    history.node("n", 2)
+    assert want_back(history, (1, 4), (8, 9)) == [
+        Finish("j", 2, 4, RETURNED),
+        Finish("j", 8, 9, RETURNED),
+        Recall("n", (Range("j", 1, 2),)),
+    ]
+    assert history.settle(2, 1, 2, RETURNED) == [Finish("j", 1, 2, RETURNED, 2, "n"), Send("n", (Cut("j", 3, 4, 5),))]
+    assert want_back(history, (0, 1), job="gone") == []
+    assert history.settle(2, 1, 2, RETURNED) == []
+
+
+def test_a_retry_that_waits_is_cancelled() -> None:
+    history = History()
+    history.job(1, options=TaskOptions(retries=1, backoff=60.0))
+    history.node()
+    history(JobClosed("j"))
+    history.settle(1, 0, 1, ERROR)
+    assert want_back(history, (0, 1)) == [Finish("j", 0, 1, RETURNED), FinishJob("j")]
+    assert history.at(60.0) == []
+
+
+def test_a_node_is_reminded_until_the_task_is_told_of() -> None:
+    history = History()
+    history.job(1)
+    history.node()
+    want_back(history, (0, 1))
+    for _ in range(3):
+        assert history.at(history.dispatch.next_deadline()) == [Recall("n", (Range("j", 0, 1),))]
+    history(JobClosed("j"))
+    assert history.settle(1, 0, 1, RETURNED) == [Finish("j", 0, 1, RETURNED, 1, "n"), FinishJob("j")]
+    assert history.at(history.dispatch.next_deadline()) == []
+    assert history.dispatch.next_deadline() == float("inf")
+
+
+@pytest.mark.parametrize("kind", [OK, ERROR, CRASHED])
+def test_a_task_that_was_begun_is_denied_and_ends_as_ever(kind: OutcomeKind) -> None:
+    history = History()
+    history.job(1)
+    history.node()
+    want_back(history, (0, 1))
+    said = history.settle(1, 0, 1, kind)
+    assert said[0] == Deny("j", 0, 1)
+    assert (said[1] == Finish("j", 0, 1, kind, 1, "n")) == (kind is not CRASHED)
+
+
+def test_what_a_worker_has_is_denied_and_goes_elsewhere_if_it_is_handed_back_after_all() -> None:
+    history = History()
+    history.job(2, task_s=1.0)
+    history.node("n", 2)
+    want_back(history, (0, 2))
+    assert history(NodeHeard("n", 2, WIDE)) == []
+    have = (Held("j", 0, 1, 1, Phase.RUNNING), Held("j", 1, 2, 2, Phase.QUEUED))
+    assert history(NodeHeard("n", 2, WIDE, have=have)) == [Deny("j", 0, 1)]
+    assert history.settle(1, 0, 1, RETURNED) == [Send("n", (Cut("j", 3, 0, 1),))]
+
+
+def test_a_wish_that_was_withdrawn_changes_nothing() -> None:
+    history = History()
+    history.job(1)
+    history.node()
+    want_back(history, (0, 1))
+    assert history(CancelWithdrawn((Range("j", 0, 1),))) == []
+    assert history.settle(1, 0, 1, RETURNED) == [Send("n", (Cut("j", 2, 0, 1),))]
+
+
+def test_what_was_wanted_back_of_a_lost_node_is_cancelled_unless_it_may_run_only_once() -> None:
+    history = History()
+    history.job(1)
+    history.job(1, "once", ONCE)
+    history.node("n", 2)
+    history(CancelRequested((Range("j", 0, 1), Range("once", 0, 1))))
+    assert history(NodeLost("n")) == [
+        Finish("j", 0, 1, RETURNED, 1, "n"),
+        Deny("once", 0, 1),
+        Finish("once", 0, 1, OutcomeKind.LOST, 2, "n"),
+    ]
+    assert history.dispatch.next_deadline() == float("inf")
+
+
+def test_a_killed_task_has_ended_and_its_node_is_reminded_until_it_has_it_no_more() -> None:
+    history = History()
+    history.job(1)
+    history.node()
+    history(JobClosed("j"))
+    kill = Recall("n", (Range("j", 0, 1),), kill=True)
+    assert history(TasksCancelled("j", 0, 1, kill=True)) == [kill, FinishJob("j")]
+    assert history.at(1.0) == [kill]
+    assert history(NodeHeard("n", 1, WIDE, have=(Held("j", 0, 1, 1, Phase.RUNNING),))) == []
+    assert history(NodeLost("n")) == []
+    # The session broke; the node did not.
+    history.node("n", 1, WIDE, Held("j", 0, 1, 1, Phase.RUNNING))
+    assert history.at(1.0) == [kill]
+    assert history(NodeHeard("n", 1, WIDE, have=())) == []
+    assert history.at(5.0) == []
+    assert history.dispatch.next_deadline() == float("inf")
+
+
+def test_tasks_that_ended_when_a_map_was_left_are_not_denied_to_anybody() -> None:
+    history = History()
+    history.job(2)
+    history.node()
+    history(TasksCancelled("j", 0, 1))
+    assert history(NodeHeard("n", 1, WIDE, have=(Held("j", 0, 1, 1, Phase.RUNNING),))) == []
+    want = history.dispatch
+    history(TasksCancelled("j", 1, 2), JobClosed("j"))
+    assert not want.jobs()
+    assert history.settle(1, 0, 1) == []
+
+
+def test_long_run_of_20_000_tasks_taken_back_one_by_one() -> None:
+    with within(10.0):
+        dispatch = Dispatch()
+        dispatch.handle(JobOpened("j", TaskOptions(), 1e-6), 0.0)
+        dispatch.handle(TasksAdded("j", 20_000), 0.0)
+        dispatch.handle(NodeOpened("n", 4, WIDE), 0.0)
+        for index in range(20_000):
+            dispatch.handle(CancelRequested((Range("j", index, index + 1),)), 0.0)
+        dispatch.check()
+    assert dispatch.waiting() == 0
+
+
 # Encoding ---------------------------------------------------------------------------------------------------------
 
 
@@ -695,6 +829,7 @@ class Piece:
 
     cut: Cut
     left: list[int]
+    with_worker: bool = False
 
 
 @dataclass
@@ -721,6 +856,10 @@ class Mesh:
     sent: set[tuple[str, int]] = field(default_factory=set)
     nodes: dict[str, Node] = field(default_factory=dict)
     told: list[Settled] = field(default_factory=list)
+    begun: set[tuple[int, int]] = field(default_factory=set)
+    """Attempt and index of what was begun on nodes that were not lost since."""
+    wanted: set[tuple[str, int]] = field(default_factory=set)
+    """What was asked for, and neither denied nor withdrawn."""
 
     def do(self, event: Event) -> None:
         self.carry_out(self.dispatch.handle(event, self.now))
@@ -733,11 +872,18 @@ class Mesh:
                     assert self.dispatch._nodes[node].tasks <= self.nodes[node].window.tasks
                     for cut in chosen:
                         self.take(self.nodes[node], cut)
-                case Finish(job, start, stop, kind):
+                case Deny(job, start, stop):
+                    assert all((job, index) in self.wanted for index in range(start, stop))
+                    self.wanted -= {(job, index) for index in range(start, stop)}
+                case Finish(job, start, stop, kind, attempt):
                     for index in range(start, stop):
+                        if kind is RETURNED:
+                            assert (job, index) in self.wanted
+                            assert (attempt, index) not in self.begun, "cancelled, and it was begun"
                         self.end(job, index, kind.name)
-                case Recall(node, ranges):
-                    self.recall(self.nodes[node], ranges)
+                case Recall(node, ranges, kill):
+                    assert self.nodes[node].up
+                    self.recall(self.nodes[node], ranges, kill=kill)
                 case FinishJob(job):
                     assert job in self.closed
                     assert job not in self.over
@@ -772,8 +918,8 @@ class Mesh:
                 piece.left = [index for index in piece.left if index not in indices]
         node.pieces = [piece for piece in node.pieces if piece.left]
 
-    def recall(self, node: Node, ranges: tuple[Range, ...]) -> None:
-        for piece in list(node.pieces):
+    def recall(self, node: Node, ranges: tuple[Range, ...], *, kill: bool) -> None:
+        for piece in [piece for piece in node.pieces if kill or not piece.with_worker]:
             for range_ in ranges:
                 hit = [i for i in piece.left if range_.job == piece.cut.job and range_.start <= i < range_.stop]
                 if hit and self.dice.random() < 0.7:
@@ -819,7 +965,18 @@ class Mesh:
             stop = min(self.totals[job], start + self.dice.choice([1, 5, 50]))
             for index in range(start, stop):
                 self.ends.setdefault((job, index), "CANCELLED")
-            self.do(TasksCancelled(job, start, stop))
+            self.do(TasksCancelled(job, start, stop, self.dice.random() < 0.4))
+
+    def want_back(self) -> None:
+        if job := self.pick([job for job in self.options if job not in self.over and self.totals[job]]):
+            starts = [self.dice.randrange(self.totals[job]) for _ in range(self.dice.choice([1, 3]))]
+            ranges = tuple(Range(job, a, min(self.totals[job], a + self.dice.choice([1, 5, 50]))) for a in starts)
+            tasks = {(job, index) for _, start, stop in ranges for index in range(start, stop)}
+            self.wanted |= tasks - self.ends.keys()
+            self.do(CancelRequested(ranges))
+            if self.dice.random() < 0.2:
+                self.wanted -= tasks
+                self.do(CancelWithdrawn(ranges))
 
     def open_node(self) -> None:
         lost = [name for name, node in self.nodes.items() if not node.up]
@@ -840,6 +997,7 @@ class Mesh:
             have += [Held(piece.cut.job, i, i + 1, piece.cut.attempt, phase) for i in piece.left]
             if not begun:
                 node.pieces.remove(piece)
+            piece.with_worker = begun
         self.do(NodeOpened(name, node.workers, node.window, tuple(have)))
 
     def lose_node(self) -> None:
@@ -847,6 +1005,9 @@ class Mesh:
             node = self.nodes[name]
             node.up = False
             died = self.dice.random() < 0.5
+            # What had been begun there may have been wanted back; nobody can tell.
+            aboard = {piece.cut.attempt for piece in node.pieces} | {said.attempt for said in self.told}
+            self.begun = {(attempt, index) for attempt, index in self.begun if attempt not in aboard}
             if died:
                 node.pieces.clear()
             self.do(NodeLost(name, died))
@@ -857,7 +1018,18 @@ class Mesh:
             if self.dice.random() < 0.2 and not self.calm:
                 self.do(NodeSuspected(name))
             else:
-                self.do(NodeHeard(name, node.workers, node.window, self.calm or self.dice.random() < 0.9))
+                have = self.inventory(node) if self.dice.random() < 0.5 else None
+                self.do(NodeHeard(name, node.workers, node.window, self.calm or self.dice.random() < 0.9, have))
+
+    def inventory(self, node: Node) -> tuple[Held, ...]:
+        for piece in node.pieces:
+            piece.with_worker |= self.dice.random() < 0.3
+        phases = {True: Phase.RUNNING, False: Phase.QUEUED}
+        return tuple(
+            Held(piece.cut.job, i, i + 1, piece.cut.attempt, phases[piece.with_worker])
+            for piece in node.pieces
+            for i in piece.left
+        )
 
     def run(self) -> None:
         """A node runs part of what it has, whether anybody hears it or not."""
@@ -869,6 +1041,7 @@ class Mesh:
             self.hand_back(node, piece, begun)
             return
         self.drop(node, piece.cut.attempt, begun)
+        self.begun |= {(piece.cut.attempt, index) for index in begun}
         for index in begun:
             kinds = [OK] if self.calm else [OK] * 6 + [ERROR, CRASHED, OutcomeKind.TIMEOUT]
             self.tell(piece.cut, index, index + 1, self.dice.choice(kinds))
@@ -892,6 +1065,7 @@ class Mesh:
 
     def live(self, steps: int) -> None:
         moves = [self.open_job, self.add_tasks, self.close_job, self.cancel, self.open_node, self.lose_node]
+        moves += [self.want_back]
         moves += [self.hear, self.pass_time, *[self.run] * 6, *[self.settle] * 6]
         for _ in range(steps):
             self.dice.choice(moves)()
@@ -923,6 +1097,7 @@ def test_every_task_ends_exactly_once(seed: int) -> None:
     assert mesh.dispatch.waiting() == mesh.dispatch.aboard() == 0
     assert not mesh.dispatch._assignments
     assert not mesh.dispatch._ready
+    assert not mesh.dispatch._wishes._by_attempt
     assert all(node.nbytes == node.cost_us == 0 for node in mesh.dispatch._nodes.values())
     assert len(mesh.ends) == sum(mesh.totals.values())
 

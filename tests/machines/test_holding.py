@@ -344,12 +344,22 @@ def test_a_kill_does_not_reach_who_only_has_it_ahead_or_runs_another() -> None:
     assert history(RangesCancelled("v", (Range("v:1", 7, 9),), kill=True)) == []
 
 
+def test_a_worker_that_comes_to_what_was_killed_ahead_is_killed() -> None:
+    history = History(workers=1)
+    ahead(history)
+    first, second = history.holding._workers[0].pieces
+    killed = Range(second.chunk.job, second.chunk.stop - 1, second.chunk.stop)
+    assert history(RangesCancelled(second.ventilator, (killed,), kill=True)) == []
+    told = said(first.next, first.chunk.stop, first.chunk.attempt, job=first.chunk.job)
+    assert KillWorker(0) in history.tell(told)
+
+
 def test_at_most_once_a_worker_is_killed_only_for_the_task_that_runs() -> None:
     history = History(workers=1)
     history.take(chunk_of(0, 5), options=ONCE)
     assert history(RangesCancelled("v", (Range("v:1", 2, 4),), kill=True)) == []
-    history.tell(said(0, 1), said(1, 2))
-    assert history(RangesCancelled("v", (Range("v:1", 2, 4),), kill=True)) == [KillWorker(0)]
+    assert history.tell(said(0, 1))[1:] == []
+    assert history.tell(said(1, 2))[1:] == [KillWorker(0)], "it is its turn"
     job = job_of(options=ONCE)
     assert history(WorkerLost(0, 1, 2)) == [GiveBack(job, 1, 2, 3, LOST), GiveBack(job, 1, 3, 4)]
     assert history.holding.queued() == 1

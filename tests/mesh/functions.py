@@ -93,6 +93,15 @@ def note_pid_and_wait(folder: str, release: str) -> int:
     return os.getpid()
 
 
+def note_or_wait(value: int, ledger: str, folder: str) -> int:
+    """Append to a ledger; with a folder, tell it our pid and wait for ever."""
+    if ledger:
+        note(value, ledger)
+    if folder:
+        note_pid_and_wait(folder, "/never")
+    return value
+
+
 def spin_forever() -> None:
     while True:
         pass

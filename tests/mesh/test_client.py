@@ -123,8 +123,10 @@ def test_run_in_executor_works(client: zmqtasks.Client) -> None:
 
 def test_a_waiting_call_can_be_cancelled(client: zmqtasks.Client, tmp_path: Path) -> None:
     release, ledger = tmp_path / "release", tmp_path / "ledger"
-    blocked = [client.submit(functions.wait_for, str(release)) for _ in range(2)]
-    wait_until(lambda: all(future.running() for future in blocked), lambda: blocked)
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    blocked = [client.submit(functions.note_pid_and_wait, str(begun), str(release)) for _ in range(2)]
+    wait_until(lambda: len(list(begun.iterdir())) == 2, lambda: blocked)
     waiting = [client.submit(functions.note, i, str(ledger)) for i in range(5)]
     assert all(future.cancel() for future in waiting[1:4])
     assert not blocked[0].cancel()

@@ -14,7 +14,7 @@ from tests.simulation.layout import Deal, Layout, Submitted
 from tests.simulation.processes import SINK, ClientProcess, NodeProcess, Process, SinkProcess
 from tests.simulation.recording import Store
 from tests.simulation.watching import Watch
-from zmqtasks.messages import JobId
+from zmqtasks.messages import JobId, Range, ventilator_of
 from zmqtasks.options import TaskOptions
 from zmqtasks.testing import Executed, FakeClock, Fate, SimNetwork
 
@@ -94,6 +94,23 @@ class SimMesh:
         self.clients[client].submit(job)
         self.jobs[job.id] = job
         return job
+
+    def want_back(self, job: Submitted, start: int, stop: int) -> None:
+        """Let the client of a job take tasks back, if they were not begun."""
+        self.tell(f"{job.id} wants {start}..{stop} back")
+        job.wanted_back |= job.open_in(start, stop)
+        self._client_of(job).ventilator.request_cancel([Range(job.id, start, stop)])
+
+    def kill_tasks(self, job: Submitted, start: int, stop: int) -> None:
+        """Let the client of a job end tasks in any case."""
+        self.tell(f"{job.id} kills {start}..{stop}")
+        ended = job.open_in(start, stop)
+        job.killed |= ended
+        for index in sorted(ended):
+            self._client_of(job).ventilator.cancel(job.id, index, index + 1, kill=True)
+
+    def _client_of(self, job: Submitted) -> ClientProcess:
+        return next(client for client in self.clients if client.peer.id == ventilator_of(job.id))
 
     # What may befall it
 

@@ -56,6 +56,13 @@ class Submitted:
     kinds: dict[int, OutcomeKind] = field(default_factory=dict)
     told: Counter[int] = field(default_factory=Counter)
     ends: int = 0
+    wanted_back: set[int] = field(default_factory=set)
+    killed: set[int] = field(default_factory=set)
+    """What had not ended when its consumer killed it: it is told of no more."""
+
+    def open_in(self, start: int, stop: int) -> set[int]:
+        """Return which of these tasks have not ended, as far as the consumer knows."""
+        return set(range(start, min(stop, self.total))) - self.told.keys() - self.killed
 
     def finished(self, finish: Finish, error: BaseException | None) -> None:
         for index in range(finish.start, finish.stop):

@@ -32,10 +32,14 @@ def judge(mesh: SimMesh) -> None:
 
 
 def _judge_told(job: Submitted) -> None:
-    missing = [index for index in range(job.total) if index not in job.told]
+    missing = [index for index in range(job.total) if index not in job.told and index not in job.killed]
     assert not missing, f"{job.id}: never ended: {missing[:10]}"
     twice = [index for index, times in job.told.items() if times != 1]
     assert not twice, f"{job.id}: ended more than once: {twice[:10]}"
+    after = sorted(job.killed & job.told.keys())
+    assert not after, f"{job.id}: told of though they were killed: {after[:10]}"
+    unasked = [i for i, kind in job.kinds.items() if kind is OutcomeKind.RETURNED and i not in job.wanted_back]
+    assert not unasked, f"{job.id}: cancelled, and nobody wanted that: {unasked[:10]}"
 
 
 def _judge_values(mesh: SimMesh, job: Submitted) -> None:
@@ -43,7 +47,8 @@ def _judge_values(mesh: SimMesh, job: Submitted) -> None:
     values = mesh.store.values.get(job.id, {})
     wrong = {index: value for index, value in values.items() if value != work(index)}
     assert not wrong, f"{job.id}: wrong values: {wrong}"
-    failed = {index: kind.name for index, kind in sorted(job.kinds.items()) if kind is not OutcomeKind.OK}
+    good = (OutcomeKind.OK, OutcomeKind.RETURNED)
+    failed = {index: kind.name for index, kind in sorted(job.kinds.items()) if kind not in good}
     assert not (job.options.retry and failed), f"{job.id}: failed: {failed}"
     lost = [index for index, kind in job.kinds.items() if kind is OutcomeKind.OK and index not in values]
     assert not lost, f"{job.id}: told of success, and no value is stored: {sorted(lost)[:10]}"
@@ -86,6 +91,7 @@ def _of_ventilator(ventilator: Ventilator) -> list[str]:
         "assignments": dispatch._assignments,
         "unsent outcomes": ventilator._unsent,
         "tasks aboard": dispatch.aboard(),
+        "wishes": dispatch._wishes._by_attempt,
     }
     return [f"{name}: {left}" for name, left in kept.items() if left]
 

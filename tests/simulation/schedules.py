@@ -112,7 +112,8 @@ def draw(seed: int, rules: Rules | None = None) -> Schedule:
         rules=rules or Rules(),
     )
     jobs = tuple(_draw_job(chance, layout) for _ in range(chance.choice((1, 1, 2))))
-    return Schedule(seed, layout, jobs, _draw_faults(chance, layout))
+    faults = [*_draw_faults(chance, layout), *_draw_cancels(random.Random(f"cancel {seed}"), jobs)]
+    return Schedule(seed, layout, jobs, tuple(sorted(faults, key=lambda fault: fault[0])))
 
 
 def _draw_job(chance: random.Random, layout: Layout) -> Work:
@@ -124,6 +125,27 @@ def _draw_job(chance: random.Random, layout: Layout) -> Work:
     retries, backoff = (1, chance.choice((0.0, 0.5))) if flaky else (0, 0.0)
     options = TaskOptions(retry=retry, retries=retries, backoff=backoff, priority=chance.choice((0, 0, 1)))
     return Work(chance.uniform(0.0, 4.0), total, task_s, options, chance.randrange(layout.clients), flaky)
+
+
+def _draw_cancels(chance: random.Random, jobs: tuple[Work, ...]) -> Drawn:
+    """Draw, for one schedule of three, what consumers do not want any more; apart from all else."""
+    drawn: Drawn = []
+    for _ in range(chance.choice((0, 0, 4))):
+        number = chance.randrange(len(jobs))
+        start = chance.randrange(jobs[number].total)
+        stop, kill = start + chance.choice((1, 1, 5, 100)), chance.random() < 0.4
+        at_s = jobs[number].at_s + chance.uniform(0.0, 4.0)
+        drawn.append((at_s, f"{'kill' if kill else 'cancel'} {start}..{stop}", _cancel(number, start, stop, kill)))
+    return drawn
+
+
+def _cancel(number: int, start: int, stop: int, kill: bool) -> Fault:
+    def cancel(mesh: SimMesh) -> None:
+        job = list(mesh.jobs.values())[number] if number < len(mesh.jobs) else None
+        if job and not job.ends:
+            (mesh.kill_tasks if kill else mesh.want_back)(job, start, min(stop, job.total))
+
+    return cancel
 
 
 def _draw_faults(chance: random.Random, layout: Layout) -> tuple[tuple[float, str, Fault], ...]:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from zmqtasks.options import COMPRESSIONS, SERIALIZERS, parse_bytes, parse_duration
+from zmqtasks.options import COMPRESSIONS, LEAST_LEASE_S, SERIALIZERS, parse_bytes, parse_duration
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -63,10 +63,23 @@ def _positive_duration(text: str) -> float:
     return seconds
 
 
+def _lease(text: str) -> float:
+    """Return a lease in seconds.
+
+    Raises:
+        ValueError: not a duration, or hardly longer than the beat of a healthy program.
+    """
+    lease_s = parse_duration(text)
+    if lease_s < LEAST_LEASE_S:
+        raise ValueError(f"must be {LEAST_LEASE_S:g} s or more")
+    return lease_s
+
+
 ADDRESS = _Parsed("addr", _address)
 FUNCTION = _Parsed("module:function", _function)
 SECONDS = _Parsed("duration", parse_duration)
 POSITIVE_SECONDS = _Parsed("duration", _positive_duration)
+LEASE = _Parsed("duration", _lease)
 BYTES = _Parsed("size", parse_bytes)
 
 
@@ -174,6 +187,15 @@ def inbox_options(command: F) -> F:
     )[::-1]:
         command = decorate(command)
     return command
+
+
+def patience_options(command: F) -> F:
+    """Add how long we wait for nodes, and they for us."""
+    wait = click.option(
+        "--connect-timeout", type=SECONDS, default="10 s", show_default=True, help="Wait so long for an answer."
+    )
+    lease = click.option("--lease", type=LEASE, help="A node that hears nothing of us so long stops our tasks; 60 s.")
+    return wait(lease(command))
 
 
 def changed_options(given: dict[str, Any]) -> dict[str, Any]:

@@ -22,9 +22,7 @@ from zmqtasks.cli import options
 @options.recycling_options
 @click.option("--preload", multiple=True, metavar="MODULE", help="Import it once, for all workers; repeatable.")
 @click.option("--node", "nodes", multiple=True, type=options.ADDRESS, help="Use this running node; repeatable.")
-@click.option(
-    "--connect-timeout", type=options.SECONDS, default="10 s", show_default=True, help="Wait so long for an answer."
-)
+@options.patience_options
 @options.inbox_options
 def run(**given: Any) -> int:
     """Call MODULE:FUNCTION once for each argument in INPUT, and write the results.

@@ -15,7 +15,7 @@ from zmqtasks.cli.inputs import Source
 from zmqtasks.cli.job import JobRun, Task
 from zmqtasks.cli.output import is_terminal, open_results
 from zmqtasks.embedded import Where
-from zmqtasks.options import NodeOptions
+from zmqtasks.options import LEASE_S, NodeOptions
 
 OWN_NODE = ("workers", "max_tasks_per_worker", "max_worker_age", "recycle_memory", "preload")
 OUTPUT = ("output", "append", "overwrite")
@@ -29,7 +29,9 @@ def run_here(given: dict[str, Any]) -> int:
         _refuse_with(given, OWN_NODE, "a node that is started here; those of --node have their own")
         where = _where(given, tuple(given["nodes"]))
     else:
-        _refuse_with(given, ("bind", "advertise"), "nodes of --node; a node that is started here needs no port")
+        _refuse_with(
+            given, ("bind", "advertise", "lease"), "nodes of --node; a node that is started here needs no port"
+        )
         own = {name: given[name] for name in OWN_NODE if given[name]}
         # What workers print goes to standard error: standard output is for results.
         where = Where(node=NodeOptions(**own), output="stderr")
@@ -81,6 +83,7 @@ def _where(given: dict[str, Any], nodes: tuple[str, ...]) -> Where:
         bind=options.inbox_for(partners, bind, advertise, insecure=given["insecure"]),
         advertise=() if advertise is None else (advertise,),
         connect_s=given["connect_timeout"],
+        lease_s=given["lease"] or LEASE_S,
     )
 
 

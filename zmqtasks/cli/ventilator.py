@@ -20,9 +20,7 @@ from zmqtasks.cli import options
 @click.option("--append", is_flag=True, help="OUT may hold results of other jobs; add to them.")
 @click.option("--overwrite", is_flag=True, help="Remove OUT first.")
 @options.task_options
-@click.option(
-    "--connect-timeout", type=options.SECONDS, default="10 s", show_default=True, help="Wait so long for an answer."
-)
+@options.patience_options
 @options.inbox_options
 def ventilator(**given: Any) -> int:
     """Hand a call of MODULE:FUNCTION for each argument in INPUT to nodes, and wait until all are recorded.

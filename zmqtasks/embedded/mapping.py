@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -114,6 +115,10 @@ class Mapping:
     def fail(self, start: int, stop: int, error: BaseException) -> None:
         """Take the error of tasks [start, stop)."""
         self._arrive(Run(start, stop, b"", 0, self.serializer, error))
+
+    def cancelled(self, start: int, stop: int) -> None:
+        """Take it that tasks [start, stop) were cancelled."""
+        self.fail(start, stop, CancelledError())
 
     def fail_all(self, error: BaseException) -> None:
         """Nothing more will come."""

@@ -21,7 +21,7 @@ from zmqtasks.embedded.thread import Embedded, Where
 from zmqtasks.errors import TaskLost, ZmqtasksError
 from zmqtasks.machines.collection import Record
 from zmqtasks.machines.dispatch_moves import Finish
-from zmqtasks.messages import JobId, Outcome, OutcomeKind
+from zmqtasks.messages import JobId, Outcome, OutcomeKind, Range
 from zmqtasks.options import Limits, TaskOptions
 from zmqtasks.tasks import options_of
 from zmqtasks.wire import payload
@@ -66,11 +66,13 @@ class _Receiver(Protocol):
 
     serializer: str
 
-    def sent(self, start: int, stop: int, nbytes: int) -> None: ...
+    def sent(self, start: int, stop: int, nbytes: int) -> list[int] | None: ...
 
     def succeed(self, outcome: Outcome, start: int, stop: int) -> None: ...
 
     def fail(self, start: int, stop: int, error: BaseException) -> None: ...
+
+    def cancelled(self, start: int, stop: int) -> None: ...
 
     def fail_all(self, error: BaseException) -> None: ...
 
@@ -101,6 +103,8 @@ class Registry:
         self._submitted: OrderedDict[tuple[bytes, TaskOptions], SubmittedJob] = OrderedDict()
         self._mappings: weakref.WeakSet[Mapping] = weakref.WeakSet()
         self._failures: dict[tuple[JobId, int], Outcome] = {}
+        self._unanswered: dict[tuple[JobId, int], list[threading.Event]] = {}
+        """Threads that wait in `TaskFuture.cancel`, by task."""
         self._durations: dict[tuple[bytes, TaskOptions], float] = {}
         self.embedded = Embedded(where, self)
 
@@ -113,7 +117,7 @@ class Registry:
         options = _options_for(function, changes, self._defaults)
         body, name = self._function_body(function, options.serializer)
         future = TaskFuture()
-        future._on_cancel = self._cancelled
+        future._canceller = self
         with self._lock:
             self._check_open()
             self._pending += 1
@@ -239,8 +243,19 @@ class Registry:
             if self._pending == 0:
                 self._idle.notify_all()
 
-    def _cancelled(self, future: TaskFuture) -> None:
-        self.embedded.call_soon(self._withdraw, future)
+    # From any thread: what becomes of a call that nobody wants (futures.Canceller)
+
+    def withdrawn(self, future: TaskFuture, *, kill: bool) -> None:
+        """Give up a call whose future is cancelled already."""
+        self.embedded.call_soon(self._withdraw, future, kill)
+
+    def wanted_back(self, future: TaskFuture, answered: threading.Event | None) -> None:
+        """Try to take a call back from its node."""
+        self.embedded.call_soon(self._want_back, future, answered)
+
+    def wanted_no_more(self, future: TaskFuture) -> None:
+        """Let a call go on that could not be taken back in time."""
+        self.embedded.call_soon(self._want_no_more, future)
 
     # In the loop's thread: calls
 
@@ -275,27 +290,58 @@ class Registry:
     def _submit_to(self, job: SubmittedJob, calls: list[_Call]) -> None:
         if self._broken:
             for call in calls:
-                call.future.set_exception(self._broken)
+                if call.future.set_running_or_notify_cancel():
+                    call.future.set_exception(self._broken)
             return
         for form, group in groupby(calls, key=lambda call: call.form):
             same = list(group)
             job.add([call.future for call in same])
             self.embedded.ventilator.add(job.job_id, [call.item(form) for call in same], form)
 
-    def _withdraw(self, future: TaskFuture) -> None:
-        # It is numbered: `_take_calls` was scheduled before this was.
-        assert future._job is not None
-        job = self._receivers.get(future._job)
-        if isinstance(job, SubmittedJob):
+    # In the loop's thread: calls that nobody wants
+
+    def _job_of(self, future: TaskFuture) -> SubmittedJob | None:
+        """Return the job of a call that has not ended."""
+        if future._job is None:
+            # Another thread announced this call, and has not come to it yet.
+            self._take_calls()
+        job = self._receivers.get(future._job or "")
+        return job if isinstance(job, SubmittedJob) and job.has(future._index) else None
+
+    def _withdraw(self, future: TaskFuture, kill: bool) -> None:
+        if job := self._job_of(future):
             job.drop(future._index)
-            self.embedded.ventilator.cancel(future._job, future._index, future._index + 1)
+            self.embedded.ventilator.cancel(job.job_id, future._index, future._index + 1, kill=kill)
+            self._answer(job.job_id, future._index, future._index + 1)
+
+    def _want_back(self, future: TaskFuture, answered: threading.Event | None) -> None:
+        job = self._job_of(future)
+        if job is None:
+            if answered is not None:
+                answered.set()
+            return
+        if answered is not None:
+            self._unanswered.setdefault((job.job_id, future._index), []).append(answered)
+        self.embedded.ventilator.request_cancel([_range_of(future)])
+
+    def _want_no_more(self, future: TaskFuture) -> None:
+        self.embedded.ventilator.withdraw_cancel([_range_of(future)])
+        self._answer(_range_of(future).job, future._index, future._index + 1)
+
+    def _answer(self, job_id: JobId, start: int, stop: int) -> None:
+        """Tell those who wait in `cancel` that it is decided."""
+        for index in range(start, stop) if self._unanswered else ():
+            for answered in self._unanswered.pop((job_id, index), ()):
+                answered.set()
 
     def _cancel_all(self) -> None:
         self._take_calls()
+        aboard: list[Range] = []
         for job in list(self._submitted.values()):
-            for index in job.cancel_pending():
-                job.drop(index)
-                self.embedded.ventilator.cancel(job.job_id, index, index + 1)
+            for start, stop in job.cancel_pending():
+                self.embedded.ventilator.cancel(job.job_id, start, stop)
+            aboard += [Range(job.job_id, *part) for part in job.left()]
+        self.embedded.ventilator.request_cancel(aboard)
 
     # In the loop's thread: mappings
 
@@ -325,8 +371,11 @@ class Registry:
         def finish(finish: Finish, error: BaseException | None) -> None:
             # A failure that was not final is kept until its task has ended: after a broken session it may come again.
             failures = [self._failures.pop((finish.job, i), None) for i in self._failed_in(finish)]
-            if finish.kind is not OutcomeKind.OK:
+            if finish.kind is OutcomeKind.RETURNED:
+                receiver.cancelled(finish.start, finish.stop)
+            elif finish.kind is not OutcomeKind.OK:
                 self._fail(receiver, finish, error, failures)
+            self._answer(finish.job, finish.start, finish.stop)
 
         def end(task_s: float | None) -> None:
             if task_s is not None and len(self._durations) < KNOWN_FUNCTIONS:
@@ -343,6 +392,7 @@ class Registry:
             on_finish=finish,
             on_sent=receiver.sent,
             on_end=end,
+            on_denied=lambda start, stop: self._answer(job_id, start, stop),
             task_s=self._durations.get(key),
         )
         self._receivers[job_id] = receiver
@@ -383,6 +433,8 @@ class Registry:
             receiver.fail_all(error)
             if isinstance(receiver, Mapping):
                 self._one_done(None)
+        for job_id, index in list(self._unanswered):
+            self._answer(job_id, index, index + 1)
 
 
 def _options_for(function: Callable[..., Any], changes: dict[str, Any], defaults: TaskOptions) -> TaskOptions:
@@ -390,3 +442,8 @@ def _options_for(function: Callable[..., Any], changes: dict[str, Any], defaults
     if not marked and not changes:
         return defaults
     return defaults.replace(**{**marked, **changes})
+
+
+def _range_of(future: TaskFuture) -> Range:
+    assert future._job is not None
+    return Range(future._job, future._index, future._index + 1)

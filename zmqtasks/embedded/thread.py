@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 from zmqtasks.embedded.own_node import NodeSettings, OwnNode
 from zmqtasks.errors import BindError, LocalProtocolError, NoNodes, ZmqtasksError
 from zmqtasks.messages import Address
-from zmqtasks.options import NodeOptions
+from zmqtasks.options import LEASE_S, LEAST_LEASE_S, NodeOptions
 from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.folder import PrivateFolder
 from zmqtasks.sink import Recorder, Sink
@@ -44,6 +44,10 @@ class Where:
         bind: where our inbox is bound besides ipc; None finds out from `addresses`.
         advertise: what others shall connect to instead.
         connect_s: how long the first node may take to answer.
+        lease_s: how long nodes keep what we gave them while they hear nothing of us; they grant 60 seconds at most.
+
+    Raises:
+        ValueError: a lease below `LEAST_LEASE_S`.
     """
 
     addresses: tuple[str, ...] = ()
@@ -55,6 +59,13 @@ class Where:
     bind: tuple[str, ...] | None = None
     advertise: tuple[str, ...] = ()
     connect_s: float = CONNECT_S
+    lease_s: float = LEASE_S
+
+    def __post_init__(self) -> None:
+        if self.lease_s < LEAST_LEASE_S:
+            raise ValueError(
+                f"lease must be {LEAST_LEASE_S:g} seconds or more, not {self.lease_s:g}: we speak each second"
+            )
 
 
 class Collector(Recorder, Protocol):
@@ -155,7 +166,9 @@ class Embedded:
         bind = self._where.bind
         if bind is None:
             bind = _bind_for((*self._where.addresses, *filter(None, [self._where.sink])))
-        self.peer = open_peer(self.loop, Place(bind, self._where.advertise, self._folder.path))
+        self.peer = open_peer(
+            self.loop, Place(bind, self._where.advertise, self._folder.path), lease_s=self._where.lease_s
+        )
         self._answered = asyncio.Event()
         sink = Address("", "", (self._where.sink,)) if self._where.sink else None
         self.ventilator = Ventilator(self.peer, sink, on_nodes=self._nodes_changed)

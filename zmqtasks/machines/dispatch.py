@@ -30,8 +30,11 @@ from zmqtasks.machines.accounts import (
 from zmqtasks.machines.blame import Blame, Ledger, Verdict
 from zmqtasks.machines.dispatch_moves import (
     UNKNOWN_ATTEMPT,
+    CancelRequested,
+    CancelWithdrawn,
     Command,
     Cut,
+    Deny,
     Encoded,
     EncodingFailed,
     Event,
@@ -50,6 +53,7 @@ from zmqtasks.machines.dispatch_moves import (
     TasksCancelled,
 )
 from zmqtasks.machines.ranges import RangeSet
+from zmqtasks.machines.wishes import Wishes
 from zmqtasks.messages import JobId, OutcomeKind, PeerId, Phase, Range, Settled
 
 INFINITY = float("inf")
@@ -74,6 +78,7 @@ class Dispatch:
         self._assignments: dict[int, Assignment] = {}
         self._delayed: list[tuple[float, JobId, int]] = []
         self._fill_at = INFINITY
+        self._wishes = Wishes()
         self._moves: dict[type[Any], Callable[[Any, float], list[Command]]] = {
             JobOpened: self._job_opened,
             TasksAdded: self._tasks_added,
@@ -86,6 +91,8 @@ class Dispatch:
             NodeLost: self._node_lost,
             OutcomeSettled: self._outcome_settled,
             TasksCancelled: self._tasks_cancelled,
+            CancelRequested: self._cancel_requested,
+            CancelWithdrawn: self._cancel_withdrawn,
         }
 
     def handle(self, event: Event, now: float) -> list[Command]:
@@ -97,18 +104,19 @@ class Dispatch:
         return self._moves[type(event)](event, now)
 
     def tick(self, now: float) -> list[Command]:
-        """Put back what waited for its next try, and send what there is room for."""
+        """Put back what waited for its next try, send what there is room for, and remind nodes of what we want back."""
         while self._delayed and self._delayed[0][0] <= now:
             _, job_id, index = heapq.heappop(self._delayed)
             job = self._jobs.get(job_id)
             if job is not None and index in job.delayed:
                 job.delayed.remove(index, index + 1)
                 self._put_back(job, index, index + 1)
-        return self._fill()
+        return [*self._wishes.due(now), *self._fill()]
 
     def next_deadline(self) -> float:
         """Return the time at which `tick` has something to do."""
-        return min(self._fill_at, self._delayed[0][0] if self._delayed else INFINITY)
+        delayed_until = self._delayed[0][0] if self._delayed else INFINITY
+        return min(self._fill_at, delayed_until, self._wishes.next_deadline())
 
     # What is there to do
 
@@ -180,17 +188,54 @@ class Dispatch:
         self._queue(job)
         return new
 
+    # Cancelling
+
     def _tasks_cancelled(self, event: TasksCancelled, now: float) -> list[Command]:
         job = self._jobs.get(event.job)
         if job is None:
             return []
-        recalls: list[Command] = []
-        for assignment in map(self._assignments.__getitem__, sorted(job.attempts)):
-            ranges = tuple(Range(job.id, a, b) for a, b in assignment.remaining.common(event.start, event.stop))
-            if ranges:
-                recalls.append(Recall(assignment.node, ranges))
+        recalls = self._want_back(job, RangeSet([(event.start, event.stop)]), now, kill=event.kill)
         self._settle(job, event.start, event.stop)
         return [*recalls, *self._end_if_done(job)]
+
+    def _cancel_requested(self, event: CancelRequested, now: float) -> list[Command]:
+        wanted: dict[JobId, RangeSet] = {}
+        for job_id, start, stop in event.ranges:
+            wanted.setdefault(job_id, RangeSet()).add(start, stop)
+        commands: list[Command] = []
+        for job_id, ranges in wanted.items():
+            if job := self._jobs.get(job_id):
+                here = [part for places in (job.waiting, job.delayed) for r in ranges for part in places.common(*r)]
+                for start, stop in here:
+                    commands += self._cancel(job, start, stop)
+                commands += [*self._want_back(job, ranges, now, kill=False), *self._end_if_done(job)]
+        return commands
+
+    def _cancel_withdrawn(self, event: CancelWithdrawn, now: float) -> list[Command]:
+        for range_ in event.ranges:
+            self._wishes.withdraw(range_)
+        return []
+
+    def _want_back(self, job: JobAccount, wanted: RangeSet, now: float, *, kill: bool) -> list[Command]:
+        """Ask nodes for tasks that are aboard and have not ended; those that are not asked before, at once."""
+        ranges: dict[PeerId, list[Range]] = {}
+        for assignment in map(self._assignments.__getitem__, sorted(job.attempts)):
+            aboard = (part for held in assignment.remaining for part in wanted.common(*held))
+            for part in (Range(job.id, *open_) for a, b in aboard for open_ in job.done.missing(a, b)):
+                self._wishes.add(assignment.attempt, assignment.node, part, now, kill=kill)
+                ranges.setdefault(assignment.node, []).append(part)
+        return [Recall(node, tuple(parts), kill) for node, parts in ranges.items()]
+
+    def _cancel(
+        self, job: JobAccount, start: int, stop: int, attempt: int = UNKNOWN_ATTEMPT, node: PeerId = ""
+    ) -> list[Command]:
+        """End tasks that were wanted back and will never be begun."""
+        return [Finish(job.id, a, b, OutcomeKind.RETURNED, attempt, node) for a, b in self._settle(job, start, stop)]
+
+    def _deny(self, job_id: JobId, start: int, stop: int) -> list[Command]:
+        """Say that tasks are not taken back, unless they have ended in silence."""
+        job = self._jobs.get(job_id)
+        return [Deny(job_id, a, b) for a, b in job.done.missing(start, stop)] if job else []
 
     # Encoding
 
@@ -229,6 +274,8 @@ class Dispatch:
                 begun.setdefault((held.job, held.attempt), RangeSet()).add(held.start, held.stop)
         for (job_id, attempt), ranges in begun.items():
             self._adopt(node, job_id, attempt, ranges)
+        if self._wishes:
+            self._wishes.heard(event.node, event.have, now)
         return self._fill()
 
     def _adopt(self, node: NodeAccount, job_id: JobId, attempt: int, ranges: RangeSet) -> None:
@@ -258,7 +305,11 @@ class Dispatch:
         node.workers, node.window, node.open = event.workers, event.window, event.open
         self._count_workers()
         self._roomy.setdefault(node.id, node)
-        return self._fill()
+        commands: list[Command] = []
+        if self._wishes and event.have is not None:
+            for job_id, start, stop in self._wishes.heard(event.node, event.have, now):
+                commands += self._deny(job_id, start, stop)
+        return commands + self._fill()
 
     def _node_suspected(self, event: NodeSuspected, now: float) -> list[Command]:
         self._known_node(event).open = False
@@ -274,17 +325,24 @@ class Dispatch:
         alone = event.died and sum(a.remaining.count() for a in aboard) == 1
         commands: list[Command] = []
         for assignment in aboard:
-            commands += self._lose(assignment, alone=alone)
+            commands += self._lose(assignment, alone=alone, died=event.died)
+        self._wishes.forget_node(event.node, died=event.died)
         return commands + self._fill()
 
-    def _lose(self, assignment: Assignment, *, alone: bool) -> list[Command]:
-        """Take back what was aboard a lost node; at-most-once tasks end here."""
+    def _lose(self, assignment: Assignment, *, alone: bool, died: bool) -> list[Command]:
+        """Take back what was aboard a lost node; at-most-once tasks end here, and what was to be cancelled."""
         del self._assignments[assignment.attempt]
+        wished = self._wishes.lose(assignment.attempt, died=died) if self._wishes else []
         job = self._jobs.get(assignment.job)
         if job is None:
             return []
         job.attempts.discard(assignment.attempt)
         commands: list[Command] = []
+        for a, b in wished:
+            if job.options.retry:
+                commands += self._cancel(job, a, b, assignment.attempt, assignment.node)
+            else:
+                commands += self._deny(job.id, a, b)
         for a, b in [part for held in assignment.remaining for part in job.done.missing(*held)]:
             verdict = job.ledger.lost(a, b, alone=alone)
             if verdict is Verdict.AGAIN:
@@ -300,14 +358,26 @@ class Dispatch:
     def _outcome_settled(self, event: OutcomeSettled, now: float) -> list[Command]:
         said = event.settled
         job = self._jobs.get(said.job)
-        held = self._take_off(said, job)
         commands: list[Command] = []
+        if self._wishes and job is not None:
+            commands += self._fulfil(said, job)
+        held = self._take_off(said, job)
         if job is not None and said.kind is OutcomeKind.OK:
-            commands = self._succeeded(job, said)
+            commands += self._succeeded(job, said)
         elif job is not None:
             # A failure counts only from the node and the attempt that hold the task now.
-            commands = self._failed(job, said, held, now)
+            commands += self._failed(job, said, held, now)
         return commands + self._fill()
+
+    def _fulfil(self, said: Settled, job: JobAccount) -> list[Command]:
+        """End the wishes for tasks that are told of: handed back, they are cancelled; else it was too late."""
+        commands: list[Command] = []
+        for start, stop in self._wishes.end(said.attempt, said.start, said.stop):
+            if said.kind is OutcomeKind.RETURNED:
+                commands += self._cancel(job, start, stop, said.attempt, said.node)
+            else:
+                commands += self._deny(job.id, start, stop)
+        return commands
 
     def _take_off(self, said: Settled, job: JobAccount | None) -> list[tuple[int, int]]:
         """Take the tasks off the account of the attempt that held them; return which those are."""
@@ -378,6 +448,8 @@ class Dispatch:
         node.cost_us += cost_us
 
     def _unload(self, assignment: Assignment, start: int, stop: int) -> None:
+        if self._wishes:
+            self._wishes.end(assignment.attempt, start, stop)
         node, before = self._nodes[assignment.node], assignment.remaining.count()
         assignment.remaining.remove(start, stop)
         left = assignment.remaining.count()
@@ -488,6 +560,10 @@ class Dispatch:
             assert node.nbytes == sum(a.nbytes for a in held_), repr(self)
             assert node.cost_us == sum(a.cost_us for a in held_), repr(self)
         assert sum(len(node.attempts) for node in self._nodes.values()) == len(self._assignments), repr(self)
+        self._wishes.check()
+        for attempt, start, stop in self._wishes.wanted():
+            held = self._assignments[attempt].remaining
+            assert held.common(start, stop) == [(start, stop)], f"wanted back, and not aboard: {self._wishes!r}"
 
     def __repr__(self) -> str:
         jobs = ", ".join(f"{j.id} {j.done.count()}/{j.total} waiting={j.waiting}" for j in self._jobs.values())

@@ -79,12 +79,16 @@ class NodeOpened:
 
 @dataclass(frozen=True, slots=True)
 class NodeHeard:
-    """A node told its state; `open` is False where it takes no new work (suspect, draining)."""
+    """A node told its state; `open` is False where it takes no new work (suspect, draining).
+
+    `have` is what it has of ours, or None where it did not say.
+    """
 
     node: PeerId
     workers: int
     window: Window
     open: bool = True
+    have: tuple[Held, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +115,26 @@ class OutcomeSettled:
 
 @dataclass(frozen=True, slots=True)
 class TasksCancelled:
-    """Nobody wants these tasks any more."""
+    """Nobody wants these tasks any more: they have ended. With `kill`, they are to be stopped where they run, too."""
 
     job: JobId
     start: int
     stop: int
+    kill: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """Nobody wants these tasks any more, if they were not begun; the others go on."""
+
+    ranges: tuple[Range, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CancelWithdrawn:
+    """Who wanted these tasks back waits no longer: they go on."""
+
+    ranges: tuple[Range, ...]
 
 
 Event = (
@@ -130,6 +149,8 @@ Event = (
     | NodeLost
     | OutcomeSettled
     | TasksCancelled
+    | CancelRequested
+    | CancelWithdrawn
 )
 
 # Commands
@@ -156,9 +177,10 @@ class Send:
 class Finish:
     """These tasks have ended: hand on what `kind` says, and let go of their arguments.
 
-    Failures arrive here only when they are final. `attempt` and `node` are those of the outcome. NODE_KILLER, EXHAUSTED
-    and most LOST are decided here and have no outcome of their own: they carry the attempt and the node that were lost,
-    or asked for one more, so that a sink finds them newer than any failure before.
+    RETURNED says that they were cancelled, and not begun. Failures arrive here only when they are final. `attempt` and
+    `node` are those of the outcome. NODE_KILLER, EXHAUSTED and most LOST are decided here and have no outcome of their
+    own: they carry the attempt and the node that were lost, or asked for one more, so that a sink finds them newer than
+    any failure before.
     """
 
     job: JobId
@@ -171,10 +193,20 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """Tell the node that these ranges are not wanted any more."""
+    """Tell the node that these ranges are not wanted any more; with `kill`, not even where they run."""
 
     node: PeerId
     ranges: tuple[Range, ...]
+    kill: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """Tell who wanted these tasks back that they were begun, or have ended."""
+
+    job: JobId
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,4 +217,4 @@ class FinishJob:
     task_s: float | None = field(default=None, compare=False)
 
 
-Command = Send | Finish | Recall | FinishJob
+Command = Send | Finish | Recall | Deny | FinishJob

@@ -64,7 +64,10 @@ AHEAD_S = 0.05
 
 @dataclass(slots=True, eq=False)
 class _Piece:
-    """A part of a chunk that is here: tasks [next, stop) have not been told of yet, `unwanted` was cancelled."""
+    """A part of a chunk that is here: tasks [next, stop) have not been told of yet.
+
+    `unwanted` was cancelled, and of that `doomed` is not to be run to its end.
+    """
 
     ventilator: PeerId
     chunk: Chunk
@@ -75,6 +78,7 @@ class _Piece:
     """Of one that was stopped for want of memory."""
     alone: bool = False
     """Nothing is started beside it."""
+    doomed: RangeSet = field(default_factory=RangeSet)
 
     @property
     def tasks(self) -> int:
@@ -87,6 +91,12 @@ class _Piece:
         """Return the parts of what is left that lie in the ranges."""
         parts = ((max(self.next, r.start), min(self.chunk.stop, r.stop)) for r in ranges if r.job == self.chunk.job)
         return RangeSet(parts)
+
+    def may_run_doomed(self) -> bool:
+        """Tell whether a worker that has begun this piece may be at something that is to be killed."""
+        # Results of at-most-once tasks are told one by one: there, `next` is what runs.
+        stop = self.chunk.stop if self.job.job.options.retry else self.next + 1
+        return bool(self.doomed and self.doomed.common(self.next, stop))
 
     def give_back(self, start: int, stop: int, kind: OutcomeKind = OutcomeKind.RETURNED) -> GiveBack:
         return GiveBack(self.job.job, self.chunk.attempt, start, stop, kind)
@@ -242,9 +252,9 @@ class Holding:
         return [command for slot in self._workers for command in self._kill_if_unwanted(slot)]
 
     def _kill_if_unwanted(self, slot: int) -> list[Command]:
-        """Kill a worker over what it runs now; what was only sent ahead to it is short, and harms nobody."""
+        """Kill a worker over what it runs now; what was only sent ahead to it may get its turn."""
         pieces = self._workers[slot].pieces
-        return self._kill(slot) if pieces and not pieces[0].job.wanted else []
+        return self._kill(slot) if pieces and (not pieces[0].job.wanted or pieces[0].may_run_doomed()) else []
 
     def _kill(self, slot: int) -> list[Command]:
         worker = self._workers[slot]
@@ -270,16 +280,14 @@ class Holding:
         return commands
 
     def _cancel_begun(self, slot: int, event: RangesCancelled) -> list[Command]:
-        """Note what is unwanted of the pieces a worker has; kill it where it may be running that."""
-        hit = False
-        for place, piece in enumerate(self._workers[slot].pieces):
+        """Note what is unwanted of the pieces a worker has; kill it as soon as it may be running that."""
+        for piece in self._workers[slot].pieces:
             unwanted = piece.overlaps(event.ranges) if piece.ventilator == event.ventilator else RangeSet()
             for start, stop in unwanted:
                 piece.unwanted.add(start, stop)
-            # Results of at-most-once tasks are told one by one: there, `next` is what runs.
-            running = bool(unwanted) if piece.job.job.options.retry else piece.next in unwanted
-            hit |= place == 0 and running
-        return self._kill(slot) if hit and event.kill else []
+                if event.kill:
+                    piece.doomed.add(start, stop)
+        return self._kill_if_unwanted(slot)
 
     def _sink_congested(self, event: SinkCongested) -> list[Command]:
         if ventilator := self._ventilators.get(event.ventilator):
