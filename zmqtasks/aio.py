@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, ParamSpec, Self, TypeVar
 
 from zmqtasks.embedded import CONNECT_S, Where
+from zmqtasks.embedded.futures import AwaitedFuture
 from zmqtasks.embedded.registry import Registry
 from zmqtasks.options import NodeOptions, TaskOptions
 from zmqtasks.wire import payload
@@ -35,7 +36,7 @@ class _AsyncCalls:
             RuntimeError: the client is not open.
             SerializationError: the function cannot travel.
         """
-        return asyncio.wrap_future(self._open_registry().submit(fn, args, kwargs, self._changes))
+        return asyncio.wrap_future(self._open_registry().submit(fn, args, kwargs, self._changes, AwaitedFuture()))
 
     async def map(
         self, fn: Callable[..., T], *iterables: Iterable[Any], buffersize: int | None = None, ordered: bool = True

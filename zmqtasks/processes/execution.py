@@ -219,6 +219,7 @@ class Execution:
             self._succeed(at, start + done, results, ended_ns - begun_ns)
             done += len(results)
             if failure is not None:
+                slot[INDEX] = start + done + 1  # from here on it is what is packed: its `__reduce__` may end us
                 self._fail(at, start + done, start + done + 1, failure, now - ended_ns)
                 done += 1
             self._flush_if_due(at.job)
@@ -263,9 +264,9 @@ class Execution:
 
     def _fail(self, at: _At, start: int, stop: int, error: BaseException, elapsed_ns: int) -> None:
         """Add the outcome of each task in [start, stop), which share one cause."""
-        if isinstance(error, MemoryError):
+        if issubclass(type(error), MemoryError):  # isinstance() asks the error for its class, and it may lie
             traceback.clear_frames(error.__traceback__)  # their locals hold the memory that is needed to report it
-        kind = OutcomeKind.TOO_BIG if isinstance(error, TooBig) else OutcomeKind.ERROR
+        kind = OutcomeKind.TOO_BIG if issubclass(type(error), TooBig) else OutcomeKind.ERROR
         body = payload.pack_failure(error, serializer=at.job.serializer)
         if len(body) > self._most_bytes:
             kind = OutcomeKind.TOO_BIG
