@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from zmqtasks.control import respawn as respawn
     from zmqtasks.control import retry as retry
     from zmqtasks.control import stop_node as stop_node
+    from zmqtasks.embedded.output import OutputLine as OutputLine
     from zmqtasks.errors import BindError as BindError
     from zmqtasks.errors import IncompatibleVersion as IncompatibleVersion
     from zmqtasks.errors import MemoryLimitExceeded as MemoryLimitExceeded
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from zmqtasks.tasks import task as task
 
 _HOMES = {"AsyncClient": "aio", "Client": "client", "TaskOptions": "options", "task": "tasks"}
+_HOMES["OutputLine"] = "embedded.output"
 _HOMES |= dict.fromkeys(("progress", "requeue", "respawn", "retry", "stop_node"), "control")
 _HOMES |= dict.fromkeys(
     (

@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 from zmqtasks.embedded import CONNECT_S, Where
 from zmqtasks.embedded.futures import AwaitedFuture
+from zmqtasks.embedded.output import OnOutput, print_line
 from zmqtasks.embedded.registry import Registry
 from zmqtasks.options import NodeOptions, TaskOptions
 from zmqtasks.wire import payload
@@ -100,6 +101,9 @@ class AsyncClient(_AsyncCalls):
         initializer: called with `initargs` in each worker of that node before its first task.
         initargs: see there.
         connect_timeout: seconds that the first node may take to answer.
+        log_level: of the root logger in the workers of that node.
+        on_output: called with each `OutputLine` that workers print over calls with `output=True`, in a thread of its
+            own, where it may be slow; None prints the line here, with its label.
     """
 
     def __init__(
@@ -109,10 +113,16 @@ class AsyncClient(_AsyncCalls):
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         connect_timeout: float = CONNECT_S,
+        log_level: str = "WARNING",
+        on_output: OnOutput | None = None,
     ) -> None:
         body = b"" if initializer is None else payload.pack_function(partial(initializer, *initargs))
         self._where = Where(
-            addresses=addresses, node=NodeOptions(workers=workers), initializer=body, connect_s=connect_timeout
+            addresses=addresses,
+            node=NodeOptions(workers=workers, log_level=log_level),
+            initializer=body,
+            connect_s=connect_timeout,
+            on_output=on_output or print_line,
         )
         self._registry = None
         self._changes = {}

@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, Self, TypeVar, cast
 from zmqtasks.embedded import CONNECT_S, Where
 from zmqtasks.embedded.futures import TaskFuture
 from zmqtasks.embedded.mapping import Mapping
+from zmqtasks.embedded.output import OnOutput, print_line
 from zmqtasks.embedded.registry import Registry
 from zmqtasks.options import NodeOptions, TaskOptions
 from zmqtasks.wire import payload
@@ -129,6 +130,9 @@ class Client(_Calls):
         bind: where this program listens for nodes on other hosts, such as "tcp://10.0.0.5:0".
         advertise: address nodes shall connect to instead of the bound one.
         connect_timeout: seconds that the first node may take to answer.
+        log_level: of the root logger in the workers of that node.
+        on_output: called with each `OutputLine` that workers print over calls with `output=True`, in a thread of its
+            own, where it may be slow; None prints the line here, with its label.
 
     Raises:
         NoNodes: no node answered in time, or the own one could not be started.
@@ -147,8 +151,12 @@ class Client(_Calls):
         bind: str | None = None,
         advertise: str | None = None,
         connect_timeout: float = CONNECT_S,
+        log_level: str = "WARNING",
+        on_output: OnOutput | None = None,
     ) -> None:
-        node = NodeOptions(workers=workers, max_tasks_per_worker=max_tasks_per_worker, preload=tuple(preload))
+        node = NodeOptions(
+            workers=workers, max_tasks_per_worker=max_tasks_per_worker, preload=tuple(preload), log_level=log_level
+        )
         if addresses and (workers is not None or initializer is not None or max_tasks_per_worker or preload):
             raise ValueError(
                 "workers, initializer, max_tasks_per_worker and preload are for a node that is started "
@@ -166,6 +174,7 @@ class Client(_Calls):
                 bind=None if bind is None else (bind,),
                 advertise=() if advertise is None else (advertise,),
                 connect_s=connect_timeout,
+                on_output=on_output or print_line,
             )
         )
         # An interpreter that ends waits for what was submitted, as with the executors of the standard library.

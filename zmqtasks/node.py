@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from zmqtasks.errors import MemoryLimitExceeded, TaskLost, TaskTimeout, WorkerCrashed, ZmqtasksError
+from zmqtasks.live_output import Listeners
 from zmqtasks.machines import holding_moves as moves
 from zmqtasks.machines import slots
 from zmqtasks.machines.holding import Holding
@@ -39,6 +40,7 @@ from zmqtasks.processes.events import (
     WorkerEvent,
     WorkerExited,
     WorkerFailedToStart,
+    WorkerPrinted,
     WorkerReady,
     WorkerSaid,
     WorkerStarted,
@@ -131,6 +133,7 @@ class Node:
         self._watch: Timer | None = None
         self._draining = self._closed = False
         self._done = self._failed = self._failed_starts = 0
+        self._listeners = Listeners(peer.loop, peer.guests)  # type: ignore[arg-type]
         peer.host(Role.VENTILATOR, self)
         peer.host(Role.OBSERVER, self)
         self._manage(slots.Opened())
@@ -156,11 +159,14 @@ class Node:
             self._hold(moves.TasksTaken(guest.id, message.jobs, chunks, message.ended))
         elif isinstance(message, Cancel):
             self._hold(moves.RangesCancelled(guest.id, message.ranges, message.kill))
+        elif isinstance(message, Query):
+            self._listeners.end(guest.id)
 
     def guest_left(self, guest: Guest, closed: Closed) -> None:
         """A ventilator is gone for good: nobody wants its tasks."""
         if self._closed:
             return
+        self._listeners.leave(guest.id)
         self._hold(moves.VentilatorGone(guest.id))
         for route in [route for route in self._routes if guest.id in route.ventilators]:
             route.leave(guest.id)
@@ -253,6 +259,8 @@ class Node:
                 self._hold(moves.OutcomesSaid(slot, outcomes))
                 tasks = sum(outcome.stop - outcome.start for outcome in outcomes)
                 self._manage(slots.TasksEnded(slot, tasks, self._holding.is_idle(slot)))
+            case WorkerPrinted():
+                self._listeners.printed(event)
             case WorkerFailedToStart():
                 self._worker_failed(event)
             case WorkerExited():
@@ -416,6 +424,7 @@ class Node:
         for timer in (self._timer, self._watch):
             if timer:
                 timer.cancel()
+        self._listeners.close()
         self._workers.close()
         for route in self._routes:
             route.close()

@@ -150,6 +150,7 @@ class NodeOptions:
         memory_stop: above this part of it, the youngest task that may be run again is stopped, and run again later.
         start_timeout: seconds that a worker's initializer may take.
         end_timeout: seconds that a worker's finalizer and exit handlers may take.
+        log_level: of the root logger in workers: "DEBUG", "INFO", "WARNING", "ERROR" or "CRITICAL".
         label_output: whether each line that workers print is passed on with the names of worker and task.
         window_tasks: most tasks held for one client, queued or running.
         window_bytes: most bytes of arguments held for one client, and of its results not yet acknowledged.
@@ -169,6 +170,7 @@ class NodeOptions:
     memory_stop: float = 0.95
     start_timeout: float = 300.0
     end_timeout: float = 5.0
+    log_level: str = "WARNING"
     label_output: bool = False
     window_tasks: int = 1_000_000
     window_bytes: int = 256 * MIB
@@ -194,6 +196,8 @@ class NodeOptions:
                 "memory_pause and memory_stop must be parts of 1, and the first not above the second, not "
                 f"{self.memory_pause} and {self.memory_stop}"
             )
+        if self.log_level not in LOG_LEVELS:
+            raise ValueError(f"log_level must be one of {', '.join(LOG_LEVELS)}, not {self.log_level!r}")
         if self.method not in ("auto", "zygote", "spawn"):
             raise ValueError(f'method must be "auto", "zygote" or "spawn", not {self.method!r}')
 
@@ -202,6 +206,7 @@ class NodeOptions:
         return self.workers or available_cores()
 
 
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SERIALIZERS = ("pickle", "msgpack")
 COMPRESSIONS = ("auto", "none", "lz4", "zlib", "gzip", "bzip2", "lzma")
 

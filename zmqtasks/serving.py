@@ -21,6 +21,7 @@ from zmqtasks.options import Limits, NodeOptions
 from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.folder import PrivateFolder, remove_if_abandoned
 from zmqtasks.processes.launch import Lifeline
+from zmqtasks.processes.voice import OutputStyle
 from zmqtasks.processes.workforce import Workforce
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ class WorkerSettings:
     cleanup_dir: str | None = None
     owner_dir: str | None = None
     output: str = "inherit"
+    clients_alone: bool = False
+    """Whether output that a client asks for is kept from ours: it appears there."""
 
 
 def open_node(
@@ -70,6 +73,8 @@ def open_node(
             cleanup_dir=settings.cleanup_dir,
             owner_dir=settings.owner_dir,
             output=settings.output,  # type: ignore[arg-type]
+            style=OutputStyle(options.label_output, settings.clients_alone),
+            log_level=options.log_level,
         )
 
     return Node(peer, options, make_workers, on_drained=on_drained)
@@ -109,7 +114,9 @@ async def _serve_owner(lifeline: Lifeline, config: dict[str, Any]) -> None:
     folder = PrivateFolder()
     place = Place(tuple(config.get("bind", ())), tuple(config.get("advertise", ())), folder.path)
     initializer = base64.b64decode(config["initializer"])
-    settings = WorkerSettings(initializer, config["sys_path"], str(folder.path), config["folder"], config["output"])
+    settings = WorkerSettings(
+        initializer, config["sys_path"], str(folder.path), config["folder"], config["output"], True
+    )
     try:
         node = open_node(loop, place, NodeOptions(**options), settings, ended.set)
     except (ZmqtasksError, OSError, ValueError) as error:

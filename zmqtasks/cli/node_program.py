@@ -32,6 +32,7 @@ def be_node(bind: str, advertise: str | None, folders: Sequence[str], own: dict[
         BindError: the address cannot be bound.
     """
     search_here(*folders)
+    own["log_level"] = own["log_level"] or NodeOptions().log_level
     return asyncio.run(_serve(bind, advertise, NodeOptions(**own)))
 
 

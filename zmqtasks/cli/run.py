@@ -21,6 +21,7 @@ from zmqtasks.cli import options
 @click.option("--workers", type=click.IntRange(1), help="Worker processes; one a core by default.")
 @click.option("--max-tasks-per-worker", type=click.IntRange(0), help="Replace a worker after about so many tasks.")
 @click.option("--preload", multiple=True, metavar="MODULE", help="Import it once, for all workers; repeatable.")
+@options.log_level
 @click.option("--node", "nodes", multiple=True, type=options.ADDRESS, help="Use this running node; repeatable.")
 @click.option(
     "--connect-timeout", type=options.SECONDS, default="10 s", show_default=True, help="Wait so long for an answer."

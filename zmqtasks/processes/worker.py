@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from zmqtasks.messages import NO_SESSION, Outcome, PeerId, Results, Tasks
 from zmqtasks.options import Limits
-from zmqtasks.processes import linux
+from zmqtasks.processes import linux, streams
 from zmqtasks.processes.execution import Execution
 from zmqtasks.processes.framing import FrameKind, SupervisorGone, WorkerEnd, inner_limits
 from zmqtasks.processes.progress import PHASE, WorkPhase, slot_for_writing
@@ -54,19 +54,21 @@ class Settings(NamedTuple):
     sys_path: list[str]
     initializer: bytes = b""
     """Encoded function without arguments, or nothing."""
+    log_level: str = "WARNING"
+    """Of the root logger."""
 
     def pack(self) -> bytes:
         """Return the body of the frame."""
         limits = [self.limits.message_bytes, self.limits.header_bytes, self.limits.items]
-        head = [self.supervisor, self.slot, self.node, self.host, limits, self.sys_path]
+        head = [self.supervisor, self.slot, self.node, self.host, limits, self.sys_path, self.log_level]
         return json.dumps(head).encode() + b"\n" + self.initializer
 
     @classmethod
     def unpack(cls, body: bytes) -> Settings:
         """Return what `pack` made a body of."""
         head, _, initializer = body.partition(b"\n")
-        supervisor, slot, node, host, limits, sys_path = json.loads(head)
-        return cls(supervisor, slot, node, host, Limits(*limits), sys_path, initializer)
+        supervisor, slot, node, host, limits, sys_path, log_level = json.loads(head)
+        return cls(supervisor, slot, node, host, Limits(*limits), sys_path, initializer, log_level)
 
 
 def main(channel_fd: int, progress_fd: int) -> NoReturn:
@@ -108,9 +110,8 @@ def _settle(settings: Settings) -> None:
     faulthandler.register(STACK_SIGNAL, file=2, all_threads=True, chain=False)
     sys.path[:] = settings.sys_path
     sys.modules["__main__"] = types.ModuleType("__main__")
-    # New ones: those of the zygote remember what its own descriptors were. By lines: a crash loses none of them.
-    sys.stdout = open(1, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
+    streams.open_streams()
+    streams.log_to_stderr(settings.log_level)
     _reseed()
 
 
@@ -174,6 +175,7 @@ def flush_streams() -> None:
             stream.flush()
         except (AttributeError, OSError, ValueError):
             continue
+    streams.mend()
 
 
 def _say_farewell() -> NoReturn:

@@ -26,9 +26,9 @@ from zmqtasks.processes.progress import Progress, ProgressTable
 from zmqtasks.processes.seat import Seat, Surroundings
 from zmqtasks.processes.spawn import DirectSpawner, Spawner, SpawnRequest
 from zmqtasks.processes.usage import rss_bytes
+from zmqtasks.processes.voice import OutputStyle
 from zmqtasks.processes.worker import STACK_SIGNAL, Settings
 from zmqtasks.processes.zygote_spawner import ZygoteSpawner
-from zmqtasks.wire import codec
 
 if TYPE_CHECKING:
     import asyncio
@@ -59,6 +59,8 @@ class Workforce:
         cleanup_dir: folder to remove at the end, also when this process is killed (zygote only).
         owner_dir: folder of the program this one works for; removed where both are killed (zygote only).
         output: where workers' output goes, "inherit" for stdout and stderr, or "stderr" for both.
+        style: how it is passed on.
+        log_level: of the root logger in workers.
 
     Raises:
         OSError: no descriptors or processes left.
@@ -81,6 +83,8 @@ class Workforce:
         cleanup_dir: str | None = None,
         owner_dir: str | None = None,
         output: Literal["inherit", "stderr"] = "inherit",
+        style: OutputStyle = OutputStyle(),  # noqa: B008
+        log_level: str = "WARNING",
     ) -> None:
         if output not in _TARGETS:
             raise ValueError(f"output must be one of {', '.join(_TARGETS)}, not {output!r}")
@@ -95,12 +99,12 @@ class Workforce:
         self._closed = False
         self._sweep_timer: asyncio.TimerHandle | None = None
         path = list(sys.path if sys_path is None else sys_path)
-        self._settings = Settings(os.getpid(), 0, node, host, limits, path, initializer or b"")
+        self._settings = Settings(os.getpid(), 0, node, host, limits, path, initializer or b"", log_level)
         self._spawner = self._choose_spawner(method, tuple(preload))
         self._table = ProgressTable(slots)
         self._outlet = Outlet()
         self._around = Surroundings(
-            loop, inner_limits(limits), self._table, self._outlet, _TARGETS[output], self._emit, self._vacate
+            loop, inner_limits(limits), self._table, self._outlet, _TARGETS[output], self._emit, self._vacate, style
         )
         self._adopted_before = True
         if linux.AVAILABLE:
@@ -123,7 +127,7 @@ class Workforce:
 
     def send(self, slot: int, tasks: Tasks) -> None:
         """Send work without waiting; what the worker has not taken counts as `backlog_bytes`."""
-        self._seat(slot).send(FrameKind.TASKS, codec.encode(tasks))
+        self._seat(slot).give(tasks)
 
     def stop(self, slot: int) -> None:
         """Have the worker finish what it was sent, run its exit handlers (5 s at most) and end."""
