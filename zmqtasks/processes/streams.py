@@ -66,10 +66,17 @@ def mend() -> None:
         except OSError:
             _put_back(fd)
     for fd, name in ((1, "stdout"), (2, "stderr")):
-        if name in _streams and getattr(getattr(sys, name, None), "closed", True):
-            if _streams[name].closed:  # its buffer was
+        if name in _streams and not _is_open(getattr(sys, name, None)):
+            if not _is_open(_streams[name]):  # a task closed its buffer
                 _streams[name] = _open(fd)
             setattr(sys, name, _streams[name])
+
+
+def _is_open(stream: object) -> bool:
+    try:
+        return not stream.closed  # type: ignore[attr-defined]
+    except (AttributeError, ValueError):  # no stream, or detached from its buffer
+        return False
 
 
 def _put_back(fd: int) -> None:
