@@ -55,9 +55,9 @@ def say_lines(count: int, pause_s: float = 0.0) -> int:
 
 
 def say_much(nbytes: int) -> int:
-    line = "x" * 99 + "\n"
-    for _ in range(nbytes // 100):
-        sys.stdout.write(line)
+    lines = ("x" * 99 + "\n") * 10
+    for _ in range(nbytes // len(lines)):
+        sys.stdout.write(lines)
     sys.stdout.flush()
     return nbytes
 

@@ -234,7 +234,7 @@ def test_100_mb_printed_costs_no_more_than_the_ring(
         loud.result(0)
     capfd.readouterr()
     assert most - before < NODE_RSS_BYTES
-    assert not latencies or sorted(latencies)[len(latencies) // 2] < 0.25
+    assert not latencies or sorted(latencies)[len(latencies) // 2] < 1
 
 
 def test_the_last_lines_are_in_the_error_of_a_crash(capfd: pytest.CaptureFixture[str]) -> None:
