@@ -18,7 +18,9 @@ from zmqtasks.messages import (
     Message,
     Outcome,
     OutcomeKind,
+    Output,
     Phase,
+    Printed,
     Query,
     Range,
     Results,
@@ -46,6 +48,7 @@ MESSAGES: list[Any] = [
     Stored(SESSION, 1, (SETTLED,)),
     Cancel(SESSION, (Range(JOB.id, 0, 5),)),
     Query(SESSION, (JOB.id,)),
+    Output(SESSION, (Printed(0, 1, JOB.id, "f", 10, "stdout", "a line\n"),)),
 ]
 
 

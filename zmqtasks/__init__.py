@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from zmqtasks.control import retry as retry
     from zmqtasks.control import stop_node as stop_node
     from zmqtasks.embedded.futures import kill as kill
+    from zmqtasks.embedded.output import OutputLine as OutputLine
     from zmqtasks.errors import BindError as BindError
     from zmqtasks.errors import IncompatibleVersion as IncompatibleVersion
     from zmqtasks.errors import MemoryLimitExceeded as MemoryLimitExceeded
@@ -39,12 +40,15 @@ if TYPE_CHECKING:
     from zmqtasks.errors import TooBig as TooBig
     from zmqtasks.errors import WorkerCrashed as WorkerCrashed
     from zmqtasks.errors import ZmqtasksError as ZmqtasksError
+    from zmqtasks.options import NodeOptions as NodeOptions
     from zmqtasks.options import TaskOptions as TaskOptions
     from zmqtasks.tasks import task as task
 
 _HOMES = {
     "AsyncClient": "aio",
     "Client": "client",
+    "NodeOptions": "options",
+    "OutputLine": "embedded.output",
     "TaskOptions": "options",
     "kill": "embedded.futures",
     "task": "tasks",

@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, ParamSpec, Self, TypeVar
 
 from zmqtasks.embedded import CONNECT_S, Where
-from zmqtasks.embedded.futures import TWIN
+from zmqtasks.embedded.futures import TWIN, AwaitedFuture
+from zmqtasks.embedded.output import OnOutput, print_line
 from zmqtasks.embedded.registry import Registry
-from zmqtasks.embedded.settings import encoded, node_options
+from zmqtasks.embedded.settings import encoded, split
 from zmqtasks.options import LEASE_S, TaskOptions
 
 P = ParamSpec("P")
@@ -36,7 +37,7 @@ class _AsyncCalls:
             RuntimeError: the client is not open.
             SerializationError: the function cannot travel.
         """
-        future = self._open_registry().submit(fn, args, kwargs, self._changes)
+        future = self._open_registry().submit(fn, args, kwargs, self._changes, AwaitedFuture())
         wrapped = asyncio.wrap_future(future)
         setattr(wrapped, TWIN, future)
         return wrapped
@@ -103,17 +104,14 @@ class AsyncClient(_AsyncCalls):
         initializer: called with `initargs` in each worker of that node before its first task.
         initargs: see there.
         finalizer: called in each worker of that node when it ends in order.
-        max_tasks_per_worker: replace a worker of that node after about so many tasks; 0 for never.
-        max_worker_age: replace it about so many seconds after its start.
-        recycle_memory: replace it when it holds more than so many bytes, or "500 MiB", after a task.
-        start_timeout: seconds that the initializer may take; 300 if None.
-        end_timeout: seconds that the finalizer and exit handlers may take together; 5 if None.
         connect_timeout: seconds that the first node may take to answer.
         lease: seconds after which a node that hears nothing of this program kills its tasks; 60 at most, 2 at least.
-        defaults: fields of `TaskOptions` for all calls; see `Client`.
+        on_output: called with each `OutputLine` that workers print over calls with `output=True`, in a thread of its
+            own, where it may be slow; None prints the line here, with its label.
+        settings: fields of `NodeOptions` for that node, and of `TaskOptions` for all calls; see `Client`.
 
     Raises:
-        TypeError: no such argument, and no such option.
+        TypeError: no such argument, and no such setting.
     """
 
     def __init__(
@@ -123,26 +121,12 @@ class AsyncClient(_AsyncCalls):
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         finalizer: Callable[[], object] | None = None,
-        max_tasks_per_worker: int = 0,
-        max_worker_age: float | str | None = None,
-        recycle_memory: int | str | None = None,
-        start_timeout: float | str | None = None,
-        end_timeout: float | str | None = None,
         connect_timeout: float = CONNECT_S,
         lease: float = LEASE_S,
-        **defaults: Any,
+        on_output: OnOutput | None = None,
+        **settings: Any,
     ) -> None:
-        node = node_options(
-            addresses,
-            (initializer, finalizer),
-            workers=workers,
-            max_tasks_per_worker=max_tasks_per_worker or None,
-            max_worker_age=max_worker_age,
-            recycle_memory=recycle_memory,
-            start_timeout=start_timeout,
-            end_timeout=end_timeout,
-        )
-        self._defaults = TaskOptions().replace(**defaults)
+        node, self._defaults = split(addresses, (initializer, finalizer), workers, settings)
         self._where = Where(
             addresses=addresses,
             node=node,
@@ -150,6 +134,7 @@ class AsyncClient(_AsyncCalls):
             finalizer=encoded(finalizer),
             connect_s=connect_timeout,
             lease_s=lease,
+            on_output=on_output or print_line,
         )
         self._registry = None
         self._changes = {}

@@ -16,8 +16,9 @@ from typing import Any, ParamSpec, Self, TypeVar, cast
 from zmqtasks.embedded import CONNECT_S, Where
 from zmqtasks.embedded.futures import TaskFuture
 from zmqtasks.embedded.mapping import Mapping
+from zmqtasks.embedded.output import OnOutput, print_line
 from zmqtasks.embedded.registry import Registry
-from zmqtasks.embedded.settings import encoded, node_options
+from zmqtasks.embedded.settings import encoded, split
 from zmqtasks.options import LEASE_S, TaskOptions
 
 P = ParamSpec("P")
@@ -126,22 +127,19 @@ class Client(_Calls):
         initargs: see there.
         finalizer: called without arguments in each worker of that node when it ends in order, before what was
             registered with `atexit`; what it raises is printed.
-        max_tasks_per_worker: replace a worker of that node after about so many tasks; 0 for never.
-        max_worker_age: replace it about so many seconds after its start.
-        recycle_memory: replace it when it holds more than so many bytes, or "500 MiB", after a task.
-        start_timeout: seconds that the initializer may take; 300 if None.
-        end_timeout: seconds that the finalizer and exit handlers may take together; 5 if None.
-        memory: bytes, or text such as "8 GiB", that all workers of that node may hold; None for what this host has.
-        preload: modules that the workers of that node shall find imported.
         bind: where this program listens for nodes on other hosts, such as "tcp://10.0.0.5:0".
         advertise: address nodes shall connect to instead of the bound one.
         connect_timeout: seconds that the first node may take to answer.
         lease: seconds after which a node that hears nothing of this program kills its tasks; 60 at most, 2 at least.
-        defaults: fields of `TaskOptions` for all calls, such as `timeout=30, retries=2`; what `@task` says of a
-            function goes before them, and what `options` says before that.
+        on_output: called with each `OutputLine` that workers print over calls with `output=True`, in a thread of its
+            own, where it may be slow; None prints the line here, with its label.
+        settings: fields of `NodeOptions` for the node that is started here, such as `max_tasks_per_worker=1000,
+            recycle_memory="500 MiB", memory="8 GiB", preload=("numpy",)`; and fields of `TaskOptions` for all calls,
+            such as `timeout=30, retries=2`: what `@task` says of a function goes before those, and what `options` says
+            before that.
 
     Raises:
-        TypeError: no such argument, and no such option.
+        TypeError: no such argument, and no such setting.
         NoNodes: no node answered in time, or the own one could not be started.
         BindError: an address is malformed, taken, or on another host without `bind`.
         ValueError: workers below 1, lease below 2; or what is said of the own node is given together with addresses.
@@ -154,32 +152,14 @@ class Client(_Calls):
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         finalizer: Callable[[], object] | None = None,
-        max_tasks_per_worker: int = 0,
-        max_worker_age: float | str | None = None,
-        recycle_memory: int | str | None = None,
-        start_timeout: float | str | None = None,
-        end_timeout: float | str | None = None,
-        memory: int | str | None = None,
-        preload: tuple[str, ...] = (),
         bind: str | None = None,
         advertise: str | None = None,
         connect_timeout: float = CONNECT_S,
         lease: float = LEASE_S,
-        **defaults: Any,
+        on_output: OnOutput | None = None,
+        **settings: Any,
     ) -> None:
-        node = node_options(
-            addresses,
-            (initializer, finalizer),
-            workers=workers,
-            max_tasks_per_worker=max_tasks_per_worker or None,
-            max_worker_age=max_worker_age,
-            recycle_memory=recycle_memory,
-            start_timeout=start_timeout,
-            end_timeout=end_timeout,
-            memory=memory,
-            preload=tuple(preload) or None,
-        )
-        options = TaskOptions().replace(**defaults)
+        node, of_calls = split(addresses, (initializer, finalizer), workers, settings)
         self._changes = {}
         self._registry = Registry(
             Where(
@@ -191,8 +171,9 @@ class Client(_Calls):
                 advertise=() if advertise is None else (advertise,),
                 connect_s=connect_timeout,
                 lease_s=lease,
+                on_output=on_output or print_line,
             ),
-            options,
+            of_calls,
         )
         # An interpreter that ends waits for what was submitted, as with the executors of the standard library.
         self._at_exit = functools.partial(_shut_down, weakref.ref(self._registry))

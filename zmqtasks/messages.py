@@ -291,8 +291,38 @@ class Query:
     jobs: tuple[JobId, ...] = ()
 
 
+class Printed(NamedTuple):
+    """Lines that one worker printed, and the task it was at when they were read."""
+
+    worker: int
+    """Its slot."""
+    pid: int
+    job: JobId
+    name: str
+    """Of the job."""
+    task: int
+    """Its index in the job."""
+    stream: str
+    """"stdout" or "stderr"."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Node to ventilator, best effort: what workers printed over jobs that ask for it (`TaskOptions.output`)."""
+
+    session: SessionId
+    """The one the ventilator opened."""
+    printed: tuple[Printed, ...] = ()
+    """In the order it was read."""
+    dropped: int = 0
+    """So many lines were lost just before these."""
+    end: bool = False
+    """Nothing waits any more: the answer to a QUERY."""
+
+
 Bulk = Tasks | Results | Stored
 """Numbered, retransmitted, sent on the bulk connection."""
 Control = Hello | Status | Cancel | Query
 """Idempotent, sent on the control connection."""
-Message = Bulk | Control
+Message = Bulk | Control | Output

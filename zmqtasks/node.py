@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from zmqtasks.errors import TaskLost, WorkerCrashed, ZmqtasksError
+from zmqtasks.live_output import Listeners
 from zmqtasks.machines import holding_moves as moves
 from zmqtasks.machines import pressure, slots
 from zmqtasks.machines.holding import Holding
@@ -43,6 +44,7 @@ from zmqtasks.processes.events import (
     WorkerExited,
     WorkerFailedToStart,
     WorkerLeft,
+    WorkerPrinted,
     WorkerReady,
     WorkerSaid,
     WorkerStarted,
@@ -116,6 +118,7 @@ class Node:
         self._timer: Timer | None = None
         self._draining = self._ending = self._closed = False
         self._done = self._failed = self._failed_starts = 0
+        self._listeners = Listeners(peer.loop, peer.guests)  # type: ignore[arg-type]
         peer.host(Role.VENTILATOR, self)
         peer.host(Role.OBSERVER, self)
         self._manage(slots.Opened())
@@ -144,6 +147,8 @@ class Node:
             self._hold(moves.RangesCancelled(guest.id, message.ranges, message.kill))
             # Whoever asks wants to know at once what is running, and so not taken back.
             guest.speak()
+        elif isinstance(message, Query):
+            self._listeners.end(guest.id)
 
     def _bounded(self, job: Job) -> Job:
         """Return a job with the limits of this node where it has none of its own."""
@@ -153,6 +158,7 @@ class Node:
         """A ventilator is gone for good: nobody wants its tasks."""
         if self._closed:
             return
+        self._listeners.leave(guest.id)
         self._hold(moves.VentilatorGone(guest.id))
         for route in [route for route in self._routes if guest.id in route.ventilators]:
             route.leave(guest.id)
@@ -251,6 +257,8 @@ class Node:
                 self._overseer.work_begun(slot)
                 tasks = sum(outcome.stop - outcome.start for outcome in outcomes)
                 self._manage(slots.TasksEnded(slot, tasks, self._holding.is_idle(slot)))
+            case WorkerPrinted():
+                self._listeners.printed(event)
             case WorkerFailedToStart():
                 self._worker_failed(event)
             case WorkerLeft(slot, reason):
@@ -411,6 +419,7 @@ class Node:
             self._timer.cancel()
         self._overseer.close()
         self._memory.close()
+        self._listeners.close()
         self._workers.close()
         for route in self._routes:
             route.close()

@@ -158,6 +158,7 @@ class NodeOptions:
         memory_stop: above this part of it, the youngest task that may be run again is stopped, and run again later.
         start_timeout: seconds that a worker's initializer may take.
         end_timeout: seconds that a worker's finalizer and exit handlers may take.
+        log_level: of the root logger in workers: "DEBUG", "INFO", "WARNING", "ERROR" or "CRITICAL".
         label_output: whether each line that workers print is passed on with the names of worker and task.
         window_tasks: most tasks held for one client, queued or running.
         window_bytes: most bytes of arguments held for one client, and of its results not yet acknowledged.
@@ -177,6 +178,7 @@ class NodeOptions:
     memory_stop: float = 0.95
     start_timeout: float = 300.0
     end_timeout: float = 5.0
+    log_level: str = "WARNING"
     label_output: bool = False
     window_tasks: int = 1_000_000
     window_bytes: int = 256 * MIB
@@ -204,6 +206,8 @@ class NodeOptions:
                 "memory_pause and memory_stop must be parts of 1, and the first not above the second, not "
                 f"{self.memory_pause} and {self.memory_stop}"
             )
+        if self.log_level not in LOG_LEVELS:
+            raise ValueError(f"log_level must be one of {', '.join(LOG_LEVELS)}, not {self.log_level!r}")
         if self.method not in ("auto", "zygote", "spawn"):
             raise ValueError(f'method must be "auto", "zygote" or "spawn", not {self.method!r}')
 
@@ -221,6 +225,7 @@ LEASE_S = 60.0
 """How long a node keeps what a silent client gave it; no node grants more."""
 LEAST_LEASE_S = 2.0
 """Twice the beat: less would be the end of a client that is well."""
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SERIALIZERS = ("pickle", "msgpack")
 COMPRESSIONS = ("auto", "none", "lz4", "zlib", "gzip", "bzip2", "lzma")
 

@@ -22,6 +22,7 @@ from zmqtasks.messages import (
     Cancel,
     Hello,
     Message,
+    Output,
     PeerId,
     PeerState,
     Query,
@@ -162,6 +163,9 @@ class Peer:
                     guest.handle(session.StatusReceived(message))
                 elif message.state not in (PeerState.BYE, PeerState.REJECT):
                     self._reject(message.session, message.address, UNKNOWN_SESSION)
+            case Output():
+                if link := self.links.get(message.session):
+                    link.hear_output(message)
             case Cancel() | Query():
                 if guest := self._sessions_of_guests.get(message.session):
                     guest.deliver(message)

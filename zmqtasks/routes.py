@@ -15,6 +15,7 @@ from zmqtasks.messages import (
     Address,
     Held,
     Outcome,
+    Output,
     PeerId,
     Phase,
     Results,
@@ -157,6 +158,9 @@ class Route:
         self._window_bytes = status.window.bytes or self._most_bytes
         if self._waiting or self._congested:
             self._flush()
+
+    def link_printed(self, link: Link, output: Output) -> None:
+        """Nothing to do: a sink prints nothing."""
 
     def link_suspected(self, link: Link) -> None:
         """Nothing to do: what is sent waits in the session."""

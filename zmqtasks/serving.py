@@ -22,6 +22,7 @@ from zmqtasks.options import Limits, NodeOptions
 from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.folder import PrivateFolder, remove_if_abandoned
 from zmqtasks.processes.launch import STOPPED, Lifeline
+from zmqtasks.processes.voice import OutputStyle
 from zmqtasks.processes.workforce import Workforce
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,8 @@ class WorkerSettings:
     owner_dir: str | None = None
     output: str = "inherit"
     finalizer: bytes = b""
+    clients_alone: bool = False
+    """Whether output that a client asks for is kept from ours: it appears there."""
 
 
 def open_node(
@@ -75,6 +78,8 @@ def open_node(
             cleanup_dir=settings.cleanup_dir,
             owner_dir=settings.owner_dir,
             output=settings.output,  # type: ignore[arg-type]
+            style=OutputStyle(options.label_output, settings.clients_alone),
+            log_level=options.log_level,
         )
 
     return Node(peer, options, make_workers, on_drained=on_drained)
@@ -115,7 +120,13 @@ async def _serve_owner(lifeline: Lifeline, config: dict[str, Any]) -> None:
     place = Place(tuple(config.get("bind", ())), tuple(config.get("advertise", ())), folder.path)
     initializer, finalizer = (base64.b64decode(config[name]) for name in ("initializer", "finalizer"))
     settings = WorkerSettings(
-        initializer, config["sys_path"], str(folder.path), config["folder"], config["output"], finalizer
+        initializer,
+        config["sys_path"],
+        str(folder.path),
+        config["folder"],
+        config["output"],
+        finalizer,
+        clients_alone=True,
     )
     try:
         node = open_node(loop, place, NodeOptions(**options), settings, ended.set)

@@ -20,8 +20,10 @@ from zmqtasks.messages import (
     Held,
     Hello,
     Load,
+    Output,
     PeerId,
     PeerState,
+    Printed,
     Query,
     Role,
     SessionId,
@@ -80,6 +82,9 @@ class LinkRole(Protocol):
 
     def link_heard(self, link: Link, status: Status) -> None:
         """A later Status came."""
+
+    def link_printed(self, link: Link, output: Output) -> None:
+        """Workers printed something over tasks of ours."""
 
     def link_suspected(self, link: Link) -> None:
         """The peer is silent."""
@@ -195,6 +200,10 @@ class Link(_End):
         """Send a request, best effort."""
         if self._wire and self.is_up:
             self._wire.send_control(make(self.machine.session))
+
+    def hear_output(self, output: Output) -> None:
+        """Pass on what workers printed; output is neither numbered nor acknowledged."""
+        self._handler.link_printed(self, output)
 
     def close(self) -> None:
         """End the session in order, and start no other; idempotent."""
@@ -321,6 +330,10 @@ class Guest(_End):
         """Send a full Status now: something happened that the partner should know at once."""
         if not self._over:
             self._do(session.SendStatus(full=True))
+
+    def print(self, printed: tuple[Printed, ...], dropped: int = 0, *, end: bool = False) -> bool:
+        """Send what workers printed, best effort; False where nothing can be taken now."""
+        return not self._over and self._wire.send_output(Output(self.machine.session, printed, dropped, end))
 
     def leave(self) -> None:
         """End the session in order."""

@@ -22,6 +22,7 @@ from zmqtasks.messages import (
     JobId,
     Load,
     OutcomeKind,
+    Output,
     PeerId,
     Query,
     Results,
@@ -203,6 +204,9 @@ class _Teller:
 
     def link_heard(self, link: Link, status: Status) -> None:
         """Nothing to do: a ventilator's window is never the narrow one."""
+
+    def link_printed(self, link: Link, output: Output) -> None:
+        """Nothing to do: a ventilator prints nothing."""
 
     def link_suspected(self, link: Link) -> None:
         """Nothing to do: what is told waits in the session."""

@@ -27,6 +27,8 @@ from zmqtasks.messages import (
     JobId,
     Outcome,
     OutcomeKind,
+    Output,
+    PeerId,
     PeerState,
     Query,
     Range,
@@ -85,6 +87,7 @@ class Ventilator:
         peer: owned by the caller.
         sink: where results go; the peer's own address where the sink lives in this program.
         on_nodes: called whenever a node comes or goes.
+        on_output: told of what a node's workers print over jobs that ask for it.
         first_attempt: see `Dispatch`.
     """
 
@@ -94,6 +97,7 @@ class Ventilator:
         sink: Address | None = None,
         *,
         on_nodes: Callable[[], None] = lambda: None,
+        on_output: Callable[[PeerId, Output], None] = lambda node, output: None,
         first_attempt: int = 1,
     ) -> None:
         self.links: list[Link] = []
@@ -104,6 +108,9 @@ class Ventilator:
         self._peer = peer
         self._sink = sink or peer.address
         self._on_nodes = on_nodes
+        self._on_output = on_output
+        self.asks_output = False
+        """Whether any job asked for output."""
         self._dispatch = Dispatch(first_attempt)
         self._jobs: dict[JobId, _Job] = {}
         self._numbers = 0
@@ -181,6 +188,7 @@ class Ventilator:
         wire = Job(job_id, name, self._sink_address(), options, function)
         source = Source(options, self._peer.limits.message_bytes - HEADER_BYTES)
         self._jobs[job_id] = _Job(wire, source, on_sent, on_finish, on_end, on_denied)
+        self.asks_output |= options.output
         self._handle(moves.JobOpened(job_id, options, task_s))
         return job_id
 
@@ -387,6 +395,11 @@ class Ventilator:
             is_open = status.state is PeerState.UP
             self._handle(moves.NodeHeard(link.partner, status.load.workers, status.window, is_open, status.have))
 
+    def link_printed(self, link: Link, output: Output) -> None:
+        """Workers of a node printed something."""
+        if link.partner:
+            self._on_output(link.partner, output)
+
     def link_suspected(self, link: Link) -> None:
         """A node is silent: it gets no more work for now."""
         if link.data.open and link.partner:
@@ -486,6 +499,9 @@ class _SinkSide:
 
     def link_heard(self, link: Link, status: Status) -> None:
         """Nothing to do: a sink's window concerns nodes."""
+
+    def link_printed(self, link: Link, output: Output) -> None:
+        """Nothing to do: a sink prints nothing."""
 
     def link_suspected(self, link: Link) -> None:
         logger.warning("the sink is silent; results wait on the nodes")

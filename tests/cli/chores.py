@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -52,6 +53,17 @@ def die(number: int) -> int:
 def speak(number: int) -> int:
     print("a word from a task")
     return number
+
+
+def speak_slowly(number: int) -> int:
+    print("a slow word")
+    time.sleep(0.03)
+    return number
+
+
+def speak_and_log(number: int) -> int:
+    logging.getLogger(__name__).info("number %d", number)
+    return speak(number)
 
 
 def wait_for(folder: str, number: int) -> int:

@@ -8,6 +8,7 @@ import select
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -41,7 +42,7 @@ class Pipes:
         source, self.worker = os.pipe()
         self.reader, self.target = os.pipe()
         self.tail, self.outlet = Tail(), Outlet()
-        self.drain = Drain(self.loop, source, self.tail, self.outlet, self.target)
+        self.drain = Drain(self.loop, source, self.tail, partial(self.outlet.write, self.target))
 
     def say(self, data: bytes) -> None:
         os.write(self.worker, data)

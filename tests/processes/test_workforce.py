@@ -58,7 +58,7 @@ def test_what_a_worker_is(method: str) -> None:
         assert facts["path"] == sys.path
         assert facts["cwd"] == os.getcwd()
         assert facts["sigint"]
-        assert facts["fds"] == ["/dev/null", "/memfd", "pipe", "pipe", "socket"]
+        assert facts["fds"] == ["/dev/null", "/memfd", "pipe", "pipe", "pipe", "pipe", "socket"]
         assert crew.results(tasks.read_stdin, [None])[0] == ""
 
 

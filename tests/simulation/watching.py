@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from zmqtasks.machines.session import Closed, Timing
-from zmqtasks.messages import Address, Bulk, Cancel, Message, Query, Role, SessionId, Status
+from zmqtasks.messages import Address, Bulk, Cancel, Message, Output, Query, Role, SessionId, Status
 from zmqtasks.peer import Guest, GuestRole, Link, LinkRole, Peer, Report
 
 SILENT = "silent for"
@@ -70,6 +70,9 @@ class _WatchedLink:
     def link_opened(self, link: Link, status: Status) -> None:
         self._watch.tell(f"= {self._peer.place}: {link!r} is open")
         self._handler.link_opened(link, status)
+
+    def link_printed(self, link: Link, output: Output) -> None:
+        self._handler.link_printed(link, output)
 
     def link_suspected(self, link: Link) -> None:
         self._watch.tell(f"= {self._peer.place}: {link!r} is silent")

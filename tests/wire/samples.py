@@ -18,8 +18,10 @@ from zmqtasks.messages import (
     Message,
     Outcome,
     OutcomeKind,
+    Output,
     PeerState,
     Phase,
+    Printed,
     Query,
     Range,
     Results,
@@ -94,6 +96,15 @@ SAMPLES: dict[str, Message] = {
     ),
     "stored": Stored(SESSION, 10, (Settled(JOB, 1, NODE.peer, 40, 59, OutcomeKind.OK, 0.125),)),
     "cancel": Cancel(SESSION, (Range(JOB, 0, 10), Range(JOB, 20, 30)), kill=True),
+    "output": Output(
+        SESSION,
+        (
+            Printed(1, 4711, JOB, "analyse", 41, "stdout", "one line\nand another\n"),
+            Printed(0, 4712, JOB, "analyse", 7, "stderr", "half a line \N{GREEK SMALL LETTER LAMDA}"),
+        ),
+        dropped=3,
+        end=True,
+    ),
     "query": Query(SESSION, (JOB, "00112233445566aa:2")),
 }
 

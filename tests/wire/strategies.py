@@ -62,6 +62,7 @@ settled = st.builds(
 )
 outcomes = st.builds(lambda what, body: m.Outcome(*what[:7], body, what.delay_s), settled, bodies)
 ranges = st.builds(lambda job, span: m.Range(job, *span), labels, spans)
+printed = st.builds(m.Printed, integers, integers, labels, words, integers, labels, words)
 
 hellos = st.builds(
     m.Hello,
@@ -95,4 +96,5 @@ messages = st.one_of(
     st.builds(m.Stored, sessions, integers, tuples_of(settled)),
     st.builds(m.Cancel, sessions, tuples_of(ranges), st.booleans()),
     st.builds(m.Query, sessions, tuples_of(labels)),
+    st.builds(m.Output, sessions, tuples_of(printed), integers, st.booleans()),
 )

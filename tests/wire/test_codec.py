@@ -79,7 +79,12 @@ def test_an_option_this_version_does_not_know_is_ignored() -> None:
 
 MALFORMED: list[tuple[str, tuple[Any, ...], object, str]] = [
     ("query", ("t",), DELETED, "t: expected a string, got NoneType None"),
-    ("query", ("t",), "order", "t: expected one of hello, status, tasks, results, stored, cancel, query, got str 'ord"),
+    (
+        "query",
+        ("t",),
+        "order",
+        "t: expected one of hello, status, tasks, results, stored, cancel, query, output, got str 'ord",
+    ),
     ("query", ("t",), ["query"], "t: expected a string, got list"),
     ("query", ("s",), DELETED, "s (session): expected an array of at least 2 entries, got NoneType None"),
     ("query", ("s",), [1], "s (session): expected an array of at least 2 entries, got list [1]"),

@@ -10,7 +10,7 @@ import contextlib
 from dataclasses import replace
 
 from zmqtasks.machines.session import Closed
-from zmqtasks.messages import Address, Role, Status
+from zmqtasks.messages import Address, Output, Role, Status
 from zmqtasks.peer import Link
 from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.folder import PrivateFolder
@@ -68,6 +68,9 @@ class _Asking:
 
     def link_heard(self, link: Link, status: Status) -> None:
         """Nothing to do: the first answer tells it all."""
+
+    def link_printed(self, link: Link, output: Output) -> None:
+        """Nothing to do: an observer has no tasks."""
 
     def link_suspected(self, link: Link) -> None:
         """Nothing to do: it has answered."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from zmqtasks.cli.ahead import Ahead
 from zmqtasks.cli.exits import Exit, Refusal, count, say
@@ -20,6 +20,7 @@ from zmqtasks.cli.progress import Display
 from zmqtasks.cli.results import Results
 from zmqtasks.cli.tally import Tally
 from zmqtasks.embedded import Embedded, Where
+from zmqtasks.embedded.output import OutputLine
 from zmqtasks.messages import JobId, Load
 from zmqtasks.options import KIB
 from zmqtasks.store import Store
@@ -65,6 +66,7 @@ class JobRun:
         self._task = task
         self._store: Store | None = None
         self._results = Results(self.tally, self._tasks_ended, self._stop_early)
+        self._display = Display(lambda: self.tally, self._load, shown=task.progress, partial=self._partial)
         self._interrupts = Interrupts(self._on_interrupt)
         self._changed = threading.Condition()
         self._ahead = Ahead()
@@ -101,17 +103,16 @@ class JobRun:
         patience_s = CLOSE_S
         with self._interrupts:
             try:
-                self._embedded = Embedded(where, self._results)
+                self._embedded = Embedded(replace(where, on_output=self._printed), self._results)
                 self._check_nodes(self._embedded)
-                shown = self._task.progress
-                with Display(lambda: self.tally, self._load, shown=shown, partial=self._partial) as display:
+                with self._display:
                     self._open_job()
                     self._feed()
                     self._finish()
                 patience_s = PATIENCE_S
             finally:
                 self._close(patience_s)
-        self._report(display.elapsed_s)
+        self._report(self._display.elapsed_s)
         return self._exit_code()
 
     # Steps, in the main thread
@@ -225,6 +226,11 @@ class JobRun:
             raise KeyboardInterrupt
         self._interrupted = True
         self._embedded.call_soon(self._notify)
+
+    # In the thread that output comes in
+
+    def _printed(self, line: OutputLine) -> None:
+        self._display.show(f"{line.label} {line.text}")
 
     # In the loop's thread
 

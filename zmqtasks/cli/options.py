@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from zmqtasks.options import COMPRESSIONS, LEAST_LEASE_S, SERIALIZERS, parse_bytes, parse_duration
+from zmqtasks.options import COMPRESSIONS, LEAST_LEASE_S, LOG_LEVELS, SERIALIZERS, parse_bytes, parse_duration
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -158,6 +158,7 @@ def task_options(command: F) -> F:
         click.option("--retries", type=click.IntRange(0), help="Run a task that failed so often again."),
         click.option("--backoff", type=SECONDS, help="Pause before the first retry; doubled for each further one."),
         click.option("--no-retry", is_flag=True, help="Never run a task twice, even when its node is lost."),
+        click.option("--show-output", is_flag=True, help="Show what workers print, wherever they are, as it comes."),
         click.option("--serializer", type=click.Choice(SERIALIZERS), help="How arguments and results travel."),
         click.option("--compression", type=click.Choice(COMPRESSIONS), help="Of large arguments and results."),
     )[::-1]:
@@ -176,6 +177,12 @@ def recycling_options(command: F) -> F:
     )[::-1]:
         command = decorate(command)
     return command
+
+
+def log_level(command: F) -> F:
+    """Add from which level on workers log."""
+    kind = click.Choice(LOG_LEVELS, case_sensitive=False)
+    return click.option("--log-level", type=kind, help="Workers log from this level on; WARNING by default.")(command)
 
 
 def inbox_options(command: F) -> F:
@@ -202,4 +209,5 @@ def changed_options(given: dict[str, Any]) -> dict[str, Any]:
     """Return those fields of `TaskOptions` that the command line sets; the rest is left to the function."""
     names = ["timeout", "max_memory", "retries", "backoff", "serializer", "compression", "grace", "stall_timeout"]
     changes = {name: given[name] for name in names if given[name] is not None}
+    changes |= {"output": True} if given["show_output"] else {}
     return changes | ({"retry": False} if given["no_retry"] else {})

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
+import click
+
 from zmqtasks.cli.tally import Tally
 
 if TYPE_CHECKING:
@@ -68,6 +70,15 @@ class Display:
             )
             self._live.start()
         return self
+
+    def show(self, line: str) -> None:
+        """Print a line of text above the display; called from any thread, also when the display is not entered."""
+        if self._live:
+            from rich.text import Text
+
+            self._live.console.print(Text(line), soft_wrap=True)
+        else:
+            click.echo(line, err=True)
 
     def __exit__(self, *exc_info: object) -> None:
         if self._live:

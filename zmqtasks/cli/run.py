@@ -21,6 +21,7 @@ from zmqtasks.cli import options
 @click.option("--workers", type=click.IntRange(1), help="Worker processes; one a core by default.")
 @options.recycling_options
 @click.option("--preload", multiple=True, metavar="MODULE", help="Import it once, for all workers; repeatable.")
+@options.log_level
 @click.option("--node", "nodes", multiple=True, type=options.ADDRESS, help="Use this running node; repeatable.")
 @options.patience_options
 @options.inbox_options

@@ -17,7 +17,7 @@ from zmqtasks.cli.output import is_terminal, open_results
 from zmqtasks.embedded import Where
 from zmqtasks.options import LEASE_S, NodeOptions
 
-OWN_NODE = ("workers", "max_tasks_per_worker", "max_worker_age", "recycle_memory", "preload")
+OWN_NODE = ("workers", "max_tasks_per_worker", "max_worker_age", "recycle_memory", "preload", "log_level")
 OUTPUT = ("output", "append", "overwrite")
 
 

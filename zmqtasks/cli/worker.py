@@ -58,6 +58,10 @@ PART = click.FloatRange(0, 1, min_open=True)
     type=click.Path(exists=True, file_okay=False),
     help="Look for modules here first, then in the current folder; repeatable.",
 )
+@options.log_level
+@click.option(
+    "--label-output/--no-label-output", default=True, help="Whether lines of workers name worker and task; they do."
+)
 def worker(bind: str, advertise: str | None, insecure: bool, folders: tuple[str, ...], **own: Any) -> int:
     """Be a node: run the tasks that clients and ventilators send, in worker processes.
 

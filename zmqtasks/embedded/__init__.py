@@ -1,6 +1,7 @@
 """A ventilator and a sink inside a program: what `client`, `aio` and the commands stand on.
 
 thread      the loop's thread, its peer, ventilator and sink
+output      what workers print, on its way to the program
 own_node    the node a program starts for itself
 registry    which job a call belongs to, and where its result goes
 futures     calls submitted one by one

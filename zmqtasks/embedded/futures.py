@@ -117,6 +117,18 @@ def _in_event_loop() -> bool:
     return True
 
 
+class AwaitedFuture(TaskFuture):
+    """A future that asyncio waits for; it refuses `StopIteration`, and its waiter would wait for ever."""
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        """End with an exception; with a `RuntimeError` it causes where a coroutine would end by it. Source: PEP 479."""
+        if isinstance(exception, StopIteration):
+            told = RuntimeError("the task raised StopIteration")
+            told.__cause__ = exception
+            exception = told
+        super().set_exception(exception)
+
+
 class SubmittedJob:
     """The calls of one function with the same options, numbered as they were submitted.
 

@@ -111,12 +111,17 @@ class Registry:
     # From any thread
 
     def submit(
-        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], changes: dict[str, Any]
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        changes: dict[str, Any],
+        future: TaskFuture | None = None,
     ) -> TaskFuture:
-        """Submit a call; see `Client.submit`."""
+        """Submit a call; see `Client.submit`. `future` is to be resolved, where it shall be a special one."""
         options = _options_for(function, changes, self._defaults)
         body, name = self._function_body(function, options.serializer)
-        future = TaskFuture()
+        future = future or TaskFuture()
         future._canceller = self
         with self._lock:
             self._check_open()

@@ -1,36 +1,52 @@
-"""What a program says of the node it starts for itself, as the words of the public clients give it.
+"""What a program says of its client: of the node that is started for it, and of all its calls.
 
-Owns the checks that both clients share. Starts nothing. Called by `client.py` and `aio.py`.
+Owns which word is about what, and the checks that both clients share. Starts nothing. Called by `client.py` and
+`aio.py`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from zmqtasks.options import NodeOptions
+from zmqtasks.options import NodeOptions, TaskOptions
 from zmqtasks.wire import payload
 
+_OF_TASKS = {field.name for field in dataclasses.fields(TaskOptions)}
+_OF_NODES = {field.name for field in dataclasses.fields(NodeOptions)} - _OF_TASKS
 
-def node_options(addresses: Sequence[str], functions: Sequence[object], **given: Any) -> NodeOptions:
-    """Return the options of a node that is started here.
+
+def split(
+    addresses: Sequence[str], functions: Sequence[object], workers: int | None, settings: dict[str, Any]
+) -> tuple[NodeOptions, TaskOptions]:
+    """Return the options of a node that is started here, and those of all calls.
 
     Args:
         addresses: of nodes that run already; then none is started, and nothing may be said of it.
         functions: initializer and finalizer, or None for each.
-        given: fields of `NodeOptions`; None for what was not said.
+        workers: of the node; None for one a core.
+        settings: fields of both; what both have, `timeout` and `max_memory`, is said of the calls.
 
     Raises:
-        ValueError: something was said together with addresses, or a value is out of range.
+        TypeError: no such setting; the message lists those there are.
+        ValueError: something was said of a node together with addresses, or a value is out of range.
     """
-    said = {name: value for name, value in given.items() if value is not None}
+    if unknown := sorted(settings.keys() - _OF_TASKS - _OF_NODES):
+        known = f"of calls {', '.join(sorted(_OF_TASKS))}; of the node {', '.join(sorted(_OF_NODES))}"
+        raise TypeError(f"no such setting: {', '.join(unknown)}; there are {known}")
+    of_node = {name: value for name, value in settings.items() if name in _OF_NODES}
+    of_node |= {} if workers is None else {"workers": workers}
+    if "preload" in of_node:
+        of_node["preload"] = tuple(of_node["preload"])
     names = [name for name, function in zip(("initializer", "finalizer"), functions, strict=True) if function]
-    if addresses and (said or names):
+    if addresses and (of_node or names):
         raise ValueError(
-            f"{', '.join([*said, *names])}: for a node that is started here only; nodes at addresses have their own"
+            f"{', '.join([*of_node, *names])}: for a node that is started here only; nodes at addresses have their own"
         )
-    return NodeOptions(**said)
+    of_calls = {name: value for name, value in settings.items() if name in _OF_TASKS}
+    return NodeOptions(**of_node), TaskOptions(**of_calls)
 
 
 def encoded(function: Callable[..., object] | None, args: tuple[Any, ...] = ()) -> bytes:

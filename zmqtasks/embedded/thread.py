@@ -14,9 +14,10 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from zmqtasks.embedded.output import OnOutput, OutputFeed, print_line
 from zmqtasks.embedded.own_node import NodeSettings, OwnNode
 from zmqtasks.errors import BindError, LocalProtocolError, NoNodes, ZmqtasksError
-from zmqtasks.messages import Address
+from zmqtasks.messages import Address, Output, PeerId, Query
 from zmqtasks.options import LEASE_S, LEAST_LEASE_S, NodeOptions
 from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.folder import PrivateFolder
@@ -25,6 +26,8 @@ from zmqtasks.ventilator import Ventilator
 
 logger = logging.getLogger(__name__)
 
+REST_S = 1.0
+"""How long the last lines of workers are waited for at the end."""
 CONNECT_S = 10.0
 """How long the first node may take to answer."""
 T = TypeVar("T")
@@ -45,6 +48,7 @@ class Where:
         advertise: what others shall connect to instead.
         connect_s: how long the first node may take to answer.
         lease_s: how long nodes keep what we gave them while they hear nothing of us; they grant 60 seconds at most.
+        on_output: gets each line that workers print over jobs that ask for it, in a thread of its own.
 
     Raises:
         ValueError: a lease below `LEAST_LEASE_S`.
@@ -60,6 +64,7 @@ class Where:
     advertise: tuple[str, ...] = ()
     connect_s: float = CONNECT_S
     lease_s: float = LEASE_S
+    on_output: OnOutput = print_line
 
     def __post_init__(self) -> None:
         if self.lease_s < LEAST_LEASE_S:
@@ -92,6 +97,9 @@ class Embedded:
         self._collector = collector
         self._folder = PrivateFolder()
         self._own: OwnNode | None = None
+        self._feed = OutputFeed(where.on_output)
+        self._to_end: set[PeerId] = set()
+        self._rest = asyncio.Event()
         self._closed = False
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="zmqtasks", daemon=True)
@@ -148,6 +156,7 @@ class Embedded:
             if not self.is_current_thread():
                 self._thread.join()
                 self.loop.close()
+            self._feed.close()
             self._folder.close()
 
     # In the loop's thread
@@ -171,7 +180,7 @@ class Embedded:
         )
         self._answered = asyncio.Event()
         sink = Address("", "", (self._where.sink,)) if self._where.sink else None
-        self.ventilator = Ventilator(self.peer, sink, on_nodes=self._nodes_changed)
+        self.ventilator = Ventilator(self.peer, sink, on_nodes=self._nodes_changed, on_output=self._printed)
         if sink is None:
             self.sink = Sink(self.peer, self._collector, self.ventilator.settle)
         if self._where.addresses:
@@ -230,8 +239,27 @@ class Embedded:
         tried = ", ".join(self._where.addresses)
         return f"none of the nodes at {tried} answered {waited}; start one there with: zmqtasks worker --bind ADDRESS"
 
+    def _printed(self, node: PeerId, output: Output) -> None:
+        self._feed.take(node, output)
+        if output.end:
+            self._to_end.discard(node)
+            if not self._to_end:
+                self._rest.set()
+
+    async def _hear_the_rest(self) -> None:
+        """Ask the nodes for the lines that are still on their way, and wait for them, but not for long."""
+        links = self.ventilator.nodes() if self.ventilator.asks_output else []
+        self._to_end = {link.partner for link in links if link.partner}
+        if not self._to_end:
+            return
+        for link in links:
+            link.request(Query)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._rest.wait(), REST_S)
+
     async def _shut(self, in_order: bool) -> None:
         if hasattr(self, "ventilator"):
+            await self._hear_the_rest()
             self.ventilator.close()
             if hasattr(self, "sink"):
                 self.sink.close()

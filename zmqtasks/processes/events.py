@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from zmqtasks.messages import Outcome
+from zmqtasks.messages import Outcome, Printed
 from zmqtasks.processes.progress import Progress
 
 
@@ -32,6 +32,14 @@ class WorkerSaid:
 
     slot: int
     outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPrinted:
+    """A worker printed something over a job whose client wants to hear it."""
+
+    slot: int
+    piece: Printed
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,5 +124,6 @@ WorkerEvent = (
     | WorkerLeft
     | NodeStopRequested
     | WorkerStuck
+    | WorkerPrinted
     | WorkerExited
 )

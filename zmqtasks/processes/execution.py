@@ -10,9 +10,10 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Sequence
 from time import monotonic_ns
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from zmqtasks.errors import (
+    ControlFlow,
     RequeueRequested,
     RespawnRequested,
     RetryRequested,
@@ -275,20 +276,21 @@ class Execution:
     def _end_raised(self, at: _At, index: int, error: BaseException, elapsed_ns: int) -> None:
         """End a task that raised: as it asks for, or as a failure."""
         elapsed_s = elapsed_ns / 1e9
-        if isinstance(error, RetryRequested):
-            self._add(at, index, index + 1, OutcomeKind.RETRY, b"", elapsed_s, float(error.delay_s))
-        elif isinstance(error, RequeueRequested):
-            self._add(at, index, index + 1, OutcomeKind.RETURNED, b"", elapsed_s)
-        elif isinstance(error, RespawnRequested):
-            self.leaving = "a task asked for it"  # of the task itself nothing is told: it was not run
-        elif isinstance(error, StopRequested):
-            self._stop_node()  # before the outcome: a task that is handed back shall not come back here
-            if error.hand_back:
+        match error if issubclass(type(error), ControlFlow) else None:  # the class itself: __class__ may lie
+            case RetryRequested(delay_s=delay_s):
+                self._add(at, index, index + 1, OutcomeKind.RETRY, b"", elapsed_s, float(delay_s))
+            case RequeueRequested():
                 self._add(at, index, index + 1, OutcomeKind.RETURNED, b"", elapsed_s)
-            else:
-                self._succeed(at, index, [None], elapsed_ns)
-        else:
-            self._fail(at, index, index + 1, error, elapsed_ns)
+            case RespawnRequested():
+                self.leaving = "a task asked for it"  # of the task itself nothing is told: it was not run
+            case StopRequested(hand_back=hand_back):
+                self._stop_node()  # before the outcome: a task that is handed back shall not come back here
+                if hand_back:
+                    self._add(at, index, index + 1, OutcomeKind.RETURNED, b"", elapsed_s)
+                else:
+                    self._succeed(at, index, [None], elapsed_ns)
+            case _:
+                self._fail(at, index, index + 1, error, elapsed_ns)
 
     def _succeed(self, at: _At, start: int, results: list[Any], elapsed_ns: int) -> None:
         if not results:
@@ -323,11 +325,11 @@ class Execution:
 
     def _fail(self, at: _At, start: int, stop: int, error: BaseException, elapsed_ns: int) -> None:
         """Add the outcome of each task in [start, stop), which share one cause."""
-        if isinstance(error, MemoryError):
+        if issubclass(type(error), MemoryError):  # isinstance() asks the error for its class, and it may lie
             traceback.clear_frames(error.__traceback__)  # their locals hold the memory that is needed to report it
-        kind = OutcomeKind.TOO_BIG if isinstance(error, TooBig) else OutcomeKind.ERROR
-        if isinstance(error, TaskInterrupted):
-            kind, error = OutcomeKind.TIMEOUT, as_timeout(error, node=self._node)
+        kind = OutcomeKind.TOO_BIG if issubclass(type(error), TooBig) else OutcomeKind.ERROR
+        if issubclass(type(error), TaskInterrupted):
+            kind, error = OutcomeKind.TIMEOUT, as_timeout(cast("TaskInterrupted", error), node=self._node)
         body = payload.pack_failure(error, serializer=at.job.serializer)
         if len(body) > self._most_bytes:
             kind = OutcomeKind.TOO_BIG

@@ -13,6 +13,7 @@ import sys
 import traceback
 from typing import Any, NoReturn
 
+from zmqtasks.processes import streams
 from zmqtasks.wire import payload
 
 
@@ -61,3 +62,4 @@ def flush_streams() -> None:
             stream.flush()
         except (AttributeError, OSError, ValueError):
             continue
+    streams.mend()

@@ -1,8 +1,9 @@
 """What workers print: drained at once, its tail kept, and passed on without ever making the supervisor wait.
 
 Owns the reading ends of the workers' pipes, and one thread that writes to our own standard output and error. Nothing
-is parsed. A reader of ours that is too slow loses whole pieces, which are counted; the workers are never slowed, since
-a worker that waits for a terminal looks exactly like one that hangs. `workforce.py` calls it.
+is parsed but line ends; whose a line is, `voice.py` knows. A reader of ours that is too slow loses whole pieces, which
+are counted; the workers are never slowed, since a worker that waits for a terminal looks exactly like one that hangs.
+`seat.py` calls it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import re
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from zmqtasks.options import KIB, MIB
@@ -133,20 +135,24 @@ class Drain:
         loop: where the pipe is watched.
         fd: the reading end; owned from here on.
         tail: where it is kept.
-        outlet: where it is passed on.
-        target: file descriptor of ours it is passed on to.
+        pass_on: takes whole lines, and half a line that has waited or is long.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int, tail: Tail, outlet: Outlet, target: int) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, fd: int, tail: Tail, pass_on: Callable[[bytes], object]
+    ) -> None:
         os.set_blocking(fd, False)
         self._loop = loop
         self._fd = fd
         self._tail = tail
-        self._outlet = outlet
-        self._target = target
+        self._pass_on_data = pass_on
         self._partial = b""
         self._timer: asyncio.TimerHandle | None = None
         loop.add_reader(fd, self._read)
+
+    def catch_up(self) -> None:
+        """Read what the pipe holds now; one read takes all of it."""
+        self._read()
 
     def finish(self) -> None:
         """Read what is left without waiting, pass it on, close; descendants of the worker may hold the other end."""
@@ -185,7 +191,7 @@ class Drain:
             end = len(data)
         self._partial = data[end:]
         if end:
-            self._outlet.write(self._target, data[:end])
+            self._pass_on_data(data[:end])
         if self._partial and self._timer is None:
             self._timer = self._loop.call_later(PARTIAL_LINE_S, self._pass_on_partial)
 
@@ -194,5 +200,5 @@ class Drain:
             self._timer.cancel()
             self._timer = None
         if self._partial:
-            self._outlet.write(self._target, self._partial)
+            self._pass_on_data(self._partial)
             self._partial = b""

@@ -13,10 +13,11 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from zmqtasks.errors import RemoteProtocolError
-from zmqtasks.messages import Buffer, Results
+from zmqtasks.messages import Buffer, Results, Tasks
 from zmqtasks.options import Limits
 from zmqtasks.processes import linux
 from zmqtasks.processes.channel import Channel
@@ -36,6 +37,7 @@ from zmqtasks.processes.framing import FrameKind
 from zmqtasks.processes.output import Drain, Outlet, Tail, split_stack
 from zmqtasks.processes.progress import Progress, ProgressTable
 from zmqtasks.processes.spawn import WorkerFds
+from zmqtasks.processes.voice import OutputStyle, Voice
 from zmqtasks.wire import codec, payload
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ class Surroundings:
     """Called just before the last event of a seat."""
     tells_peak: bool = True
     """Whether the peak of memory that the kernel keeps of a worker is its own."""
+    style: OutputStyle = OutputStyle()
 
 
 class Seat:
@@ -84,6 +87,7 @@ class Seat:
         self._channel: Channel | None = None
         self._drains: list[Drain] = []
         self._tail = Tail()
+        self._voice = Voice(slot, around)
         self._watch: ExitWatch | None = None
         self._unsent: list[tuple[FrameKind, Buffer]] = []
         self._begun_s = time.monotonic()
@@ -113,15 +117,15 @@ class Seat:
         self._channel.send(FrameKind.START, self._start)
         outputs = [os.pipe() for _ in around.targets]
         self._drains = [
-            Drain(around.loop, reader, self._tail, around.outlet, target)
-            for (reader, _), target in zip(outputs, around.targets, strict=True)
+            Drain(around.loop, reader, self._tail, partial(self._voice.printed, stream))
+            for stream, (reader, _) in enumerate(outputs)
         ]
         return WorkerFds(theirs.detach(), outputs[0][1], outputs[1][1], around.table.fd)
 
     def started(self, pid: int) -> None:
         """Take note of the process and listen to it."""
         assert self._channel is not None
-        self.pid = pid
+        self.pid = self._voice.pid = pid
         self._begun_s = time.monotonic()
         for kind, body in self._unsent:
             self._channel.send(kind, body)
@@ -144,6 +148,11 @@ class Seat:
             self._unsent.append((kind, body))
         else:
             self._channel.send(kind, body)
+
+    def give(self, tasks: Tasks) -> None:
+        """Send work."""
+        self._voice.given(tasks)
+        self.send(FrameKind.TASKS, codec.encode(tasks))
 
     def kill(self) -> None:
         """Kill the worker and its process group, now or as soon as there is a process."""
@@ -198,6 +207,8 @@ class Seat:
         except RemoteProtocolError:  # a task wrote to the socket of its worker
             self.kill()
             return
+        for drain in self._drains:  # what was printed before an outcome was written is heard before it
+            drain.catch_up()
         if isinstance(message, Results):
             self._around.emit(WorkerSaid(self.slot, message.outcomes))
 

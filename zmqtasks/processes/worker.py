@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from zmqtasks.messages import NO_SESSION, Outcome, PeerId, Results, Tasks
 from zmqtasks.options import Limits
-from zmqtasks.processes import brand, cgroup, linux
+from zmqtasks.processes import brand, cgroup, linux, streams
 from zmqtasks.processes.execution import LOOPS, Execution
 from zmqtasks.processes.farewell import flush_streams, say_farewell
 from zmqtasks.processes.framing import FrameKind, SupervisorGone, WorkerEnd, inner_limits
@@ -62,12 +62,14 @@ class Settings(NamedTuple):
     """Above so many bytes the worker asks to be replaced."""
     group: str = ""
     """Folder of the node's cgroup, or nothing."""
+    log_level: str = "WARNING"
+    """Of the root logger."""
 
     def pack(self) -> bytes:
         """Return the body of the frame."""
         limits = [self.limits.message_bytes, self.limits.header_bytes, self.limits.items]
         head = [self.supervisor, self.slot, self.node, self.host, limits, self.sys_path]
-        own = [len(self.initializer), self.end_timeout_s, self.recycle_memory, self.group]
+        own = [len(self.initializer), self.end_timeout_s, self.recycle_memory, self.group, self.log_level]
         return json.dumps([head, own]).encode() + b"\n" + self.initializer + self.finalizer
 
     @classmethod
@@ -75,10 +77,10 @@ class Settings(NamedTuple):
         """Return what `pack` made a body of."""
         head, _, functions = body.partition(b"\n")
         (supervisor, slot, node, host, limits, sys_path), own = json.loads(head)
-        length, end_timeout_s, memory, group = own
+        length, end_timeout_s, memory, group, log_level = own
         initializer, finalizer = functions[:length], functions[length:]
         where = supervisor, slot, node, host, Limits(*limits), sys_path
-        return cls(*where, initializer, finalizer, end_timeout_s, memory, group)
+        return cls(*where, initializer, finalizer, end_timeout_s, memory, group, log_level)
 
 
 def main(channel_fd: int, progress_fd: int) -> NoReturn:
@@ -124,9 +126,8 @@ def _settle(settings: Settings) -> None:
     faulthandler.register(STACK_SIGNAL, file=2, all_threads=True, chain=False)
     sys.path[:] = settings.sys_path
     sys.modules["__main__"] = types.ModuleType("__main__")
-    # New ones: those of the zygote remember what its own descriptors were. By lines: a crash loses none of them.
-    sys.stdout = open(1, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
+    streams.open_streams()
+    streams.log_to_stderr(settings.log_level)
     _reseed()
 
 

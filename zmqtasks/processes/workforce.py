@@ -30,9 +30,9 @@ from zmqtasks.processes.running import INTERRUPT_SIGNAL
 from zmqtasks.processes.seat import Seat, Surroundings
 from zmqtasks.processes.spawn import DirectSpawner, Spawner, SpawnRequest
 from zmqtasks.processes.usage import tree_rss_bytes, tree_unique_bytes
+from zmqtasks.processes.voice import OutputStyle
 from zmqtasks.processes.worker import STACK_SIGNAL, Settings
 from zmqtasks.processes.zygote_spawner import ZygoteSpawner
-from zmqtasks.wire import codec
 
 if TYPE_CHECKING:
     import asyncio
@@ -67,6 +67,8 @@ class Workforce:
         owner_dir: folder of the program this one works for; removed where both are killed (zygote only).
         cgroups: whether workers get a cgroup each, where that can be; None for what the environment says.
         output: where workers' output goes, "inherit" for stdout and stderr, or "stderr" for both.
+        style: how it is passed on.
+        log_level: of the root logger in workers.
 
     Raises:
         OSError: no descriptors or processes left.
@@ -93,6 +95,8 @@ class Workforce:
         owner_dir: str | None = None,
         cgroups: bool | None = None,
         output: Literal["inherit", "stderr"] = "inherit",
+        style: OutputStyle = OutputStyle(),  # noqa: B008
+        log_level: str = "WARNING",
     ) -> None:
         if output not in _TARGETS:
             raise ValueError(f"output must be one of {', '.join(_TARGETS)}, not {output!r}")
@@ -123,6 +127,7 @@ class Workforce:
             end_timeout_s,
             recycle_memory,
             group,
+            log_level,
         )
         try:
             self._spawner = self._choose_spawner(method, tuple(preload))
@@ -141,6 +146,7 @@ class Workforce:
             self._emit,
             self._vacate,
             tells_peak=self._spawner.tells_peak,
+            style=style,
         )
         self._adopted_before = True
         if linux.AVAILABLE:
@@ -163,7 +169,7 @@ class Workforce:
 
     def send(self, slot: int, tasks: Tasks) -> None:
         """Send work without waiting; what the worker has not taken counts as `backlog_bytes`."""
-        self._seat(slot).send(FrameKind.TASKS, codec.encode(tasks))
+        self._seat(slot).give(tasks)
 
     def stop(self, slot: int) -> None:
         """Have the worker finish what it was sent, run its finalizer and exit handlers, and end."""

@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from zmqtasks.messages import Bulk, Control, Message
+from zmqtasks.messages import Bulk, Control, Message, Output
 from zmqtasks.testing.clock import FakeTimer
 from zmqtasks.testing.story import describe
 from zmqtasks.wire import codec
@@ -55,6 +55,7 @@ class SimWire:
         self._source = source
         self._control = Connection(network, source, endpoint.removeprefix(SCHEME), CONTROL_WAITING)
         self._bulk: Connection | None = None
+        self._output: Connection | None = None
 
     def send_control(self, message: Control) -> None:
         """Send a small message; the last few wait for a connection."""
@@ -66,16 +67,25 @@ class SimWire:
             self._bulk = Connection(self._network, self._source, self.endpoint.removeprefix(SCHEME), None)
         self._bulk.send(message)
 
+    def send_output(self, message: Output) -> bool:
+        """Send what workers printed."""
+        if self._output is None:
+            self._output = Connection(self._network, self._source, self.endpoint.removeprefix(SCHEME), CONTROL_WAITING)
+        self._output.send(message)
+        return True
+
     def forget_waiting(self) -> None:
         """Drop bulk that waits for a connection."""
         if self._bulk is not None:
             self._bulk.waiting.clear()
 
     def close(self, linger_s: float = 0.0) -> None:
-        """Close both connections; what is on its way gets `linger_s` seconds. Idempotent."""
+        """Close all connections; what is on its way gets `linger_s` seconds. Idempotent."""
         self._control.close(linger_s)
         if self._bulk is not None:
             self._bulk.close(linger_s)
+        if self._output is not None:
+            self._output.close(linger_s)
 
 
 class Connection:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from zmqtasks.messages import Address, Bulk, Control, Message, PeerId
+from zmqtasks.messages import Address, Bulk, Control, Message, Output, PeerId
 from zmqtasks.options import Limits
 from zmqtasks.transport import sockets
 from zmqtasks.transport.inbox import Inbox
@@ -32,6 +32,9 @@ class Wire(Protocol):
 
     def send_bulk(self, message: Bulk) -> None:
         """Send a numbered message."""
+
+    def send_output(self, message: Output) -> bool:
+        """Send what workers printed, or return False where nothing can be taken now."""
 
     def forget_waiting(self) -> None:
         """Drop bulk that waits for a connection."""

@@ -12,7 +12,7 @@ from collections import deque
 
 import zmq
 
-from zmqtasks.messages import Bulk, Control
+from zmqtasks.messages import Bulk, Control, Output
 from zmqtasks.transport.sockets import connected_push
 from zmqtasks.wire import codec
 
@@ -20,6 +20,10 @@ logger = logging.getLogger(__name__)
 
 CONTROL_WAITING = 16
 """Control messages kept while there is no connection; older ones are out of date by then, and repeated anyway."""
+
+
+OUTPUT_WAITING = 8
+"""Output messages that ZeroMQ takes before it refuses: a slow link shall refuse early, for then lines are counted."""
 
 
 class _Lane:
@@ -89,6 +93,7 @@ class Outlet:
         self._context = context
         self._control = _Lane(loop, connected_push(context, endpoint), CONTROL_WAITING)
         self._bulk: _Lane | None = None
+        self._output: zmq.Socket[bytes] | None = None
 
     def send_control(self, message: Control) -> None:
         """Send a small message that may be lost and is repeated."""
@@ -102,13 +107,25 @@ class Outlet:
             self._bulk = _Lane(self._loop, connected_push(self._context, self.endpoint), None)
         self._bulk.send(codec.encode(message))
 
+    def send_output(self, message: Output) -> bool:
+        """Send on a third connection, made at the first time; False where nothing can be taken now."""
+        if self._output is None:
+            self._output = connected_push(self._context, self.endpoint, OUTPUT_WAITING)
+        try:
+            self._output.send(codec.encode(message), zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
     def forget_waiting(self) -> None:
         """Drop the bulk that still waits for a connection: the session is about to send it all again."""
         if self._bulk is not None:
             self._bulk.forget_waiting()
 
     def close(self, linger_s: float = 0.0) -> None:
-        """Close both connections; what is on its way gets `linger_s` seconds. Idempotent."""
+        """Close all connections; what is on its way gets `linger_s` seconds. Idempotent."""
         self._control.close(linger_s)
         if self._bulk is not None:
             self._bulk.close(linger_s)
+        if self._output is not None and not self._output.closed:
+            self._output.close(linger=int(linger_s * 1000))

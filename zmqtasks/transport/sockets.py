@@ -87,15 +87,22 @@ def _reason(error: zmq.ZMQError, endpoint: str) -> str:
     return reasons.get(error.errno or 0, str(error))
 
 
-def connected_push(context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.Socket[bytes]:
+def connected_push(
+    context: zmq.Context[zmq.Socket[bytes]], endpoint: str, most: int = HIGH_WATER_MARK
+) -> zmq.Socket[bytes]:
     """Return a PUSH socket to one inbox. It takes messages only while the connection stands (IMMEDIATE).
+
+    Args:
+        context: of this peer.
+        endpoint: where the inbox is bound.
+        most: messages it takes before it refuses.
 
     Raises:
         BindError: the endpoint is malformed.
     """
     socket = context.socket(zmq.PUSH)
     _set_common_options(socket)
-    socket.sndhwm = HIGH_WATER_MARK
+    socket.sndhwm = most
     socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.setsockopt(zmq.RECONNECT_IVL, 100)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 5_000)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from zmqtasks.errors import LocalProtocolError, RemoteProtocolError
-from zmqtasks.messages import Cancel, Hello, Message, Query, Results, Status, Stored, Tasks
+from zmqtasks.messages import Cancel, Hello, Message, Output, Query, Results, Status, Stored, Tasks
 from zmqtasks.options import Limits
 from zmqtasks.wire import bulk, control
 from zmqtasks.wire.fields import integer, malformed, text
@@ -28,7 +28,7 @@ def encode(message: Message, limits: Limits | None = None) -> bytes:
     """Return the frame of a message.
 
     Args:
-        message: any of the seven kinds.
+        message: any kind.
         limits: what the receiver takes, in bytes and entries; None checks nothing.
 
     Raises:
@@ -90,6 +90,7 @@ _ENCODERS: dict[type, Callable[[Any], Parts]] = {
     Stored: bulk.encode_stored,
     Cancel: control.encode_cancel,
     Query: control.encode_query,
+    Output: control.encode_output,
 }
 _DECODERS: dict[str, Callable[[Header, Bodies], Message]] = {
     "hello": control.decode_hello,
@@ -99,4 +100,5 @@ _DECODERS: dict[str, Callable[[Header, Bodies], Message]] = {
     "stored": bulk.decode_stored,
     "cancel": control.decode_cancel,
     "query": control.decode_query,
+    "output": control.decode_output,
 }

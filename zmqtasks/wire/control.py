@@ -1,4 +1,4 @@
-"""Control messages as headers and back: HELLO, STATUS, CANCEL, QUERY.
+"""Control messages as headers and back: HELLO, STATUS, CANCEL, QUERY, OUTPUT.
 
 Owns their keys. None has a body. Called by `codec` through its tables.
 """
@@ -10,8 +10,10 @@ from zmqtasks.messages import (
     Held,
     Hello,
     Load,
+    Output,
     PeerState,
     Phase,
+    Printed,
     Query,
     Range,
     Role,
@@ -130,3 +132,29 @@ def encode_query(message: Query) -> Parts:
 def decode_query(header: Header, _: Bodies) -> Query:
     """Return the QUERY of a header."""
     return Query(session(header), job_ids(header.get("j"), "j (jobs)"))
+
+
+def encode_output(message: Output) -> Parts:
+    """Return the header and the bodies of an OUTPUT."""
+    lines = list(message.printed)
+    return {"t": "output", "s": message.session, "p": lines, "d": message.dropped, "e": message.end}, []
+
+
+def decode_output(header: Header, _: Bodies) -> Output:
+    """Return the OUTPUT of a header."""
+    printed = tuple(_printed(entry) for entry in array(header.get("p"), "p (printed)"))
+    dropped = integer(header.get("d"), "d (dropped)")
+    return Output(session(header), printed, dropped, flag(header.get("e"), "e (end)"))
+
+
+def _printed(entry: object) -> Printed:
+    worker, pid, job, name, task, stream, words = record(entry, "printed", len(Printed._fields))
+    return Printed(
+        integer(worker, "printed.worker"),
+        integer(pid, "printed.pid"),
+        label(job, "printed.job"),
+        text(name, "printed.name"),
+        integer(task, "printed.task"),
+        label(stream, "printed.stream"),
+        text(words, "printed.text"),
+    )

@@ -7,8 +7,9 @@ Called by `failure`, which owns the layout of the body.
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterator
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from zmqtasks import errors
 from zmqtasks.errors import RemoteError, WorkerCrashed, ZmqtasksError
@@ -48,16 +49,24 @@ def traceback_of(error: BaseException, our_modules: tuple[str, ...]) -> str:
 
     Empty where there is nothing to tell: an error that was never raised.
     """
-    trace = error.__traceback__
-    if trace is None and error.__cause__ is None and error.__context__ is None:
+    trace, cause, context = (_plainly(error, name) for name in ("__traceback__", "__cause__", "__context__"))
+    if trace is None and cause is None and context is None:
         return ""
     while trace is not None and _is_ours(trace, our_modules):
         trace = trace.tb_next
     try:
         lines = traceback.TracebackException(type(error), error, trace).format()
         return _bounded("".join(lines), MOST_TRACEBACK_CHARS)
-    except BaseException as second:  # as in message_of
-        return f"(its traceback cannot be formatted: {type(second).__name__})"
+    except BaseException as second:  # as in message_of; where it was raised is the best there is
+        places = f"Traceback (most recent call last):\n{''.join(traceback.format_tb(trace))}"
+        ending = f"{type_name_of(error)}: {message_of(error)}"
+        reason = f"(the rest of its traceback cannot be formatted: {type(second).__name__})"
+        return _bounded(f"{places}{ending}\n{reason}", MOST_TRACEBACK_CHARS)
+
+
+def _plainly(error: BaseException, name: str) -> Any:
+    """Return an attribute as the interpreter has it, past a `__getattribute__` of the class."""
+    return BaseException.__dict__[name].__get__(error)
 
 
 def _is_ours(trace: TracebackType, our_modules: tuple[str, ...]) -> bool:
@@ -82,9 +91,9 @@ def without_exit(error: BaseException) -> BaseException:
 
     Source: the documentation of `sys.exit`: None is success, any object that is no integer counts as 1.
     """
-    if not isinstance(error, SystemExit):
+    if not issubclass(type(error), SystemExit):  # isinstance() asks the error for its class, and it may lie
         return error
-    code = error.code
+    code = getattr(error, "code", None)
     if code is None or isinstance(code, int):
         return WorkerCrashed(f"the task called sys.exit({int(code or 0)})", exit_code=int(code or 0))
     shown = repr(_bounded(code, MOST_NAME_CHARS)) if isinstance(code, str) else f"<{type(code).__name__}>"
@@ -137,14 +146,24 @@ def pickled(error: BaseException) -> bytes | None:
     Of a group with a member that cannot travel, the others do, with a `RemoteError` in its place.
     """
     data = _survivor(error)
-    if data is None and isinstance(error, ExceptionGroup):
-        data = _survivor(_group_of_survivors(error))
+    if data is None and issubclass(type(error), ExceptionGroup):
+        data = _survivor_of_the_rest(error)
     return data
+
+
+def _survivor_of_the_rest(group: BaseException) -> bytes | None:
+    try:
+        return _survivor(_group_of_survivors(cast("ExceptionGroup[Exception]", group)))
+    except BaseException:  # as in message_of
+        return None
 
 
 def _survivor(error: BaseException) -> bytes | None:
     """Pickle, plainly or past `__init__`, whatever comes out of it alive."""
-    for candidate in (error, _Bare(error)) if isinstance(error, Exception) else ():
+    if not issubclass(type(error), Exception):
+        return None
+    plainly = (_Bare(error),) if _loses_slots(type(error)) else (error, _Bare(error))
+    for candidate in plainly:
         try:
             data = dump_pickle(candidate)
             if len(data) <= MOST_PICKLE_BYTES and isinstance(load_pickle(data), Exception):
@@ -154,6 +173,18 @@ def _survivor(error: BaseException) -> bytes | None:
     return None
 
 
+def _loses_slots(cls: type[BaseException]) -> bool:
+    """Tell whether the pickle of such an exception would leave out its slots: it holds `args` and `__dict__`."""
+    own_way = cls.__reduce__ is not BaseException.__reduce__ or cls.__reduce_ex__ is not object.__reduce_ex__
+    return not own_way and any(_slots_of(cls))
+
+
+def _slots_of(cls: type[BaseException]) -> Iterator[str]:
+    for base in cls.__mro__:
+        slots = base.__dict__.get("__slots__", ())
+        yield from (slots,) if isinstance(slots, str) else slots
+
+
 class _Bare:
     """An exception to be pickled without its `__init__`, which often takes other arguments than it keeps in `args`."""
 
@@ -161,13 +192,19 @@ class _Bare:
         self.error = error
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _revive, (type(self.error), self.error.args, vars(self.error))
+        error = self.error
+        slots = {name: getattr(error, name) for name in _slots_of(type(error)) if hasattr(error, name)}
+        return _revive, (type(error), error.args, vars(error), slots)
 
 
-def _revive(cls: type[Exception], args: tuple[Any, ...], attributes: dict[str, Any]) -> Exception:
+def _revive(
+    cls: type[Exception], args: tuple[Any, ...], attributes: dict[str, Any], slots: dict[str, Any] | None = None
+) -> Exception:
     error = cls.__new__(cls, *args)
     BaseException.__setattr__(error, "args", args)  # past a __setattr__ that refuses, as a frozen dataclass has it
     vars(error).update(attributes)
+    for name, value in (slots or {}).items():
+        object.__setattr__(error, name, value)
     return error
 
 

@@ -1,0 +1,105 @@
+"""A worker's standard output and error, and its logging: a task that closes them takes them from nobody else.
+
+Owns `sys.stdout`, `sys.stderr` and what `logging` does where the user set up nothing. Called by `worker.py`.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import io
+import logging
+import os
+import sys
+from typing import TextIO
+
+LOG_FORMAT = "%(levelname)s %(name)s: %(message)s"
+_SPARES_FROM = 64
+"""Copies of the descriptors get numbers from here on, where nobody expects or closes them."""
+
+_spares: dict[int, int] = {}
+"""Descriptor 1 and 2, and a copy of each."""
+_streams: dict[str, TextIO] = {}
+
+
+class _Pipe(io.FileIO):
+    """A descriptor that is put back where a task has closed it."""
+
+    def write(self, data: bytes | memoryview, /) -> int:  # type: ignore[override]
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            _put_back(self.fileno())
+            return super().write(data)
+
+
+class _Stream(io.TextIOWrapper):
+    """Text that stays open: the next task prints as well."""
+
+    def close(self) -> None:
+        self.flush()
+
+
+def open_streams() -> None:
+    """Set up `sys.stdout` and `sys.stderr`.
+
+    New ones: those of the zygote remember what its own descriptors were. By lines: a crash loses none of them.
+    """
+    for name, fd in (("stdout", 1), ("stderr", 2)):
+        _spares[fd] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _SPARES_FROM)
+        _streams[name] = _open(fd)
+        setattr(sys, name, _streams[name])
+
+
+def _open(fd: int) -> TextIO:
+    raw: io.RawIOBase = _Pipe(fd, "w", closefd=False)
+    return _Stream(io.BufferedWriter(raw), "utf-8", "backslashreplace", line_buffering=True)
+
+
+def mend() -> None:
+    """Put back what a task has closed or taken away; what it put in their place stays, as with any setting."""
+    for fd in _spares:
+        try:
+            os.fstat(fd)
+        except OSError:
+            _put_back(fd)
+    for fd, name in ((1, "stdout"), (2, "stderr")):
+        if name in _streams and not _is_open(getattr(sys, name, None)):
+            if not _is_open(_streams[name]):  # a task closed its buffer
+                _streams[name] = _open(fd)
+            setattr(sys, name, _streams[name])
+
+
+def _is_open(stream: object) -> bool:
+    try:
+        return not stream.closed  # type: ignore[attr-defined]
+    except (AttributeError, ValueError):  # no stream, or detached from its buffer
+        return False
+
+
+def _put_back(fd: int) -> None:
+    os.dup2(_spares[fd], fd)
+
+
+class _LastResort(logging.StreamHandler[TextIO]):
+    """Writes to what `sys.stderr` is at the moment."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)  # not StreamHandler's: it would set the stream
+        self.setFormatter(logging.Formatter(LOG_FORMAT))
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        return sys.stderr or _streams["stderr"]
+
+
+def log_to_stderr(level: str) -> None:
+    """Have records of `level` and above written to standard error where the user sets up no logging.
+
+    In the place where the standard library has its own handler for that: whatever handlers a task or an initializer
+    sets up, `logging.basicConfig` among them, take over, and no line comes twice.
+    """
+    logging.lastResort = _LastResort()
+    logging.getLogger().setLevel(level)
