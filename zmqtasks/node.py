@@ -120,9 +120,8 @@ class Node:
         self._peer = peer
         self._options = options
         self._on_drained = on_drained
-        self._holding = Holding()
-        staffing = slots.Staffing(options.worker_count(), options.standby, options.max_tasks_per_worker)
-        self._slots = slots.Slots(staffing)
+        self._holding = Holding(one_task=options.max_tasks_per_worker == 1)
+        self._slots = slots.Slots(staffing_of(options))
         self._workers = make_workers(self._worker_event)
         self._offered: set[int] = set()
         self._sentences: dict[int, _Sentence] = {}
@@ -192,6 +191,8 @@ class Node:
                 case moves.Give(slot, jobs, chunk, ended):
                     self._workers.send(slot, Tasks(NO_SESSION, 0, jobs, (chunk,), ended))
                     self._look_soon(chunk.job, slot)
+                case moves.Introduce(slot, jobs, ended):
+                    self._workers.send(slot, Tasks(NO_SESSION, 0, jobs, (), ended))
                 case moves.Emit(job, outcomes):
                     self._emit(job, outcomes)
                 case moves.Blame(job, attempt, index, kind):
@@ -249,6 +250,8 @@ class Node:
             case WorkerReady(slot):
                 self._failed_starts = 0
                 self._manage(slots.WorkerReady(slot, self._peer.chance()))
+                if self._slots.is_spare(slot):
+                    self._hold(moves.WorkerSpared(slot))
             case WorkerSaid(slot, outcomes):
                 self._hold(moves.OutcomesSaid(slot, outcomes))
                 tasks = sum(outcome.stop - outcome.start for outcome in outcomes)
@@ -275,6 +278,8 @@ class Node:
         self._manage(slots.WorkerExited(event.slot))
         if offered:
             self._hold_lost(event, sentence)
+        else:
+            self._hold(moves.WorkerLost(event.slot, in_order=event.exit_code == 0))
 
     def _hold_lost(self, event: WorkerExited, sentence: _Sentence | None) -> None:
         progress = event.progress
@@ -423,6 +428,11 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<Node {self._peer.id} {self._holding!r} {self._slots!r}>"
+
+
+def staffing_of(options: NodeOptions) -> slots.Staffing:
+    """Return how many workers a node keeps, and for how long each."""
+    return slots.Staffing(options.worker_count(), options.standby, options.max_tasks_per_worker)
 
 
 def _crash(event: WorkerExited, node: PeerId) -> ZmqtasksError:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from zmqtasks.errors import ZmqtasksError
-from zmqtasks.node import Node
+from zmqtasks.node import Node, staffing_of
 from zmqtasks.options import Limits, NodeOptions
 from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.folder import PrivateFolder, remove_if_abandoned
@@ -53,7 +53,7 @@ def open_node(
         BindError: an endpoint cannot be bound.
     """
     peer = open_peer(loop, place)
-    slots = options.worker_count() + options.standby
+    slots = staffing_of(options).slots()
 
     def make_workers(on_event: Callable[..., None]) -> Workforce:
         return Workforce(

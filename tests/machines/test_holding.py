@@ -18,6 +18,7 @@ from zmqtasks.machines.holding_moves import (
     Event,
     Give,
     GiveBack,
+    Introduce,
     KillWorker,
     OutcomesSaid,
     RangesCancelled,
@@ -27,6 +28,7 @@ from zmqtasks.machines.holding_moves import (
     VentilatorGone,
     WorkerLost,
     WorkerOffered,
+    WorkerSpared,
     WorkersUnavailable,
     WorkerWithdrawn,
 )
@@ -56,8 +58,8 @@ def said(
 class History:
     """A holding that is told events and checked after each."""
 
-    def __init__(self, workers: int = 0) -> None:
-        self.holding = Holding()
+    def __init__(self, workers: int = 0, *, one_task: bool = False) -> None:
+        self.holding = Holding(one_task=one_task)
         for slot in range(workers):
             assert self(WorkerOffered(slot)) == []
 
@@ -191,6 +193,71 @@ def test_a_withdrawn_worker_ends_what_it_has() -> None:
     assert len(history.tell(said(0, 2))) == 1
     assert history(WorkerLost(0)) == []
     assert given(history(WorkerOffered(0))) == [(0, "v:1", 2, 3)]
+
+
+def test_what_is_tried_again_goes_before_what_comes_later_in_its_job() -> None:
+    history = History()
+    history.take(chunk_of(20, 30), chunk_of(30, 40), chunk_of(5, 9, job="w:1"))
+    history.take(chunk_of(3, 4, attempt=2))
+    assert [held.start for held in history.holding.inventory("v")] == [3, 20, 30, 5]
+    history.take(chunk_of(25, 26, attempt=3), chunk_of(1, 2, attempt=4, job="w:1"))
+    assert [held.start for held in history.holding.inventory("v")] == [3, 20, 30, 5, 25, 1], "only before the first"
+
+
+# Workers that stand by --------------------------------------------------------------------------------------------
+
+
+def test_who_stands_by_is_told_what_has_been_loaded_without_harm() -> None:
+    history = History(workers=1)
+    assert history(WorkerSpared(1)) == []
+    history.take(chunk_of(0, 1), chunk_of(1, 2), chunk_of(0, 1, job="v:2"))
+    outcome = said(0, 1)
+    assert history.tell(outcome)[:2] == [Introduce(1, (job_of(),)), Emit(job_of(), (outcome,))]
+    assert not any(isinstance(command, Introduce) for command in history.tell(said(1, 2))), "once"
+    assert history(WorkerSpared(2)) == [Introduce(2, (job_of(),))]
+    history(TasksTaken("v", (), (chunk_of(2, 3, attempt=2),)))
+    assert history(WorkerOffered(1)) == [Give(1, (), chunk_of(2, 3, attempt=2))], "and knows it when it serves"
+
+
+def test_who_stands_by_forgets_what_has_ended() -> None:
+    history = History(workers=1)
+    history(WorkerSpared(1))
+    history.take(chunk_of(0, 1))
+    history.tell(said(0, 1))
+    history.take(chunk_of(0, 1, job="v:2"))
+    history(TasksTaken("v", ended=("v:1",)))
+    assert Introduce(1, (job_of("v:2"),), ("v:1",)) in history.tell(said(0, 1, job="v:2"))
+
+
+def test_a_function_that_somebody_may_have_died_over_is_not_loaded_ahead_again() -> None:
+    history = History(workers=1)
+    history(WorkerSpared(1))
+    with pytest.raises(LocalProtocolError, match="slot 1 has a worker already"):
+        history(WorkerSpared(1))
+    history.take(chunk_of(0, 1))
+    history.tell(said(0, 1))
+    assert history(WorkerLost(1, in_order=True)) == []
+    assert history(WorkerSpared(1)) == [Introduce(1, (job_of(),))]
+    history(TasksTaken("w", (job_of("w:1"),)))
+    assert history(WorkerLost(1)) == []
+    assert history(WorkerSpared(1)) == []
+
+
+def test_the_function_of_a_ventilator_that_is_gone_is_not_loaded_ahead() -> None:
+    history = History(workers=1)
+    history(WorkerSpared(1))
+    history.take(chunk_of(0, 1))
+    history(VentilatorGone("v"))
+    assert not any(isinstance(command, Introduce) for command in history.tell(said(0, 1)))
+
+
+def test_where_a_worker_runs_one_task_it_gets_one_and_no_other() -> None:
+    history = History(workers=2, one_task=True)
+    assert given(history.take(chunk_of(0, 3))) == [(0, "v:1", 0, 1), (1, "v:1", 1, 2)]
+    assert history.tell(said(0, 1)) == [Emit(job_of(), (said(0, 1),))]
+    assert history(WorkerLost(0)) == []
+    assert given(history(WorkerOffered(0))) == [(0, "v:1", 2, 3)]
+    assert history.holding.queued() == 0
 
 
 def test_nothing_is_ever_due() -> None:

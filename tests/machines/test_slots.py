@@ -11,6 +11,7 @@ from tests.machines.driving import SEEDS, within
 from zmqtasks.errors import LocalProtocolError
 from zmqtasks.machines.slots import (
     FIRST_BACKOFF_S,
+    HASTE_S,
     LONGEST_BACKOFF_S,
     STOP_GRACE_S,
     Command,
@@ -83,10 +84,41 @@ def test_a_worker_that_does_not_end_when_asked_to_is_killed_once() -> None:
 def test_a_standby_takes_over_in_the_same_turn() -> None:
     slots = serving(2, 1)
     assert repr(slots) == "<Slots 0:serving 1:serving 2:spare failures=0>"
-    assert told(slots, WorkerExited(0)) == [StartWorker(0), Serve(2)]
+    assert told(slots, WorkerExited(0)) == [Serve(2), StartWorker(0)]
     assert told(slots, WorkerReady(0)) == []
     assert told(slots, ReplacementRequested(1, idle=False)) == [Retire(1), Serve(0)]
     assert repr(slots) == "<Slots 0:serving 1:retiring 2:serving failures=0>"
+
+
+def test_where_workers_end_often_the_reserve_stands_by_for_a_while() -> None:
+    slots = serving(2, 1)
+    assert told(slots, WorkerExited(0), now=1.0) == [Serve(2), StartWorker(0)]
+    assert told(slots, WorkerExited(1), now=1.1) == [StartWorker(1), StartWorker(3), StartWorker(4)]
+    assert told(slots, *map(WorkerReady, (0, 1, 3, 4)), now=1.2) == [Serve(0)]
+    assert slots.is_spare(4)
+    assert slots.next_deadline() == 1.1 + HASTE_S
+    assert slots.tick(1.1 + HASTE_S) == [StopWorker(1), StopWorker(3)]
+    assert repr(slots) == "<Slots 0:serving 1:stopping 2:serving 3:stopping 4:spare failures=0>"
+    assert told(slots, WorkerExited(1), WorkerExited(3), now=2.0) == []
+    assert slots.next_deadline() == NEVER
+    assert repr(slots) == "<Slots 0:serving 1:empty 2:serving 4:spare failures=0>"
+
+
+def test_in_haste_nobody_waits_for_those_that_are_about_to_end() -> None:
+    slots = serving(1, 1, max_tasks_per_worker=1)
+    assert told(slots, TasksEnded(0, 1, idle=True)) == [Retire(0), StopWorker(0), Serve(1)]
+    assert told(slots, WorkerExited(0)) == [StartWorker(0)]
+    told(slots, WorkerReady(0))
+    assert told(slots, TasksEnded(1, 1, idle=True)) == [Retire(1), StopWorker(1), Serve(0)]
+    assert told(slots, WorkerExited(1)) == [StartWorker(1), StartWorker(2)]
+    told(slots, WorkerReady(1), WorkerReady(2))
+    assert told(slots, TasksEnded(0, 1, idle=True)) == [Retire(0), StopWorker(0), Serve(1)]
+
+
+def test_without_a_standby_there_is_no_reserve() -> None:
+    assert Staffing(2).slots() == 2
+    assert Staffing(2, 1).slots() == 5
+    assert Staffing(64, 2).slots() == 70
 
 
 def test_a_node_without_workers_opens_and_closes() -> None:
@@ -294,7 +326,7 @@ def test_long_run_of_5_000_workers_that_are_replaced() -> None:
         for number in range(5_000):
             slot = number % 3
             assert told(slots, TasksEnded(slot, 1, idle=True))[:2] == [Retire(slot), StopWorker(slot)]
-            assert told(slots, WorkerExited(slot)) == [StartWorker(slot)]
-            told(slots, WorkerReady(slot))
+            assert told(slots, WorkerExited(slot), now=float(number)) == [StartWorker(slot)]
+            told(slots, WorkerReady(slot), now=float(number))
     assert slots.serving() == 2
     assert slots.next_deadline() == NEVER

@@ -6,7 +6,9 @@ there are is decided in `slots.py`.
 
 Fairness: ventilators take turns, a chunk at a time. A busy worker is sent one chunk ahead where both are expected to
 be short, so that it never waits for the supervisor; never a long or an unknown one, for another worker may be idle
-first.
+first. What has waited longest of a job, by its place in it, goes first: so does what is tried again after a crash.
+
+A worker that stands by is told the jobs whose function has been loaded elsewhere without harm, and loads it too.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from zmqtasks.machines.holding_moves import (
     Event,
     Give,
     GiveBack,
+    Introduce,
     KillWorker,
     OutcomesSaid,
     RangesCancelled,
@@ -34,6 +37,7 @@ from zmqtasks.machines.holding_moves import (
     VentilatorGone,
     WorkerLost,
     WorkerOffered,
+    WorkerSpared,
     WorkersUnavailable,
     WorkerWithdrawn,
 )
@@ -82,13 +86,18 @@ class _Piece:
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """A job while it is known: `pieces` counts those that are here, `wanted` is False once its ventilator is gone."""
+    """A job while it is known.
+
+    `pieces` counts those that are here, `wanted` is False once its ventilator is gone, `harmless` tells whether its
+    function is known to load: True after the first outcome, False after a worker died that stood by.
+    """
 
     job: Job
     task_s: float | None = None
     measured: tuple[float, int] = (0.0, 0)
     ended: bool = False
     wanted: bool = True
+    harmless: bool | None = None
     pieces: int = 0
 
     def measure(self, elapsed_s: float, tasks: int) -> None:
@@ -109,15 +118,21 @@ class _Worker:
     pieces: deque[_Piece] = field(default_factory=deque)
     knows: set[JobId] = field(default_factory=set)
     forget: list[JobId] = field(default_factory=list)
-    serving: bool = True
+    serving: bool = False
+    spare: bool = True
     doomed: bool = False
     """It is being killed over something nobody wants; whatever else it has is innocent."""
 
 
 class Holding:
-    """Hold ranges and give them to workers; see the module."""
+    """Hold ranges and give them to workers; see the module.
 
-    def __init__(self) -> None:
+    Args:
+        one_task: whether each worker runs one task and no more.
+    """
+
+    def __init__(self, *, one_task: bool = False) -> None:
+        self._one_task = one_task
         self._ventilators: dict[PeerId, _Ventilator] = {}
         self._turns: deque[PeerId] = deque()
         self._workers: dict[int, _Worker] = {}
@@ -127,6 +142,7 @@ class Holding:
             SessionReplaced: self._session_replaced,
             VentilatorGone: self._ventilator_gone,
             RangesCancelled: self._ranges_cancelled,
+            WorkerSpared: self._worker_spared,
             WorkerOffered: self._worker_offered,
             WorkerWithdrawn: self._worker_withdrawn,
             OutcomesSaid: self._outcomes_said,
@@ -184,7 +200,7 @@ class Holding:
     def _enqueue(self, piece: _Piece, *, front: bool = False) -> None:
         piece.job.pieces += 1
         queue = self._ventilators[piece.ventilator].queue
-        if front:
+        if front or (queue and queue[0].job is piece.job and piece.next < queue[0].next):
             queue.appendleft(piece)
         else:
             queue.append(piece)
@@ -295,10 +311,33 @@ class Holding:
 
     # Workers
 
-    def _worker_offered(self, event: WorkerOffered) -> list[Command]:
+    def _worker_spared(self, event: WorkerSpared) -> list[Command]:
         if event.slot in self._workers:
             raise LocalProtocolError(f"slot {event.slot} has a worker already in {self!r}")
         self._workers[event.slot] = _Worker()
+        harmless = [held for v in self._ventilators.values() for held in v.jobs.values() if held.harmless]
+        return self._introduce(event.slot, harmless)
+
+    def _introduce(self, slot: int, jobs: list[_Job]) -> list[Command]:
+        worker = self._workers[slot]
+        worker.knows.update(held.job.id for held in jobs)
+        ended = tuple(id_ for id_ in worker.forget if id_ not in worker.knows)
+        worker.forget.clear()
+        return [Introduce(slot, tuple(held.job for held in jobs), ended)] if jobs else []
+
+    def _loaded(self, held: _Job) -> list[Command]:
+        """Note that a function has been loaded and called; those who stand by can do so, too."""
+        if held.harmless is not None or not held.wanted:
+            return []
+        held.harmless = True
+        spares = [slot for slot, worker in self._workers.items() if worker.spare and held.job.id not in worker.knows]
+        return [command for slot in spares for command in self._introduce(slot, [held])]
+
+    def _worker_offered(self, event: WorkerOffered) -> list[Command]:
+        worker = self._workers.setdefault(event.slot, _Worker())
+        if not worker.spare:
+            raise LocalProtocolError(f"slot {event.slot} has a worker already in {self!r}")
+        worker.spare, worker.serving = False, True
         return []
 
     def _worker_withdrawn(self, event: WorkerWithdrawn) -> list[Command]:
@@ -320,6 +359,7 @@ class Holding:
             piece.next = outcome.stop
             if outcome.kind in (OutcomeKind.OK, OutcomeKind.ERROR):
                 piece.job.measure(outcome.elapsed_s, outcome.stop - outcome.start)
+                commands += self._loaded(piece.job)
             if piece.job.wanted:
                 commands.append(Emit(piece.job.job, (outcome,)))
             if piece.next == piece.chunk.stop:
@@ -341,6 +381,8 @@ class Holding:
         worker = self._workers.pop(event.slot, None)
         if worker is None:
             return []
+        if worker.spare and not event.in_order:
+            self._distrust(worker.knows)
         guilty = _guilty(worker, event)
         begun = worker.pieces.index(guilty) if guilty else 0
         commands: list[Command] = []
@@ -356,6 +398,12 @@ class Holding:
             commands = ended + commands
             self._done_with(piece)
         return commands
+
+    def _distrust(self, jobs: set[JobId]) -> None:
+        """Do not have these functions loaded ahead again: a worker that stood by died, perhaps over one of them."""
+        for ventilator in self._ventilators.values():
+            for job_id in jobs & ventilator.jobs.keys():
+                ventilator.jobs[job_id].harmless = False
 
     def _end_at(self, piece: _Piece, event: WorkerLost, *, blameless: bool) -> list[Command]:
         """Settle a piece whose worker died at a task of it."""
@@ -403,7 +451,7 @@ class Holding:
         if not any(ventilator.queue for ventilator in self._ventilators.values()):
             return []
         commands: list[Command] = []
-        for ahead in (0, 1):
+        for ahead in (0,) if self._one_task else (0, 1):
             for slot, worker in self._workers.items():
                 free = worker.serving and not worker.doomed and len(worker.pieces) == ahead
                 if free and (piece := self._next_piece(worker)):
@@ -418,11 +466,21 @@ class Holding:
             if not ventilator.queue or ventilator.congested:
                 continue
             if not worker.pieces or (worker.pieces[0].is_short() and ventilator.queue[0].is_short()):
-                return ventilator.queue.popleft()
+                return self._cut_one(ventilator) if self._one_task else ventilator.queue.popleft()
         return None
+
+    def _cut_one(self, ventilator: _Ventilator) -> _Piece:
+        """Take the first task of the first piece; the rest stays in front."""
+        piece = ventilator.queue.popleft()
+        if piece.tasks == 1:
+            return piece
+        ventilator.queue.appendleft(_part(piece, piece.next + 1, piece.chunk.stop))
+        piece.job.pieces += 1
+        return _part(piece, piece.next, piece.next + 1)
 
     def _give(self, slot: int, worker: _Worker, piece: _Piece) -> Give:
         worker.pieces.append(piece)
+        worker.serving = not self._one_task
         job = piece.job.job
         jobs = () if job.id in worker.knows else (job,)
         worker.knows.add(job.id)

@@ -55,6 +55,13 @@ class RangesCancelled:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerSpared:
+    """A worker is ready and stands by: what it loads now, its first task need not wait for."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerOffered:
     """A worker is ready and serves from now on."""
 
@@ -81,7 +88,8 @@ class WorkerLost:
     """The worker of a slot is dead, and all it wrote was read.
 
     `attempt` and `index` name the task it ran when it died, from its progress slot; None where it ran none. With
-    `packing` it died over the results of tasks before `index`, and nobody knows which.
+    `packing` it died over the results of tasks before `index`, and nobody knows which. `in_order` where it ended
+    because it was asked to.
     """
 
     slot: int
@@ -89,6 +97,7 @@ class WorkerLost:
     index: int | None = None
     kind: OutcomeKind = OutcomeKind.CRASHED
     packing: bool = False
+    in_order: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +123,7 @@ Event = (
     | SessionReplaced
     | VentilatorGone
     | RangesCancelled
+    | WorkerSpared
     | WorkerOffered
     | WorkerWithdrawn
     | OutcomesSaid
@@ -133,6 +143,15 @@ class Give:
     slot: int
     jobs: tuple[Job, ...]
     chunk: Chunk
+    ended: tuple[JobId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Introduce:
+    """Let a worker that stands by load the functions of these jobs, and forget those that ended."""
+
+    slot: int
+    jobs: tuple[Job, ...]
     ended: tuple[JobId, ...] = ()
 
 
@@ -172,4 +191,4 @@ class KillWorker:
     slot: int
 
 
-Command = Give | Emit | Blame | GiveBack | KillWorker
+Command = Give | Introduce | Emit | Blame | GiveBack | KillWorker

@@ -8,6 +8,7 @@ what closes the gap. Knows no process: `processes/workforce.py` carries it out, 
       +------- exited --------+------------------+-----------------+------------ exited (or killed) ------------+
 
 One slot more than there are workers keeps a hot standby (SPARE): where a serving worker ends, it takes over at once.
+Where workers end one after the other, faster than others start, `reserve` more slots do so as well, for a while.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from zmqtasks.errors import LocalProtocolError
 
 FIRST_BACKOFF_S = 0.1
 LONGEST_BACKOFF_S = 10.0
+HASTE_S = 0.5
+"""Two workers that end within this time call the reserve, which goes when none has ended for as long."""
+MOST_RESERVE = 4
 STOP_GRACE_S = 5.0
 """How long a worker may take to end by itself after it was asked to."""
 
@@ -31,7 +35,7 @@ class Staffing:
 
     Args:
         workers: how many serve at once.
-        standby: how many more stand ready.
+        standby: how many more stand ready; 0 for no reserve either.
         max_tasks_per_worker: a worker is replaced after about so many tasks; 0 for never.
         spread: that number varies by up to this fraction from worker to worker, so that they do not end together.
     """
@@ -40,6 +44,14 @@ class Staffing:
     standby: int = 0
     max_tasks_per_worker: int = 0
     spread: float = 0.1
+
+    def reserve(self) -> int:
+        """Return how many more stand ready while workers end often."""
+        return min(self.workers, MOST_RESERVE) if self.standby else 0
+
+    def slots(self) -> int:
+        """Return how many workers there can be at once."""
+        return self.workers + self.standby + self.reserve()
 
 
 class State(StrEnum):
@@ -149,6 +161,8 @@ class _Slot:
     tasks_left: float = float("inf")
     start_at: float = 0.0
     kill_at: float = float("inf")
+    waits: bool = False
+    """Whether it is empty because its last worker failed to start, and the next has to wait until `start_at`."""
 
 
 LEGAL: dict[type[Any], frozenset[State]] = {
@@ -165,7 +179,9 @@ class Slots:
 
     def __init__(self, staffing: Staffing) -> None:
         self._staffing = staffing
-        self._slots = {number: _Slot() for number in range(staffing.workers + staffing.standby)}
+        self._slots = {number: _Slot() for number in range(staffing.slots())}
+        self._last_end = float("-inf")
+        self._hasty_until = float("-inf")
         self._open = False
         self._failures = 0
         self._moves: dict[type[Any], Callable[[Any, float], list[Command]]] = {
@@ -201,12 +217,18 @@ class Slots:
 
     def next_deadline(self) -> float:
         """Return the time at which `tick` has something to do."""
-        starts = [s.start_at for s in self._slots.values() if s.state is State.EMPTY and self._open]
-        return min([*starts, *(s.kill_at for s in self._slots.values())], default=float("inf"))
+        times = [s.start_at for s in self._slots.values() if s.waits and self._open]
+        if self._open and self._count(State.SPARE) > self._staffing.standby:
+            times.append(self._hasty_until)
+        return min([*times, *(s.kill_at for s in self._slots.values())], default=float("inf"))
 
     def serving(self) -> int:
         """Return how many workers take work."""
         return self._count(State.SERVING)
+
+    def is_spare(self, slot: int) -> bool:
+        """Tell whether the worker of a slot stands by."""
+        return self._slots[slot].state is State.SPARE
 
     def all_gone(self) -> bool:
         """Tell whether no process is left."""
@@ -240,12 +262,21 @@ class Slots:
         slot = self._slots[event.slot]
         # A spare has no task to blame: without a pause, one that dies at once would be started without end.
         failed = slot.state in (State.STARTING, State.SPARE)
+        if slot.state in (State.SERVING, State.RETIRING) or slot.tasks_left <= 0:
+            self._note_end(now)
         self._slots[event.slot] = fresh = _Slot(start_at=now)
         if failed:
             # 2 ** failures overflows a float after 1,024 of them; the longest wait is reached long before.
             self._failures += 1
+            fresh.waits = True
             fresh.start_at = now + min(FIRST_BACKOFF_S * 2 ** min(self._failures - 1, 16), LONGEST_BACKOFF_S)
         return []
+
+    def _note_end(self, now: float) -> None:
+        """Take note that a worker that served has ended, and whether that happens often."""
+        if now - self._last_end < HASTE_S:
+            self._hasty_until = now + HASTE_S
+        self._last_end = now
 
     def _replacement_requested(self, event: ReplacementRequested, now: float) -> list[Command]:
         state = self._slots[event.slot].state
@@ -278,14 +309,32 @@ class Slots:
         if not self._open:
             return []
         commands: list[Command] = []
+        if now >= self._hasty_until:
+            self._hasty_until = float("-inf")
         for number, slot in self._slots.items():
-            if slot.state is State.EMPTY and slot.start_at <= now:
-                slot.state = State.STARTING
-                commands.append(StartWorker(number))
-            elif slot.state is State.SPARE and self._count(State.SERVING) < self._staffing.workers:
+            if slot.state is State.SPARE and self._count(State.SERVING) < self._staffing.workers:
                 slot.state = State.SERVING
                 commands.append(Serve(number))
+        for number, slot in self._slots.items():
+            slot.waits &= slot.start_at > now
+            if slot.state is State.EMPTY and not slot.waits and self._present() < self._wanted():
+                slot.state = State.STARTING
+                commands.append(StartWorker(number))
+            elif slot.state is State.SPARE and self._count(State.SPARE) > self._wanted() - self._staffing.workers:
+                commands += self._stop(number, now)
         return commands
+
+    def _present(self) -> int:
+        """Return how many slots are taken; in haste, without those of workers that are about to end."""
+        ending = (State.RETIRING, State.STOPPING) if self._is_hasty() else ()
+        return sum(1 for s in self._slots.values() if s.waits or s.state not in (State.EMPTY, *ending))
+
+    def _wanted(self) -> int:
+        reserve = self._staffing.reserve() if self._is_hasty() else 0
+        return self._staffing.workers + self._staffing.standby + reserve
+
+    def _is_hasty(self) -> bool:
+        return self._hasty_until > float("-inf")
 
     def _count(self, state: State) -> int:
         return sum(1 for slot in self._slots.values() if slot.state is state)
@@ -299,4 +348,6 @@ class Slots:
             assert slot.kill_at == float("inf") or slot.state is State.STOPPING, repr(self)
 
     def __repr__(self) -> str:
-        return f"<Slots {' '.join(f'{n}:{s.state}' for n, s in self._slots.items())} failures={self._failures}>"
+        usual = self._staffing.workers + self._staffing.standby
+        shown = [f"{n}:{s.state}" for n, s in self._slots.items() if n < usual or s.state is not State.EMPTY]
+        return f"<Slots {' '.join(shown)} failures={self._failures}>"

@@ -6,6 +6,7 @@ caller gives `send`. An exception of a task, whatever it is, becomes that task's
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from collections.abc import Callable, Sequence
 from time import monotonic_ns
@@ -171,6 +172,11 @@ class Execution:
     def add_job(self, job: Job) -> None:
         """Make a job known."""
         self._jobs[job.id] = _Job(job, self._host)
+
+    def load(self, job: JobId) -> None:
+        """Load the function of a job ahead; where that fails, its first task will say so."""
+        with contextlib.suppress(BaseException):
+            self._jobs[job].function()
 
     def end_job(self, job: JobId) -> None:
         """Forget a job; unknown ones are no matter."""

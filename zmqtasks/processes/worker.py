@@ -154,6 +154,8 @@ class _Worker:
         assert isinstance(message, Tasks)
         for job in message.jobs:
             self._execution.add_job(job)
+            if not message.chunks:  # while it stands by
+                self._execution.load(job.id)
         for chunk in message.chunks:
             self._execution.run(chunk)
             flush_streams()
