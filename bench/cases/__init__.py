@@ -1,0 +1,1 @@
+"""Questions, one a file: the work, who runs it, and how an answer is checked. See `cases.case`."""
