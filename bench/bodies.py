@@ -94,3 +94,40 @@ def die_each_20th(value: int) -> Any:
     """Return the value at once; each 20th dies, of all kinds in turn."""
     death = death_of(value, 20)
     return value if death is None else death()
+
+
+# All mishaps mixed.
+
+MISHAPS = {13: "raise", 27: "die", 41: "print", 55: "lock", 68: "leave"}
+HANG_EACH = 500
+
+
+def mishap_of(value: int) -> str:
+    """Return what happens to the task of this value, or nothing."""
+    return "hang" if value % HANG_EACH == HANG_EACH - 1 else MISHAPS.get(value % 100, "")
+
+
+def misbehave(value: int) -> Any:
+    """Return the value at once, but for the mishap of the task."""
+    mishap = mishap_of(value)
+    if mishap == "raise":
+        raise ValueError(value)
+    if mishap == "die":
+        return DEATHS[value // 100 % len(DEATHS)]()
+    if mishap == "hang":
+        while True:
+            time.sleep(MILLISECOND_S)
+    if mishap == "print":
+        import sys
+
+        for _ in range(1000):
+            print("x" * 99, file=sys.stderr)
+    if mishap == "lock":
+        import threading
+
+        return threading.Lock()
+    if mishap == "leave":
+        import subprocess
+
+        subprocess.Popen(["sleep", "300"], start_new_session=True)
+    return value

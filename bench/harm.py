@@ -20,11 +20,11 @@ import time
 from importlib.metadata import version
 from typing import Any
 
-from bench.cases import endless, fresh, kills
+from bench.cases import chaos, deaths, endless, fresh, kills
 from bench.cases.case import Case
 from bench.peers.peer import WORKERS, Peer
 
-CASES = {case.name: case for case in (kills.CASE, endless.CASE, fresh.CASE)}
+CASES = {case.name: case for case in (kills.CASE, deaths.CASE, endless.CASE, fresh.CASE, chaos.CASE)}
 Times = dict[str, list[float]]
 
 
@@ -40,7 +40,7 @@ def measure_once(case: Case, peer: Peer) -> dict[str, float]:
     used = cpu_s() - used
     case.check(answers)
     times = {"open_s": opened - begun, "work_s": ended - opened, "close_s": closed - ended, "all_s": closed - begun}
-    return {**times, "cpu_s": used}
+    return {**times, "cpu_s": used, **peer.observations()}
 
 
 def cpu_s() -> float:
@@ -117,10 +117,25 @@ def table(record: dict[str, Any], question: str) -> str:
         ratio = record["ratio_to"].get(name)
         last = f"{ratio['work_s']['median']:.2f}; with start and end {ratio['all_s']['median']:.2f}" if ratio else ""
         lines.append(f"| {name} | {' | '.join(cells)} | {last} |")
+    for name, kinds in record["seconds"].items():
+        lines += [f"\n{name}: {line}" for line in recovery(kinds)]
     if record["bar"]:
         reached = "reached" if record["bar"]["reached"] else "missed"
         lines += ["", f"Asked for: at most {record['bar']['share']:g} of {record['bar']['theirs']}: {reached}."]
     return "\n".join(lines) + "\n"
+
+
+def recovery(kinds: dict[str, dict[str, float]]) -> list[str]:
+    """Return how long workers were missing, a line a way of counting; nothing where that was not observed."""
+    lines = []
+    for what in ("served", "ready"):
+        if f"{what}_number" in kinds:
+            median, p99, most = (kinds[f"{what}_ms_{which}"]["median"] for which in ("median", "p99", "most"))
+            number = kinds[f"{what}_number"]["median"]
+            lines.append(
+                f"{what} again {median:.2f} ms after a death, p99 {p99:.2f}, at most {most:.2f} ({number:.0f})"
+            )
+    return lines
 
 
 def main() -> None:

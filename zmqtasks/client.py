@@ -124,7 +124,8 @@ class Client(_Calls):
         workers: worker processes of the node that is started here; one a core if None.
         initializer: called with `initargs` in each worker of that node before its first task.
         initargs: see there.
-        max_tasks_per_worker: replace a worker of that node after about so many tasks; 0 for never.
+        max_tasks_per_worker: replace a worker of that node after about so many tasks, 1 meaning exactly one; 0 for
+            never.
         preload: modules that the workers of that node shall find imported.
         bind: where this program listens for nodes on other hosts, such as "tcp://10.0.0.5:0".
         advertise: address nodes shall connect to instead of the bound one.

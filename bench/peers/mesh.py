@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
+import tempfile
 from collections.abc import Iterator
 from functools import partial
 
 import zmqtasks
 from bench.bodies import nothing
+from bench.observed import OBSERVED_VARIABLE
 from bench.peers.peer import WORKERS, Answer, Peer, Run, Work
+from zmqtasks.embedded import own_node
 
 
 def answer_of(future: zmqtasks.TaskFuture) -> Answer:
@@ -36,5 +41,28 @@ def _open(work: Work, *, crash_limit: int) -> Iterator[Run]:
         yield run
 
 
+_observed: dict[str, float] = {}
+
+
+@contextlib.contextmanager
+def _open_observed(work: Work) -> Iterator[Run]:
+    """Do as `_open`, with a node that notes how long workers are missing."""
+    module = own_node.MODULE
+    with tempfile.NamedTemporaryFile("r", suffix=".json") as file:
+        os.environ[OBSERVED_VARIABLE], own_node.MODULE = file.name, "bench.observed"
+        try:
+            with _open(work, crash_limit=3) as run:
+                yield run
+        finally:
+            own_node.MODULE = module
+        for what, values in json.load(file).items():
+            values.sort()
+            _observed[f"{what}_ms_median"] = values[len(values) // 2]
+            _observed[f"{what}_ms_p99"] = values[int(len(values) * 0.99)]
+            _observed[f"{what}_ms_most"] = values[-1]
+            _observed[f"{what}_number"] = len(values)
+
+
+OBSERVED = Peer("zmqtasks, observed", ("zmqtasks", "pyzmq"), _open_observed, lambda: _observed)
 PEER = Peer("zmqtasks", ("zmqtasks", "pyzmq"), partial(_open, crash_limit=3))
 NO_SECOND_TRY = Peer("zmqtasks, crash_limit=1", ("zmqtasks", "pyzmq"), partial(_open, crash_limit=1))

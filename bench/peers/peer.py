@@ -52,8 +52,10 @@ class Peer:
         name: in tables and records.
         packages: distributions whose versions go into the record; the standard library has none.
         open: makes workers ready for this work and ends them; gives what runs it.
+        observations: further figures of the last run, asked for when it has ended.
     """
 
     name: str
     packages: tuple[str, ...]
     open: Callable[[Work], AbstractContextManager[Run]]
+    observations: Callable[[], dict[str, float]] = dict
