@@ -22,7 +22,7 @@ from typing import Any
 
 from bench.cases import chaos, deaths, endless, fresh, kills
 from bench.cases.case import Case
-from bench.peers.peer import WORKERS, Peer
+from bench.peers.peer import WORKERS, Hung, Peer
 
 CASES = {case.name: case for case in (kills.CASE, deaths.CASE, endless.CASE, fresh.CASE, chaos.CASE)}
 Times = dict[str, list[float]]
@@ -53,9 +53,20 @@ def measure(case: Case, repeats: int) -> dict[str, Times]:
     times: dict[str, Times] = {peer.name: {} for peer in case.peers}
     for _ in range(repeats):
         for peer in case.peers:
-            for name, seconds in measure_once(case, peer).items():
+            hung = 0.0
+            while (figures := attempt(case, peer)) is None:
+                hung += 1
+            for name, seconds in {**figures, "hung": hung}.items():
                 times[peer.name].setdefault(name, []).append(seconds)
     return times
+
+
+def attempt(case: Case, peer: Peer) -> dict[str, float] | None:
+    """Measure once; None where the peer hung, which says something of the peer and nothing of its speed."""
+    try:
+        return measure_once(case, peer)
+    except Hung:
+        return None
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -115,6 +126,8 @@ def table(record: dict[str, Any], question: str) -> str:
         cells = [f"{kinds[k]['median']:.3f} s" for k in ("open_s", "work_s", "close_s", "cpu_s")]
         cells[1] += f" ({kinds['work_s']['least']:.3f}-{kinds['work_s']['most']:.3f})"
         ratio = record["ratio_to"].get(name)
+        if kinds["hung"]["most"]:
+            cells[1] += f", hung up to {kinds['hung']['most']:.0f} times before"
         last = f"{ratio['work_s']['median']:.2f}; with start and end {ratio['all_s']['median']:.2f}" if ratio else ""
         lines.append(f"| {name} | {' | '.join(cells)} | {last} |")
     for name, kinds in record["seconds"].items():

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterator
 
 from bench.bodies import nothing
-from bench.peers.peer import WORKERS, Answer, Peer, Run, Work
+from bench.peers.peer import HUNG_S, WORKERS, Answer, Hung, Peer, Run, Work
 
 
 @contextlib.contextmanager
@@ -15,7 +15,11 @@ def _open(work: Work) -> Iterator[Run]:
     import pebble
 
     def answer_of(future: concurrent.futures.Future[object]) -> Answer:
-        error = future.exception()
+        try:
+            error = future.exception(HUNG_S)
+        except TimeoutError:
+            pool.stop()
+            raise Hung("pebble") from None
         if error is None:
             return Answer(future.result())
         failure = "error"

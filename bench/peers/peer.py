@@ -12,6 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 WORKERS = 2
+HUNG_S = 40.0
+"""Who has not answered by then never will: the cases take seconds."""
+
+
+class Hung(Exception):
+    """A peer gave no answer."""
 
 
 @dataclass(frozen=True, slots=True)
