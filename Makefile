@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test test-all check format-check lint types imports format coverage simulate docs clean
+.PHONY: help demo test test-all check format-check lint types imports format coverage simulate bench-harm docs clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -69,6 +69,9 @@ coverage: $(VENV)/.installed-dev ## Show that the machines' own tests cover each
 simulate: $(VENV)/.installed-dev ## Play COUNT random schedules of faults on a simulated network
 	@$(BIN)/python -m tests.simulation.replay --from 0 --count $(COUNT)
 
+bench-harm: $(VENV)/.installed-bench ## Measure what misbehaving tasks cost, beside pebble and the standard library
+	@$(BIN)/python -m bench.harm $(ARGS)
+
 docs: .venv-docs/.installed-docs ## Build the documentation, warnings being errors
 	@.venv-docs/bin/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
@@ -95,6 +98,11 @@ clean: ## Remove all that was made here
 %/.installed-dev: %/.installed
 	@echo "installing what the tests need into $*"
 	@$*/bin/python -m pip install -qq --group dev
+	@touch $@
+
+%/.installed-bench: %/.installed
+	@echo "installing the peers into $*"
+	@$*/bin/python -m pip install -qq --group bench
 	@touch $@
 
 %/.installed-docs: %/.installed

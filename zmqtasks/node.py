@@ -106,7 +106,7 @@ class Node:
         self._peer = peer
         self._options = options
         self._on_drained = on_drained
-        self._holding = Holding()
+        self._holding = Holding(one_task=options.max_tasks_per_worker == 1)
         self._slots = slots.Slots(_staffing(options))
         self.stop_requested = False
         """Whether a task has asked for the end of this node."""

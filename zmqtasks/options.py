@@ -148,7 +148,7 @@ class NodeOptions:
     Args:
         workers: how many worker processes; None for one a core this process may use.
         standby: how many more stand ready to take over.
-        max_tasks_per_worker: replace a worker after about so many tasks; 0 for never.
+        max_tasks_per_worker: replace a worker after about so many tasks, 1 meaning exactly one; 0 for never.
         max_worker_age: replace a worker about so many seconds after its start; None for never.
         recycle_memory: replace a worker that holds more than so many bytes after a task; None for never.
         timeout: of tasks that have none of their own, in seconds.

@@ -57,8 +57,8 @@ def said(
 class History:
     """A holding that is told events and checked after each."""
 
-    def __init__(self, workers: int = 0) -> None:
-        self.holding = Holding()
+    def __init__(self, workers: int = 0, *, one_task: bool = False) -> None:
+        self.holding = Holding(one_task=one_task)
         for slot in range(workers):
             assert self(WorkerOffered(slot)) == []
 
@@ -192,6 +192,15 @@ def test_a_withdrawn_worker_ends_what_it_has() -> None:
     assert len(history.tell(said(0, 2))) == 1
     assert history(WorkerLost(0)) == []
     assert given(history(WorkerOffered(0))) == [(0, "v:1", 2, 3)]
+
+
+def test_where_a_worker_runs_one_task_it_gets_one_and_no_other() -> None:
+    history = History(workers=2, one_task=True)
+    assert given(history.take(chunk_of(0, 3))) == [(0, "v:1", 0, 1), (1, "v:1", 1, 2)]
+    assert history.tell(said(0, 1)) == [Emit(job_of(), (said(0, 1),))]
+    assert history(WorkerLost(0)) == []
+    assert given(history(WorkerOffered(0))) == [(0, "v:1", 2, 3)]
+    assert history.holding.queued() == 0
 
 
 def test_nothing_is_ever_due() -> None:

@@ -154,9 +154,14 @@ class _Worker:
 
 
 class Holding:
-    """Hold ranges and give them to workers; see the module."""
+    """Hold ranges and give them to workers; see the module.
 
-    def __init__(self) -> None:
+    Args:
+        one_task: each worker gets one task, and nothing after it.
+    """
+
+    def __init__(self, *, one_task: bool = False) -> None:
+        self._one_task = one_task
         self._ventilators: dict[PeerId, _Ventilator] = {}
         self._turns: deque[PeerId] = deque()
         self._workers: dict[int, _Worker] = {}
@@ -484,7 +489,7 @@ class Holding:
         if self._was_short and self._is_short():
             return self._assign_carefully()
         commands: list[Command] = []
-        for ahead in (0, 1):
+        for ahead in (0,) if self._one_task else (0, 1):
             for slot, worker in self._workers.items():
                 free = worker.serving and not worker.doomed and len(worker.pieces) == ahead
                 if free and (piece := self._next_piece(worker)):
@@ -538,6 +543,8 @@ class Holding:
         return None
 
     def _give(self, slot: int, worker: _Worker, piece: _Piece) -> Give:
+        if self._one_task:
+            piece, worker.serving = self._first_task(piece), False
         worker.pieces.append(piece)
         job = piece.job.job
         jobs = () if job.id in worker.knows else (job,)
@@ -546,6 +553,13 @@ class Holding:
         ended = tuple(id_ for id_ in worker.forget if id_ != job.id)
         worker.forget.clear()
         return Give(slot, jobs, piece.chunk, ended)
+
+    def _first_task(self, piece: _Piece) -> _Piece:
+        """Return the first task of a piece; the rest stays in front."""
+        if piece.tasks == 1:
+            return piece
+        self._enqueue(_part(piece, piece.next + 1, piece.chunk.stop), front=True)
+        return _part(piece, piece.next, piece.next + 1)
 
     # What is there
 

@@ -7,6 +7,7 @@ caller gives `send`. An exception of a task, whatever it is, becomes that task's
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Callable, Sequence
 from time import monotonic_ns
@@ -24,6 +25,7 @@ from zmqtasks.errors import (
 )
 from zmqtasks.messages import Chunk, Job, JobId, Outcome, OutcomeKind, PeerId
 from zmqtasks.options import KIB, MIB, Limits
+from zmqtasks.processes.exits import own_peak_bytes
 from zmqtasks.processes.progress import ATTEMPT, CHUNK, INDEX, PHASE, STARTED, WorkPhase
 from zmqtasks.processes.running import AtHand, as_timeout
 from zmqtasks.wire import payload
@@ -330,12 +332,18 @@ class Execution:
         kind = OutcomeKind.TOO_BIG if issubclass(type(error), TooBig) else OutcomeKind.ERROR
         if issubclass(type(error), TaskInterrupted):
             kind, error = OutcomeKind.TIMEOUT, as_timeout(cast("TaskInterrupted", error), node=self._node)
-        body = payload.pack_failure(error, serializer=at.job.serializer)
+        body = payload.pack_failure(error, serializer=at.job.serializer, exit_known=self._place(error))
         if len(body) > self._most_bytes:
             kind = OutcomeKind.TOO_BIG
             body = payload.pack_failure(TooBig(f"the {type(error).__qualname__} it raised takes {len(body)} bytes"))
         for index in range(start, stop):
             self._add(at, index, index + 1, kind, body, elapsed_ns / 1e9)
+
+    def _place(self, error: BaseException) -> dict[str, Any]:
+        """Return where a task called `sys.exit()`: what is told of other deaths is told of this one, too."""
+        if not issubclass(type(error), SystemExit):
+            return {}
+        return {"node": self._node, "pid": os.getpid(), "peak_bytes": own_peak_bytes()}
 
     def _add(
         self, at: _At, start: int, stop: int, kind: OutcomeKind, body: bytes, elapsed_s: float, delay_s: float = 0.0

@@ -122,9 +122,20 @@ def reap(pid: int) -> Exit:
     except ChildProcessError:
         return Exit(None, 0)
     code = os.waitstatus_to_exitcode(status)
-    # Source: getrusage(2): KiB on Linux, bytes on macOS.
-    peak_bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else KIB)
+    peak_bytes = _peak_bytes(usage.ru_maxrss)
     return Exit(-code, None, peak_bytes) if code < 0 else Exit(None, code, peak_bytes)
+
+
+def own_peak_bytes() -> int:
+    """Return the most resident memory this process ever had."""
+    import resource  # only who is about to tell of an end needs it
+
+    return _peak_bytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def _peak_bytes(maxrss: int) -> int:
+    """Return bytes. Source: getrusage(2): KiB on Linux, bytes on macOS."""
+    return maxrss * (1 if sys.platform == "darwin" else KIB)
 
 
 def describe_end(signal_number: int | None, exit_code: int | None) -> str:

@@ -7,6 +7,7 @@ the functions that say so may be called. Zygote, worker and workforce call it.
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import signal
 import sys
@@ -47,8 +48,13 @@ AVAILABLE = _available()
 """Whether this is a Linux that can fork workers from a zygote and watch them by pidfd."""
 
 
+@functools.cache  # the zygote makes it; for each worker it would cost as much as the rest of its first steps
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
 def _prctl(option: int, value: int | ctypes.c_void_p) -> None:
-    library = ctypes.CDLL(None, use_errno=True)
+    library = _libc()
     argument = ctypes.c_ulong(value) if isinstance(value, int) else value
     if library.prctl(option, argument, 0, 0, 0) != 0:
         number = ctypes.get_errno()

@@ -7,7 +7,7 @@ Called by `failure`, which owns the layout of the body.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, cast
 
@@ -86,8 +86,12 @@ def _bounded(words: str, most: int) -> str:
 # --- our own errors, as plain data
 
 
-def without_exit(error: BaseException) -> BaseException:
+def without_exit(error: BaseException, about: Mapping[str, Any]) -> BaseException:
     """Return a `WorkerCrashed` for a `SystemExit`, which would end whoever it is raised in; else the error itself.
+
+    Args:
+        error: what a task raised.
+        about: further attributes of the `WorkerCrashed`.
 
     Source: the documentation of `sys.exit`: None is success, any object that is no integer counts as 1.
     """
@@ -95,9 +99,9 @@ def without_exit(error: BaseException) -> BaseException:
         return error
     code = getattr(error, "code", None)
     if code is None or isinstance(code, int):
-        return WorkerCrashed(f"the task called sys.exit({int(code or 0)})", exit_code=int(code or 0))
+        return WorkerCrashed(f"the task called sys.exit({int(code or 0)})", exit_code=int(code or 0), **about)
     shown = repr(_bounded(code, MOST_NAME_CHARS)) if isinstance(code, str) else f"<{type(code).__name__}>"
-    return WorkerCrashed(f"the task called sys.exit({shown})", exit_code=1)
+    return WorkerCrashed(f"the task called sys.exit({shown})", exit_code=1, **about)
 
 
 def own_parts(error: BaseException) -> list[Any] | None:

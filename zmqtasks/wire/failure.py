@@ -15,6 +15,8 @@ A body is a msgpack map:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from zmqtasks.errors import RemoteError, RemoteProtocolError, RemoteTraceback
@@ -45,7 +47,11 @@ class Description(NamedTuple):
 
 
 def pack_failure(
-    error: BaseException, *, serializer: str = "pickle", our_modules: tuple[str, ...] = OUR_MODULES
+    error: BaseException,
+    *,
+    serializer: str = "pickle",
+    our_modules: tuple[str, ...] = OUR_MODULES,
+    exit_known: Mapping[str, Any] = MappingProxyType({}),
 ) -> bytes:
     """Return the body of an exception; its traceback begins at the user's first frame.
 
@@ -55,13 +61,14 @@ def pack_failure(
         error: what the task raised, or one of ours.
         serializer: that of the job; "msgpack" pickles nothing.
         our_modules: packages whose frames at the top are left out.
+        exit_known: further attributes of the `WorkerCrashed` that a `SystemExit` becomes.
 
     Raises:
         ValueError: no such serializer.
     """
     safe = serializer_of(serializer) is Serializer.MSGPACK
     trace = traceback_of(error, our_modules)
-    error = without_exit(error)
+    error = without_exit(error, exit_known)
     values: dict[str, Any] = {"n": type_name_of(error), "m": message_of(error), "b": trace}
     own = own_parts(error)
     if own is not None:

@@ -1,0 +1,92 @@
+"""Functions that die in a worker, in every way there is; importable there by name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+if folder := os.environ.get("TESTS_NOTE_LOADED"):
+    Path(folder, str(os.getpid())).touch()
+
+
+def print_lines(number: int) -> None:
+    for line in range(number):
+        print(f"line {line}")
+
+
+def segfault() -> None:
+    import ctypes
+
+    ctypes.string_at(0)
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def abort() -> None:
+    os.abort()
+
+
+def exit_hard() -> None:
+    os._exit(3)
+
+
+def overflow_the_stack() -> None:
+    """Recurse in C, where nothing counts how deep."""
+    nested: tuple[Any, ...] = ()
+    for _ in range(300_000):
+        nested = (nested,)
+    hash(nested)
+
+
+def exit_softly() -> None:
+    sys.exit(4)
+
+
+class DiesWhenSent:
+    def __reduce__(self) -> Any:
+        kill()
+        return int, ()
+
+
+def die_when_sent() -> Any:
+    return DiesWhenSent()
+
+
+ALL = (segfault, kill, abort, exit_hard, overflow_the_stack, exit_softly, die_when_sent)
+
+
+def print_and_die(death: str, lines: int) -> Any:
+    print_lines(lines)
+    return globals()[death]()
+
+
+def die_each(value: int, each: int) -> Any:
+    """Return the value; each so many-th task dies, of all kinds in turn."""
+    return ALL[value // each % len(ALL)]() if value % each == each - 1 else value
+
+
+def note_and_die_at(value: int, bad: int, folder: str, pause_s: float = 0.0) -> int:
+    """Note which process ran the task, then die if it is the bad one."""
+    with open(Path(folder, str(value)), "a") as file:
+        file.write(f"{os.getpid()}\n")
+    time.sleep(pause_s)
+    if value == bad:
+        kill()
+    return value
+
+
+def own_pid(_: int) -> int:
+    return os.getpid()
+
+
+def wait_to_be_killed(path: str) -> None:
+    print("here I am")
+    Path(path).write_text(str(os.getpid()))
+    while True:
+        time.sleep(1)
