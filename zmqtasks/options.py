@@ -217,8 +217,8 @@ class NodeOptions:
 
 
 def cgroups_wanted() -> bool:
-    """Return whether workers may get cgroups of their own: unless the environment says ZMQTASKS_CGROUPS=0."""
-    return os.environ.get("ZMQTASKS_CGROUPS", "1") != "0"
+    """Return whether workers shall get cgroups of their own: where the environment says ZMQTASKS_CGROUPS=1."""
+    return os.environ.get("ZMQTASKS_CGROUPS", "0") == "1"
 
 
 LEASE_S = 60.0

@@ -115,7 +115,7 @@ def test_entering_costs_a_worker_little(group: cgroup.NodeGroup) -> None:
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
     spent = sorted(map(float, done.stdout.split()))
     assert len(spent) == 20
-    assert spent[10] < 0.003, "0.2 ms on an idle machine"
+    assert spent[10] < 0.1, "0.1 ms one after the other, 10 ms now and then"
 
 
 def test_where_there_is_none_workers_do_without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
