@@ -19,6 +19,8 @@ WAITING_BYTES = MIB
 MESSAGE_BYTES = 64 * KIB
 PAUSE_S = 0.05
 """Between two messages to one client: 1.25 MiB a second at most."""
+LAST_PAUSE_S = 0.002
+"""The same where the client is about to go, and asks for the rest."""
 PRINTED_BYTES = 64
 """What a piece weighs beside its text."""
 ANSWER_S = PARTIAL_LINE_S + 0.01
@@ -88,7 +90,7 @@ class LiveOutput:
 
     def _flush(self) -> None:
         self._timer = None
-        self._next_s = self._loop.time() + PAUSE_S
+        self._next_s = self._loop.time() + (LAST_PAUSE_S if self._ending else PAUSE_S)
         dropped, pieces = self._first()
         end = self._ending and len(self._waiting) == len(pieces) + bool(dropped)
         if (pieces or dropped or end) and self.listener.print(tuple(pieces), dropped, end=end):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from tests.cli.programs import on_terminal, program, run
 from tests.waiting import wait_until
+
+CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+"""What a terminal is told, such as to hide its cursor."""
 
 
 def test_run_shows_what_workers_print(temporary: Path) -> None:
@@ -31,7 +35,7 @@ def test_lines_stand_above_the_progress_bar(temporary: Path) -> None:
         lines = [line for line in terminal.seen.replace("\r", "\n").split("\n") if "a slow word" in line]
     assert len(lines) == 30
     # A word begins its line, but for the codes that took the bar away.
-    assert all(line.split("[worker ")[0].replace("\x1b[2K", "").replace("\x1b[1A", "") == "" for line in lines), lines
+    assert all(CODES.sub("", line.split("[worker ")[0]) == "" for line in lines), lines
 
 
 def test_a_node_labels_what_its_workers_print(temporary: Path) -> None:

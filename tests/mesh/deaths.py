@@ -9,9 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-if folder := os.environ.get("TESTS_NOTE_LOADED"):
-    Path(folder, str(os.getpid())).touch()
-
 
 def print_lines(number: int) -> None:
     for line in range(number):

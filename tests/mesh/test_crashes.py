@@ -98,12 +98,3 @@ def test_of_a_thousand_tasks_and_fifty_deaths_nothing_is_lost_and_no_innocent_bl
 def test_a_fresh_process_each() -> None:
     with zmqtasks.Client(workers=2, max_tasks_per_worker=1) as client:
         assert len(set(client.map(deaths.own_pid, range(60)))) == 60
-
-
-def test_who_stands_by_has_loaded_the_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TESTS_NOTE_LOADED", str(tmp_path))
-    with zmqtasks.Client(workers=1) as client:
-        pid = client.submit(deaths.own_pid, 1).result(30)
-        loaded = wait_until(lambda: {path.name for path in tmp_path.iterdir()} - {str(pid)})
-        client.options(crash_limit=1).submit(deaths.kill).exception(30)
-        assert {str(client.submit(deaths.own_pid, 1).result(30))} <= loaded

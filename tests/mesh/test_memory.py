@@ -98,7 +98,7 @@ def living(pids: list[int]) -> list[int]:
 
 
 def test_memory_is_for_a_node_of_ones_own() -> None:
-    with pytest.raises(ValueError, match="memory and preload are for a node that is started here"):
+    with pytest.raises(ValueError, match="memory: for a node that is started here only"):
         zmqtasks.Client("tcp://127.0.0.1:1", memory=1000 * MIB)
     with pytest.raises(ValueError, match="is not a size"):
         zmqtasks.Client(memory="much")

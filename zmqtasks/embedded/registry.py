@@ -208,6 +208,8 @@ class Registry:
         """End at once: what has not ended is given up, what runs is killed; idempotent."""
         with self._lock:
             self._shut = True
+        if self.embedded.is_closed:
+            return
         self.embedded.call(self.broken, TaskLost("the client was closed before the task had ended"))
         self.embedded.close()
 

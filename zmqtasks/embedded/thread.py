@@ -136,6 +136,11 @@ class Embedded:
         with contextlib.suppress(RuntimeError):
             self.loop.call_soon_threadsafe(function, *args)
 
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether this has ended, or is about to."""
+        return self._closed
+
     def is_current_thread(self) -> bool:
         """Tell whether the caller runs in the loop's thread."""
         return threading.current_thread() is self._thread
