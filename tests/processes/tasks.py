@@ -196,6 +196,14 @@ def fork_and_return(_: object) -> str:
     return "the original"
 
 
+def thread_ids(_: object) -> tuple[int, int]:
+    """Return the id of this thread as the kernel knows it, and as the C library does (bits of its clock's name)."""
+    import threading
+
+    clock = time.pthread_getcpuclockid(threading.get_ident())
+    return threading.get_native_id(), ~(clock >> 3)
+
+
 def start_child(path: str, how: str) -> None:
     """Leave a process behind that writes its pid to `path` and stays."""
     code = f"import os, signal; open({path!r} + '.new', 'w').write(str(os.getpid()))\n"

@@ -11,7 +11,8 @@ import pytest
 
 from tests.processes import tasks
 from tests.processes.crew import Crew
-from zmqtasks.processes import linux
+from zmqtasks.processes import linux, zygote_spawner
+from zmqtasks.processes.command import python_command
 from zmqtasks.processes.events import WorkerExited, WorkerFailedToStart, WorkerReady
 
 pytestmark = pytest.mark.skipif(not linux.AVAILABLE, reason="needs Linux with pidfd")
@@ -20,6 +21,31 @@ pytestmark = pytest.mark.skipif(not linux.AVAILABLE, reason="needs Linux with pi
 def zygote_of(crew: Crew) -> int:
     (pid,) = crew.force._spawner.pids()
     return pid
+
+
+@pytest.mark.parametrize("can_fork_siblings", [True, False])
+def test_a_worker_is_a_child_of_its_supervisor(can_fork_siblings: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def command(module: str, *args: int) -> list[str]:
+        *start, program = python_command(module, *args)
+        return [
+            *start,
+            program.replace("; main(", "; from zmqtasks.processes import linux; linux._SYS_CLONE = {}; main("),
+        ]
+
+    if not can_fork_siblings:
+        monkeypatch.setattr(zygote_spawner, "python_command", command)
+    with Crew() as crew:
+        pid = crew.ready()
+        stat = linux.stat_of(pid)
+        assert stat is not None
+        assert (stat.parent, stat.session) == (os.getpid(), pid)
+        (warden,) = linux.children_of(zygote_of(crew))
+        assert (stat := linux.stat_of(warden)) is not None
+        assert stat.name == "zmqtasks-warden", "and nothing is left between the two"
+        # What the C library knows of its thread is right, too: the clock of a thread is named by its id.
+        assert crew.results(tasks.thread_ids, [None]) == {0: (pid, pid)}
+        crew.force.kill(0)
+        assert crew.exited().signal == signal.SIGKILL
 
 
 def test_preloaded_modules_are_there_from_the_start() -> None:

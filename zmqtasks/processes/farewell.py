@@ -24,7 +24,7 @@ def disown_exit_handlers() -> None:
     multiprocessing.popen_fork does the same.
     """
     atexit._clear()
-    modules: dict[str, Any] = dict(sys.modules)
+    modules: Any = sys.modules  # not a copy: to count references to each would cost more than all the rest
     if (weakref := modules.get("weakref")) is not None:
         for info in weakref.finalize._registry.values():
             info.atexit = False

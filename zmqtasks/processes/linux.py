@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import platform
 import signal
 import sys
 import time
@@ -17,6 +18,12 @@ from typing import NamedTuple
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
+_PR_GET_TID_ADDRESS = 40
+_CLONE_PARENT = 0x8000
+_CLONE_CHILD_CLEARTID = 0x200000
+_CLONE_CHILD_SETTID = 0x1000000
+_SYS_CLONE = {"x86_64": 56, "aarch64": 220}
+"""Source: the kernel's unistd.h of each architecture."""
 _PF_EXITING = 0x4
 """Source: include/linux/sched.h."""
 _ADOPTION_S = 5.0
@@ -84,6 +91,45 @@ def die_with_parent(parent: int) -> None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(0)
+
+
+def fork_sibling() -> int:
+    """Fork as `os.fork()` does, but a child of our parent; return its pid here, and 0 there.
+
+    Half the price of forking twice, the other way to give a process to its grandparent. Only for a process with one
+    thread. Source: clone(2), and what fork(3) of glibc passes to it.
+
+    Raises:
+        NotImplementedError: not on this machine.
+        OSError: no process to be had.
+    """
+    number, address = _SYS_CLONE.get(platform.machine()), _tid_address()
+    if not AVAILABLE or number is None or address is None:
+        raise NotImplementedError
+    flags = _CLONE_PARENT | _CLONE_CHILD_CLEARTID | _CLONE_CHILD_SETTID | signal.SIGCHLD
+    place = (address, 0) if platform.machine() == "x86_64" else (0, address)
+    kernel, python = ctypes.PyDLL(None, use_errno=True), ctypes.pythonapi
+    python.PyOS_BeforeFork()
+    pid: int = kernel.syscall(*map(ctypes.c_long, (number, flags, 0, 0, *place)))
+    if pid == 0:
+        python.PyOS_AfterFork_Child()
+        return 0
+    python.PyOS_AfterFork_Parent()
+    if pid < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    return pid
+
+
+@functools.cache
+def _tid_address() -> int | None:
+    """Return where the C library keeps the id of this thread, which a new process has to fill in; None if unknown."""
+    address = ctypes.c_void_p()
+    try:
+        _prctl(_PR_GET_TID_ADDRESS, ctypes.cast(ctypes.byref(address), ctypes.c_void_p))
+    except OSError:  # a kernel without CONFIG_CHECKPOINT_RESTORE
+        return None
+    return address.value
 
 
 def outlive_parent() -> None:

@@ -1,7 +1,7 @@
 """The zygote: a small process with one thread that forks workers on request (Linux).
 
 Owns its control socket and nothing else: a request carries the descriptors of one worker, the answer its pid. It never
-runs a task and knows no job. It forks twice, so that the worker becomes a child of the supervisor, which watches it.
+runs a task and knows no job. The worker becomes a child of the supervisor, which watches it.
 When the supervisor is gone it kills what carries the mark of the workforce, removes the node's folder, and ends. The
 warden, a child of it that does nothing else, does so in its place where both were killed at once. Started by
 `zygote_spawner.py`.
@@ -57,7 +57,7 @@ def main(control_fd: int) -> NoReturn:
         warden = _fork_warden(control, settings)
         error = _prepare(settings)
         _answer(control, {"error": error} if error else {})
-        in_order = _serve(control, settings["supervisor"])
+        in_order = _serve(control)
         _end(settings, in_order=in_order, spared=warden)
         os.kill(warden, signal.SIGKILL)  # last: until here we may be killed ourselves
         os.waitpid(warden, 0)
@@ -138,7 +138,7 @@ def _prepare(settings: dict[str, Any]) -> str:
     return ""
 
 
-def _serve(control: socket.socket, supervisor: int) -> bool:
+def _serve(control: socket.socket) -> bool:
     """Fork workers until the supervisor is gone; return whether it said farewell."""
     while True:
         try:
@@ -147,7 +147,7 @@ def _serve(control: socket.socket, supervisor: int) -> bool:
             return False
         if packet in (b"", FAREWELL):
             return packet == FAREWELL
-        answer = _fork_worker(control, supervisor, fds)
+        answer = _fork_worker(control, fds)
         for fd in fds:
             os.close(fd)
         if not _answer(control, answer):
@@ -162,9 +162,23 @@ def _answer(control: socket.socket, answer: dict[str, Any]) -> bool:
     return True
 
 
-def _fork_worker(control: socket.socket, supervisor: int, fds: list[int]) -> dict[str, Any]:
+def _fork_worker(control: socket.socket, fds: list[int]) -> dict[str, Any]:
     if (threads := linux.count_threads()) > 1:
         return {"error": f"the zygote has {threads} threads and cannot fork safely"}
+    try:
+        pid = linux.fork_sibling()
+    except NotImplementedError:
+        return _fork_twice(control, fds)
+    except OSError as error:
+        return {"error": f"cannot fork: {error}"}
+    if pid == 0:
+        control.close()
+        _become_worker(*fds)
+    return {"pid": pid}
+
+
+def _fork_twice(control: socket.socket, fds: list[int]) -> dict[str, Any]:
+    """Give the worker to the supervisor by ending the process between us and it."""
     reader, writer = os.pipe()
     try:
         between = os.fork()
