@@ -23,7 +23,7 @@ class Workers:
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
         self.doing = RUNNING
-        self.resident = self.unique = 0
+        self.resident = self.unique = self.stack = 0
         self.story: list[tuple[float, str]] = []
 
     def note(self, what: str) -> None:
@@ -45,6 +45,9 @@ class Workers:
     def dump_stack(self, slot: int) -> bool:
         self.note("dumped")
         return True
+
+    def stack_bytes(self, slot: int) -> int:
+        return self.stack
 
     def kill(self, slot: int) -> None:
         self.note("killed")

@@ -43,6 +43,9 @@ class Watched(Protocol):
     def dump_stack(self, slot: int) -> bool:
         """Let a worker write down where it is."""
 
+    def stack_bytes(self, slot: int) -> int:
+        """Return how much it has written down since it was asked; 0 where it was not, or does not answer."""
+
     def kill(self, slot: int) -> None:
         """End a worker and its children by force."""
 
@@ -175,7 +178,7 @@ class Overseer:
         if job is None or not has_limits(job.options):
             return moves.WorkerIdle(slot)
         memory = 0 if job.options.max_memory is None else self._workers.memory(slot)
-        return moves.WorkerSeen(slot, job.options, self._doing(slot), memory)
+        return moves.WorkerSeen(slot, job.options, self._doing(slot), memory, self._workers.stack_bytes(slot))
 
     def _doing(self, slot: int) -> Doing:
         progress = self._workers.progress(slot)

@@ -17,6 +17,8 @@ from zmqtasks.machines.watch import (
     NEVER,
     SECOND_LOOK_S,
     STACK_DUMP_S,
+    STACK_LOOK_S,
+    State,
     Watch,
     has_limits,
 )
@@ -61,11 +63,19 @@ class History:
         self.watch.check()
         return commands
 
-    def look(self, doing: Doing, now: float | None = None, memory_bytes: int = 0) -> list[Command]:
-        """Show the worker at the time the watch asked for, or at another."""
-        now = self.watch.next_deadline() if now is None else now
+    def look(
+        self, doing: Doing, now: float | None = None, memory_bytes: int = 0, stack_bytes: int = 0
+    ) -> list[Command]:
+        """Show the worker at the time the watch asked for, or at another.
+
+        One that was asked where it is, and does not answer, is shown when the time for that is over.
+        """
+        if now is None:
+            slot = self.watch._slots[0]
+            mute = slot.state is State.DUMPED and not stack_bytes
+            now = slot.until if mute else self.watch.next_deadline()
         assert self.watch.tick(now) == [Look(0)]
-        return self.tell(WorkerSeen(0, self.options, doing, memory_bytes), now)
+        return self.tell(WorkerSeen(0, self.options, doing, memory_bytes, stack_bytes), now)
 
 
 def test_which_tasks_are_watched() -> None:
@@ -83,7 +93,7 @@ def test_a_task_that_is_late_leaves_its_stack_and_is_killed() -> None:
     assert history.look(at(since=0.2)) == [DumpStack(0)]
     assert repr(history.watch) == "<Watch 0:dumped>"
     assert history.watch.sentence(0) is None
-    assert history.watch.next_deadline() == pytest.approx(0.7 + STACK_DUMP_S)
+    assert history.watch.next_deadline() == pytest.approx(0.7 + STACK_LOOK_S)
     sentence = Sentence(Limit.TIMEOUT, at(since=0.2), 0.5, pytest.approx(0.5))
     assert history.look(at(since=0.2)) == [Kill(0, sentence)]
     assert history.watch.sentence(0) == sentence
@@ -92,6 +102,17 @@ def test_a_task_that_is_late_leaves_its_stack_and_is_killed() -> None:
     assert history.tell(WorkerExited(0), 0.82) == []
     assert history.watch.sentence(0) is None
     assert repr(history.watch) == "<Watch >"
+
+
+def test_a_stack_that_grows_no_more_is_complete_and_its_worker_is_killed_at_once() -> None:
+    history = History(HALF)
+    assert history.look(at()) == [DumpStack(0)]
+    assert history.look(at(), 0.505) == []
+    assert history.look(at(), stack_bytes=100) == []
+    assert history.look(at(), stack_bytes=300) == []
+    (kill,) = history.look(at(), stack_bytes=300)
+    assert isinstance(kill, Kill)
+    assert history.watch.sentence(0) == kill.sentence
 
 
 @pytest.mark.parametrize("other", [at(1, 0.55), at(0, 0.55, PACKING), at(0, 0.55, IDLE)])
@@ -108,7 +129,7 @@ def test_a_look_before_its_time_changes_nothing() -> None:
     history = History(HALF)
     history.look(at())
     assert history.tell(WorkerSeen(0, HALF, at()), 0.55) == []
-    assert history.watch.next_deadline() == pytest.approx(0.6)
+    assert history.watch.next_deadline() == pytest.approx(0.55 + STACK_LOOK_S)
 
 
 def test_what_comes_after_a_task_that_ended_may_be_late_itself() -> None:

@@ -223,6 +223,17 @@ def test_the_node_tells_how_far_its_tasks_are(client: zmqtasks.Client, tmp_path:
     wait_until(lambda: partial() == 0.0, partial)
 
 
+def test_the_stack_is_in_the_error_and_not_in_the_output(capfd: pytest.CaptureFixture[str]) -> None:
+    with zmqtasks.Client(workers=1) as client:
+        error = client.options(timeout=0.2).submit(time.sleep, 300).exception(30)
+        assert isinstance(error, zmqtasks.TaskTimeout)
+        assert "most recent call first" in error.stack
+        assert client.submit(print, "the next worker").result(30) is None
+    captured = capfd.readouterr()
+    assert "the next worker" in captured.out
+    assert "most recent call first" not in captured.err
+
+
 # Memory -----------------------------------------------------------------------------------------------------------
 
 

@@ -179,3 +179,18 @@ def test_a_stack_is_told_apart_from_what_was_printed() -> None:
     assert split_stack("printed\n" + fatal) == ("printed\n", fatal)
     asked = "Thread 0x00007e (most recent call first):\n  File y\n\nCurrent thread 0x00007f (most recent call first):\n"
     assert split_stack("half a line\n" + asked) == ("half a line\n", asked)
+
+
+def test_a_tail_knows_when_the_stack_it_expects_has_come() -> None:
+    tail = Tail()
+    tail.add(b"Current thread 0x0000 (most recent call first):\n  of an earlier crash\n")
+    assert tail.stack_bytes() == 0
+    tail.expect_stack()
+    tail.add(b"what the task prints\n")
+    assert tail.stack_bytes() == 0
+    tail.add(b"x" * 3 * TAIL_BYTES + b"\n")
+    tail.add(b"Current thread 0x00007f (most recent call first):\n")
+    first = tail.stack_bytes()
+    assert first > 0
+    tail.add(b"  File a.py, line 1 in f\n")
+    assert tail.stack_bytes() == first + 25

@@ -3,7 +3,7 @@
 Owns, for each slot, what was seen of it and how far its end has come. Told what others have seen; knows no process and
 reads no clock. Called by `overseer.py`.
 
-    WATCHED --late, with grace--> INTERRUPTED --grace over--> DUMPED --0.1 s--> KILLED --exited--> gone
+    WATCHED --late, with grace--> INTERRUPTED --grace over--> DUMPED --stack---> KILLED --exited--> gone
      ^ | |                             |                       ^ |                ^
      | | +---- late, without grace ----|-----------------------+ |                |
      | +------ too much memory --------|-------------------------|----------------+
@@ -45,6 +45,8 @@ MEMORY_LOOK_S = 0.1
 """How often memory is looked at while a task with a limit runs: some 50 us a worker each time."""
 STACK_DUMP_S = 0.1
 """How long a worker gets to write down where it is before it is killed."""
+STACK_LOOK_S = 0.005
+"""How often it is looked at whether it has: a stack that has not grown since the last look is complete."""
 MEASURE_AGAIN_S = 1.0
 """After memory that was suspected and is not there, it is measured again only after so long,"""
 MEASURE_AGAIN_GROWTH = 1.05
@@ -72,6 +74,8 @@ class _Slot:
     until: float = NEVER
     """INTERRUPTED and DUMPED: when the next step is due."""
     sentence: Sentence | None = None
+    stack_bytes: int = 0
+    """DUMPED: what it had written down at the last look."""
     interrupted: Sentence | None = None
     """Of the task it was last interrupted for, which gets no second grace."""
     seen: WorkerSeen | None = None
@@ -163,6 +167,8 @@ class Watch:
             commands = self._begin_end(event, slot, late, now)
         if slot.state is not State.KILLED:
             slot.look_at = min(slot.until, _next_look(event.options, event.doing, now))
+            if slot.state is State.DUMPED:
+                slot.look_at = min(slot.look_at, now + STACK_LOOK_S)
             if slot.doubted and slot.state is State.WATCHED:
                 slot.look_at = min(slot.look_at, slot.doubted[1])
             if self._suspects_memory(event, slot, now):
@@ -194,6 +200,7 @@ class Watch:
 
     def _dump(self, number: int, slot: _Slot, sentence: Sentence, now: float) -> list[Command]:
         slot.state, slot.sentence, slot.until = State.DUMPED, sentence, now + STACK_DUMP_S
+        slot.stack_bytes = 0
         return [DumpStack(number)]
 
     def _go_on(self, event: WorkerSeen, slot: _Slot, late: Sentence | None, now: float) -> list[Command]:
@@ -204,7 +211,9 @@ class Watch:
         if ended or (late is None and slot.state is State.DUMPED and sentence.grace is None):
             slot.state, slot.sentence, slot.until = State.WATCHED, None, NEVER
             return self._begin_end(event, slot, late, now) if late else []
-        if now < slot.until:
+        earlier, slot.stack_bytes = slot.stack_bytes, event.stack_bytes
+        written = slot.state is State.DUMPED and 0 < earlier == event.stack_bytes
+        if now < slot.until and not written:
             return []
         if slot.state is State.INTERRUPTED:
             graced = Sentence(sentence.limit, event.doing, sentence.bound, sentence.amount, event.options.grace)

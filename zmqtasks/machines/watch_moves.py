@@ -75,12 +75,17 @@ class WorkBegun:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSeen:
-    """A worker was looked at; `memory_bytes` is what it and all it started hold, at most, where it has a limit."""
+    """A worker was looked at.
+
+    `memory_bytes` is what it and all it started hold, at most, where it has a limit; `stack_bytes` is what it has
+    written down since it was last asked where it is.
+    """
 
     slot: int
     options: TaskOptions
     doing: Doing
     memory_bytes: int = 0
+    stack_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

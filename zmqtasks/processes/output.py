@@ -39,11 +39,25 @@ class Tail:
     def __init__(self) -> None:
         self._data = bytearray()
         self._cut = False
+        self._stack_from: int | None = None
+
+    def expect_stack(self) -> None:
+        """From here on a stack may come."""
+        self._stack_from = len(self._data)
+
+    def stack_bytes(self) -> int:
+        """Return how much has come since a stack was expected, if it has come; else 0."""
+        if self._stack_from is None:
+            return 0
+        new = bytes(self._data[self._stack_from :])
+        return len(new) if _STACK.search(new.decode("utf-8", "replace")) else 0
 
     def add(self, data: bytes) -> None:
         """Append; what is older than the last `TAIL_BYTES` goes."""
         self._data += data
         if len(self._data) > 2 * TAIL_BYTES:  # at times, not each time: dropping from the front moves the rest
+            if self._stack_from is not None:
+                self._stack_from = max(0, self._stack_from - (len(self._data) - TAIL_BYTES))
             del self._data[:-TAIL_BYTES]
             self._cut = True
 

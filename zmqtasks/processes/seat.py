@@ -152,7 +152,17 @@ class Seat:
     def give(self, tasks: Tasks) -> None:
         """Send work."""
         self._voice.given(tasks)
+        self._voice.hold_back = False
         self.send(FrameKind.TASKS, codec.encode(tasks))
+
+    def expect_stack(self) -> None:
+        """Take note that the worker is asked where it is; what it answers is kept, and not passed on as its output."""
+        self._tail.expect_stack()
+        self._voice.hold_back = True
+
+    def stack_bytes(self) -> int:
+        """Return how much it has answered."""
+        return self._tail.stack_bytes()
 
     def kill(self) -> None:
         """Kill the worker and its process group, now or as soon as there is a process."""

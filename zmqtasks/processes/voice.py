@@ -59,6 +59,8 @@ class Voice:
 
     def __init__(self, slot: int, around: Surroundings) -> None:
         self.pid = 0
+        self.hold_back = False
+        """Whether what comes is the stack we asked for, and of no interest to those who read its output."""
         self._slot = slot
         self._around = around
         self._errands: dict[JobId, _Errand] = {}
@@ -85,6 +87,8 @@ class Voice:
             stream: place in `STREAMS`.
             data: never empty.
         """
+        if self.hold_back:
+            return
         around = self._around
         errand, index = self._at()
         if errand and errand.wanted:

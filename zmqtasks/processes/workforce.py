@@ -187,8 +187,13 @@ class Workforce:
 
         A worker that was stopped (SIGSTOP) is let go on, or it could not.
         """
+        self._seat(slot).expect_stack()
         asked = self._signal(slot, STACK_SIGNAL)
         return asked and self._signal(slot, signal.SIGCONT)
+
+    def stack_bytes(self, slot: int) -> int:
+        """Return how many bytes the worker has written since `dump_stack`, once they hold a stack; else 0."""
+        return self._seat(slot).stack_bytes()
 
     def interrupt(self, slot: int, chunk: int, index: int, *, stalled: bool) -> None:
         """Have the worker raise `TaskInterrupted` in this task, if it still is at it and listens."""

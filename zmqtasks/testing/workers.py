@@ -148,6 +148,11 @@ class SimWorkers:
         """Tell whether the worker could write down where it is; nothing is written."""
         return self._worker(slot).ready
 
+    def stack_bytes(self, slot: int) -> int:
+        """Return 0: nothing is written."""
+        self._worker(slot)
+        return 0
+
     def progress(self, slot: int) -> Progress:
         """Return what the worker in a slot is doing."""
         worker = self._workers.get(slot)
