@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.processes import tasks
-from tests.processes.crew import Crew
+from tests.processes.crew import NODE, Crew
 from zmqtasks.processes import linux, zygote_spawner
 from zmqtasks.processes.command import python_command
 from zmqtasks.processes.events import WorkerExited, WorkerFailedToStart, WorkerReady
+from zmqtasks.processes.spawn import child_environment
 
 pytestmark = pytest.mark.skipif(not linux.AVAILABLE, reason="needs Linux with pidfd")
 
@@ -132,3 +134,19 @@ def test_the_folder_is_removed_at_the_end(tmp_path: Path) -> None:
         crew.ready()
         assert folder.exists()
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("supervisor_lives", [True, False])
+def test_a_warden_whose_zygote_has_gone_already_ends_a_workforce_only_with_its_supervisor(
+    supervisor_lives: bool,
+) -> None:
+    mark = f"{NODE}-{os.getpid()}-none"
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    worker = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=child_environment(mark))
+    supervisor = os.getpid() if supervisor_lives else gone.pid
+    settings = {"supervisor": supervisor, "mark": mark, "cgroup": None, "cleanup_dir": None, "owner_dir": None}
+    program = f"from zmqtasks.processes.zygote import keep_watch; keep_watch({settings}, {gone.pid})"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
+    assert worker.poll() == (None if supervisor_lives else -signal.SIGKILL)
+    worker.communicate(b"\n")

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Literal
 
 from zmqtasks.errors import LocalProtocolError
@@ -45,12 +46,16 @@ SWEEP_SOON_S = 0.01
 _TARGETS = {"inherit": (1, 2), "stderr": (2, 2)}
 
 
+_numbers = count(1)
+"""Of the workforces of this process: what ends with one must not be taken for another's."""
+
+
 class Workforce:
     """All workers of a node, by slot.
 
     Args:
         loop: the loop everything is watched on; use from its thread only.
-        node: peer id of the node, which goes into outcomes; with our pid it marks the processes.
+        node: peer id of the node, which goes into outcomes; with our pid and a number it marks the processes.
         host: identity of this host, see `usage.host_id`.
         slots: how many workers there can be at once, those that cannot be ended included.
         limits: what a sink takes in one message.
@@ -106,7 +111,7 @@ class Workforce:
         self._owner_dir = owner_dir
         self._on_event = on_event
         self._seats: dict[int, Seat] = {}
-        self._mark = f"{node}-{os.getpid()}"
+        self._mark = f"{node}-{os.getpid()}-{next(_numbers)}"
         self._orphans = Orphans(self._mark)
         self._closed = False
         self._gauge = MemoryGauge()

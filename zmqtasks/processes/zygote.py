@@ -71,21 +71,35 @@ def _fork_warden(control: socket.socket, settings: dict[str, Any]) -> int:
     if pid:
         return pid
     control.close()
-    brand.put(settings["mark"], brand.WARDEN)
     linux.set_process_name("zmqtasks-warden")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        gone = [select.poll(), select.poll()]
-        for poll, process in zip(gone, (settings["supervisor"], zygote), strict=True):
-            poll.register(os.pidfd_open(process), select.POLLIN)
-        if os.getppid() == zygote:
-            gone[1].poll()
-        if gone[0].poll(_TOGETHER_S * 1000):
-            _end(settings, in_order=False)
-    except ProcessLookupError:  # one of them ended at once
-        _end(settings, in_order=False)
+        keep_watch(settings, zygote)
     finally:
         os._exit(0)
+
+
+def keep_watch(settings: dict[str, Any], zygote: int) -> None:
+    """Wait for the end of a zygote, and see to that of the workforce if its supervisor has ended, too.
+
+    Where it has not, it has killed or lost its zygote and has another: all the workers live on.
+    """
+    brand.put(settings["mark"], brand.WARDEN)
+    supervisor_gone, zygote_gone = _poll_of(settings["supervisor"]), _poll_of(zygote)
+    if zygote_gone is not None and os.getppid() == zygote:
+        zygote_gone.poll()
+    if supervisor_gone is None or supervisor_gone.poll(_TOGETHER_S * 1000):
+        _end(settings, in_order=False)
+
+
+def _poll_of(pid: int) -> select.poll | None:
+    """Return what tells of the end of a process; None where that has come already."""
+    poll = select.poll()
+    try:
+        poll.register(os.pidfd_open(pid), select.POLLIN)
+    except ProcessLookupError:
+        return None
+    return poll
 
 
 def _end(settings: dict[str, Any], *, in_order: bool, spared: int = 0) -> None:
