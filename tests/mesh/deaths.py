@@ -36,7 +36,7 @@ def exit_hard() -> None:
 def overflow_the_stack() -> None:
     """Recurse in C, where nothing counts how deep."""
     nested: tuple[Any, ...] = ()
-    for _ in range(300_000):
+    for _ in range(160_000):
         nested = (nested,)
     hash(nested)
 

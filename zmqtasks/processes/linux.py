@@ -6,6 +6,7 @@ the functions that say so may be called. Zygote, worker and workforce call it.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -140,22 +141,24 @@ def outlive_parent() -> None:
 
 def raise_oom_score(score: int) -> None:
     """Let the kernel shoot this process rather than its supervisor when memory runs out. Source: proc(5)."""
-    try:
-        with open("/proc/self/oom_score_adj", "r+") as file:
-            if int(file.read()) < score:
-                file.seek(0)
-                file.write(str(score))
-    except OSError:  # not Linux, or not allowed: the limits of the supervisor still hold
-        return
+    # Here and below without a file object: a worker that has just been forked pays for each page it touches.
+    with contextlib.suppress(OSError):  # not Linux, or not allowed: the limits of the supervisor still hold
+        fd = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            if int(os.read(fd, 32)) < score:
+                os.pwrite(fd, b"%d" % score, 0)
+        finally:
+            os.close(fd)
 
 
 def set_process_name(name: str) -> None:
     """Set the name that ps and top show; at most 15 characters. Inherited by fork, lost at exec."""
-    try:
-        with open("/proc/self/comm", "w") as file:
-            file.write(name)
-    except OSError:  # not Linux
-        return
+    with contextlib.suppress(OSError):  # not Linux
+        fd = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, name.encode())
+        finally:
+            os.close(fd)
 
 
 def count_threads() -> int:
