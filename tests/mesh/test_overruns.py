@@ -175,7 +175,7 @@ def test_a_task_that_will_not_go_is_killed_after_its_grace(client: zmqtasks.Clie
     assert isinstance(error, zmqtasks.TaskTimeout)
     assert (tmp_path / "t").exists()
     assert "in will_not_go" in error.stack
-    assert error.output == "here I stay\n"
+    assert error.output.endswith("here I stay\n")  # earlier tasks of the worker have printed, too
     assert "went on for more than its grace of 0.3 s" in str(error)
 
 
