@@ -46,7 +46,9 @@ class Blocked:
         self.running = client.submit(functions.note_pid_and_wait, str(self.begun), str(self.release))
         wait_until(lambda: list(self.begun.iterdir()), lambda: self.running)
         self.waiting = [client.submit(functions.note, i, str(self.ledger)) for i in range(tasks)]
-        wait_until(lambda: self.aboard(), lambda: self.waiting)
+        # The first chunk goes to the worker, ahead; only of a later one can be said that it was not begun.
+        nodes = client._registry.embedded.ventilator.nodes()
+        wait_until(lambda: any(node.data.status.load.queued for node in nodes), lambda: self.waiting)
 
     def aboard(self) -> list[concurrent.futures.Future[int]]:
         return [future for future in self.waiting if future.running()]
