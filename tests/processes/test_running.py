@@ -167,6 +167,8 @@ def test_at_whatever_instruction_it_comes_only_the_one_that_is_meant_may_fail(
     assert worker.run(plain_call, items, form) == {n: 4 * n for n in range(4)}
     codes = LOOPS | {plain.__code__, plain_call.__code__, Execution._run_stretch.__code__, Execution._begin.__code__}
     hits = 0
+    # Python 3.12 looks at this when `settrace` is called, not when a frame says it.
+    sys._getframe().f_trace_opcodes = True
     for moment in range(10_000):
         left = moment
 
