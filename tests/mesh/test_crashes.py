@@ -60,7 +60,8 @@ def test_who_kills_a_worker_from_outside_is_told_by_its_signal(client: zmqtasks.
     os.kill(pid, signal.SIGTERM)
     error = future.exception(30)
     assert isinstance(error, zmqtasks.WorkerCrashed)
-    assert (error.signal, error.pid, error.output) == (signal.SIGTERM, pid, "here I am\n")
+    assert (error.signal, error.pid) == (signal.SIGTERM, pid)
+    assert error.output.splitlines()[-1] == "here I am"  # earlier tasks of the worker may have printed, too
 
 
 def test_who_killed_a_worker_is_tried_again_alone(client: zmqtasks.Client, tmp_path: Path) -> None:

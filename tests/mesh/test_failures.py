@@ -235,7 +235,7 @@ def test_a_crash_tells_all_that_is_known(client: zmqtasks.Client) -> None:
     error = client.submit(functions.crash_with_a_stack, 1).exception(30)
     assert isinstance(error, zmqtasks.WorkerCrashed)
     assert error.signal == signal.SIGSEGV
-    assert error.output.splitlines() == ["about to crash"]
+    assert error.output.splitlines()[-1] == "about to crash"
     assert "Segmentation fault" in error.stack
     assert "in crash_with_a_stack" in error.stack
     assert error.peak_bytes > 2**20
