@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import tempfile
 import threading
@@ -13,12 +14,23 @@ from typing import NamedTuple
 import pytest
 from hypothesis import settings
 
+import zmqtasks
+
 # The same examples each time: a run that fails can be run again.
 settings.register_profile("repeatable", derandomize=True, database=None)
 settings.load_profile("repeatable")
 
 GRACE_S = 3.0
 """How long threads, processes and descriptors may take to go after a test ended."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the package once, as an installation does.
+
+    Where the environment forbids Python to write bytecode, each of the processes that the tests start would do it again.
+    """
+    if not hasattr(config, "workerinput"):  # not in the processes of pytest-xdist: whoever started them has done it
+        compileall.compile_dir(zmqtasks.__path__[0], quiet=2)
 
 
 class Belongings(NamedTuple):
