@@ -27,7 +27,7 @@ GRACE_S = 3.0
 def pytest_configure(config: pytest.Config) -> None:
     """Compile the package once, as an installation does.
 
-    Where the environment forbids Python to write bytecode, each of the processes that the tests start would do it again.
+    Where the environment forbids Python to write bytecode, each process that the tests start would do it again.
     """
     if not hasattr(config, "workerinput"):  # not in the processes of pytest-xdist: whoever started them has done it
         compileall.compile_dir(zmqtasks.__path__[0], quiet=2)
