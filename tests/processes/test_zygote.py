@@ -50,6 +50,23 @@ def test_a_worker_is_a_child_of_its_supervisor(can_fork_siblings: bool, monkeypa
         assert crew.exited().signal == signal.SIGKILL
 
 
+def test_what_forks_stays_as_it_was() -> None:
+    """A zygote collects no garbage, so cycles made at each fork would be copied and looked at by all later workers."""
+    program = """if True:
+        import gc, os
+        from zmqtasks.processes import linux
+        if os.fork() == 0:
+            for _ in range(3):
+                gc.collect()
+                if linux.fork_sibling() == 0:
+                    os._exit(0)
+            os._exit(gc.collect() > 0)
+        codes = {os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(4)}
+        assert codes == {0}, codes
+    """
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
+
+
 def test_preloaded_modules_are_there_from_the_start() -> None:
     with Crew(preload=["colorsys"]) as crew:
         crew.ready()

@@ -109,7 +109,7 @@ def fork_sibling() -> int:
         raise NotImplementedError
     flags = _CLONE_PARENT | _CLONE_CHILD_CLEARTID | _CLONE_CHILD_SETTID | signal.SIGCHLD
     place = (address, 0) if platform.machine() == "x86_64" else (0, address)
-    kernel, python = ctypes.PyDLL(None, use_errno=True), ctypes.pythonapi
+    kernel, python = _kernel(), ctypes.pythonapi
     python.PyOS_BeforeFork()
     pid: int = kernel.syscall(*map(ctypes.c_long, (number, flags, 0, 0, *place)))
     if pid == 0:
@@ -120,6 +120,12 @@ def fork_sibling() -> int:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
     return pid
+
+
+@functools.cache  # a library is a class with cycles: one a fork would fill the zygote, where nothing is collected
+def _kernel() -> ctypes.PyDLL:
+    """Return the system calls, made without letting go of the interpreter lock."""
+    return ctypes.PyDLL(None, use_errno=True)
 
 
 @functools.cache
