@@ -65,6 +65,18 @@ def test_a_node_that_works_is_looked_at_and_an_idle_one_is_not() -> None:
     assert pressure.next_deadline() == NEVER
 
 
+def test_tasks_that_come_one_by_one_do_not_cost_a_look_each() -> None:
+    pressure = machine()
+    pressure.handle(WorkBegun(), 1.0)
+    see(pressure, worker(0, 100, idle=True), now=1.0)
+    assert pressure.next_deadline() == NEVER
+    pressure.handle(WorkBegun(), 1.001)
+    assert pressure.next_deadline() == pytest.approx(1.0 + LOOK_SOON_S), "memory cannot have filled before"
+    see(pressure, worker(0, 949, idle=True), now=2.0)
+    pressure.handle(WorkBegun(), 2.001)
+    assert pressure.next_deadline() == pytest.approx(2.0 + LOOK_LEAST_S), "now it can"
+
+
 def test_the_faster_it_fills_the_sooner_is_the_next_look() -> None:
     pressure = machine()
     see(pressure, worker(0, 100), now=0.0)

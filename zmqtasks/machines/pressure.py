@@ -144,6 +144,8 @@ class Pressure:
         self._pause, self._stop, self._workers = pause, stop, workers
         self._paused = False
         self._look_at = float("inf")
+        self._rest_until = float("-inf")
+        """A look that found nobody at work holds until then, also for work that begins meanwhile."""
         self._earlier: tuple[float, int] | None = None
         self._ending: dict[int, float] = {}
         self._replaced: set[int] = set()
@@ -175,7 +177,7 @@ class Pressure:
         return slot in self._ending
 
     def _work_begun(self, event: WorkBegun, now: float) -> list[Command]:
-        self._look_at = min(self._look_at, now)
+        self._look_at = min(self._look_at, max(now, self._rest_until))
         return []
 
     def _worker_gone(self, event: WorkerGone, now: float) -> list[Command]:
@@ -208,12 +210,13 @@ class Pressure:
     def _plan_look(self, busy: bool, used: int, pause: float, stop: float, now: float) -> None:
         """Come back the sooner, the faster memory fills: before it can have filled half of what is left."""
         earlier, self._earlier = self._earlier, (now, used) if busy else None
-        if not busy:
-            self._look_at = float("inf")
-            return
         interval_s = LOOK_SOON_S if used > pause or earlier is None else LOOK_S
         left_bytes = max(0.0, stop - used)
         interval_s = min(interval_s, left_bytes / self._fill_bytes_s)
+        if not busy:
+            # Tasks that come one by one, each as the last has ended, must not cost a look each.
+            self._look_at, self._rest_until = float("inf"), now + max(interval_s, LOOK_LEAST_S)
+            return
         if earlier is not None and used > earlier[1]:
             interval_s = min(interval_s, left_bytes * (now - earlier[0]) / (used - earlier[1]) / 2)
         self._look_at = now + max(interval_s, LOOK_LEAST_S)

@@ -28,6 +28,16 @@ class RangeSet:
         """Add [start, stop); an empty range changes nothing."""
         if start >= stop:
             return
+        starts, stops = self._starts, self._stops
+        if not stops or start > stops[-1]:  # most ranges come in order
+            starts.append(start)
+            stops.append(stop)
+            self._count += stop - start
+            return
+        if start == stops[-1]:
+            stops[-1] = stop
+            self._count += stop - start
+            return
         first = bisect_left(self._stops, start)  # the first range that touches or follows `start`
         last = bisect_right(self._starts, stop)  # one past the last range that touches or precedes `stop`
         if first < last:
@@ -39,8 +49,21 @@ class RangeSet:
 
     def remove(self, start: int, stop: int) -> None:
         """Remove [start, stop), wherever it is in the set."""
-        if start >= stop:
+        starts, stops = self._starts, self._stops
+        if not starts or start >= stop:
             return
+        if start <= starts[0]:  # most ranges go in order, too
+            if stop <= starts[0]:
+                return
+            if stop < stops[0]:
+                self._count -= stop - starts[0]
+                starts[0] = stop
+                return
+            if len(starts) == 1:
+                self._count = 0
+                starts.clear()
+                stops.clear()
+                return
         first = bisect_right(self._stops, start)  # the first range that ends after `start`
         last = bisect_left(self._starts, stop)  # one past the last range that starts before `stop`
         if first >= last:
@@ -53,7 +76,7 @@ class RangeSet:
 
     def common(self, start: int, stop: int) -> list[tuple[int, int]]:
         """Return the parts of [start, stop) that are in the set."""
-        if start >= stop:
+        if not self._starts or start >= stop:
             return []
         first = bisect_right(self._stops, start)
         last = bisect_left(self._starts, stop)
@@ -61,6 +84,8 @@ class RangeSet:
 
     def missing(self, start: int, stop: int) -> list[tuple[int, int]]:
         """Return the parts of [start, stop) that are not in the set."""
+        if not self._stops or start >= self._stops[-1]:
+            return [(start, stop)] if start < stop else []
         gaps = []
         for a, b in self.common(start, stop):
             if start < a:
