@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test test-all check format-check lint types imports format coverage simulate bench-harm docs clean
+.PHONY: help demo test test-all check format-check lint types imports format coverage simulate bench bench-quick bench-peers docs clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -69,8 +69,15 @@ coverage: $(VENV)/.installed-dev ## Show that the machines' own tests cover each
 simulate: $(VENV)/.installed-dev ## Play COUNT random schedules of faults on a simulated network
 	@$(BIN)/python -m tests.simulation.replay --from 0 --count $(COUNT)
 
-bench-harm: $(VENV)/.installed-bench ## Measure what misbehaving tasks cost, beside pebble and the standard library
-	@$(BIN)/python -m bench.harm $(ARGS)
+bench: $(VENV)/.installed-bench ## Measure everything beside all peers that are installed, and write the report (an hour)
+	@$(BIN)/python -m bench.run --out bench/results/$$(date +%F).jsonl $(ARGS)
+	@$(BIN)/python -m bench.report
+
+bench-quick: $(VENV)/.installed-bench ## See in a minute that the bench runs; its figures say little
+	@$(BIN)/python -m bench.run --quick $(ARGS)
+
+bench-peers: $(VENV)/.installed-bench ## Make the environments of the peers; PEER=ray makes one
+	@$(BIN)/python -m bench.environments $(PEER)
 
 docs: .venv-docs/.installed-docs ## Build the documentation, warnings being errors
 	@.venv-docs/bin/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
@@ -101,7 +108,7 @@ clean: ## Remove all that was made here
 	@touch $@
 
 %/.installed-bench: %/.installed
-	@echo "installing the peers into $*"
+	@echo "installing what the bench needs into $*"
 	@$*/bin/python -m pip install -qq --group bench
 	@touch $@
 

@@ -10,11 +10,6 @@ from typing import Any
 MILLISECOND_S = 0.001
 
 
-def nothing(value: int) -> int:
-    """Do nothing."""
-    return value
-
-
 def kill_each_50th(value: int) -> int:
     """Take a millisecond; each 50th kills its process instead."""
     if value % 50 == 49:

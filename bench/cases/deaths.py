@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zmqtasks
 from bench.bodies import death_of, die_each_20th
-from bench.cases.case import Case
-from bench.peers import mesh
-from bench.peers.peer import Answer, Work
+from bench.cases.case import Case, Figures, Reach, timed
+from bench.peers.peer import Answer, Runner, Work
 
 TASKS = 20_000
+WORK = Work(die_each_20th, range(TASKS))
+PEER = "zmqtasks, observed"
 EACH = 20
 ENDS = {
     "segfault": (11, None),
@@ -21,8 +21,17 @@ ENDS = {
 }
 
 
+def measure(runner: Runner, variant: str, size: int, chunk: int | None) -> Figures:
+    """Run the tasks, and tell how long workers were missing."""
+    answers, figures = timed(runner, lambda: runner.outcomes(WORK))
+    check(answers)
+    return figures
+
+
 def check(answers: list[Answer]) -> None:
     """Expect each death told on its own task, with its signal or exit code, and all other results."""
+    import zmqtasks
+
     assert len(answers) == TASKS
     for index, answer in enumerate(answers):
         death = death_of(index, EACH)
@@ -34,9 +43,17 @@ def check(answers: list[Answer]) -> None:
 
 
 CASE = Case(
+    "W6",
     "deaths",
-    "20,000 tasks, 1,000 of which die, of all kinds",
-    Work(die_each_20th, range(TASKS)),
-    (mesh.OBSERVED,),
-    check,
+    "seconds for 20,000 tasks, 1,000 of which die, of all kinds; milliseconds until a worker serves again",
+    measure,
+    "seconds",
+    less_is_better=True,
+    peers=(PEER,),
+    sizes=(TASKS, TASKS),
+    repeats=3,
+    reaches=(
+        Reach("serves again: median 10 ms", lambda at: at(PEER, "served_ms_p50"), most=10, unit="ms"),
+        Reach("serves again: p99 50 ms", lambda at: at(PEER, "served_ms_p99"), most=50, unit="ms"),
+    ),
 )

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from bench.bodies import pid_of
-from bench.cases.case import Bar, Case
-from bench.peers import mesh, pebble_pool, std_pool
-from bench.peers.peer import Answer, Work
+from bench.cases.case import FUTURES, MESH, POOL, Case, Figures, Reach, timed, times
+from bench.peers.peer import Demand, Runner, Work
 
 TASKS = 500
+WORK = Work(pid_of, range(TASKS))
+RATE = "tasks_a_second"
 
 
-def check(answers: list[Answer]) -> None:
+def measure(runner: Runner, variant: str, size: int, chunk: int | None) -> Figures:
     """Expect as many processes as tasks."""
+    answers, figures = timed(runner, lambda: runner.outcomes(WORK))
     assert not [answer for answer in answers if answer.failure]
     assert len({answer.value for answer in answers}) == TASKS
+    return {**figures, RATE: TASKS / figures["seconds"]}
 
 
 CASE = Case(
+    "W9",
     "fresh",
-    "500 tasks, a fresh process each",
-    Work(pid_of, range(TASKS), fresh=True),
-    (mesh.PEER, std_pool.PEER, pebble_pool.PEER),
-    check,
-    Bar("zmqtasks", "multiprocessing.Pool", 1.0),
+    "tasks a second, a fresh process each",
+    measure,
+    RATE,
+    peers=(MESH, FUTURES, POOL, "pebble"),
+    sizes=(TASKS, TASKS),
+    demand=Demand(fresh=True),
+    reaches=(Reach("Pool(maxtasksperchild=1)", lambda at: times(at(MESH, RATE), at(POOL, RATE)), least=1),),
 )

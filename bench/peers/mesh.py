@@ -1,4 +1,4 @@
-"""zmqtasks itself, as it is out of the box, and with a crash limit of 1: what others do, who never try again."""
+"""zmqtasks itself: out of the box; with a crash limit of 1, as others, who never try again; with a chunk size."""
 
 from __future__ import annotations
 
@@ -6,14 +6,60 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from typing import Any
 
 import zmqtasks
-from bench.bodies import nothing
 from bench.observed import OBSERVED_VARIABLE
-from bench.peers.peer import WORKERS, Answer, Peer, Run, Work
+from bench.peers.peer import Answer, Cannot, Demand, Peer, Runner, Work
+from bench.work import nothing
 from zmqtasks.embedded import own_node
+
+FIRST = """
+import zmqtasks
+client = zmqtasks.Client(workers=2)
+assert client.submit(abs, -1).result() == 1
+"""
+
+
+class Mesh(Runner):
+    """A client, and what is done with it."""
+
+    def __init__(self, client: zmqtasks.Client, crash_limit: int = 3) -> None:
+        self.client = client
+        self._crash_limit = crash_limit
+
+    def call(self, function: Callable[..., Any], argument: Any) -> Any:
+        """See `Runner`."""
+        return self.client.submit(function, argument).result()
+
+    def submit(self, function: Callable[..., Any], arguments: Iterable[Any]) -> list[Any]:
+        """See `Runner`."""
+        submit = self.client.submit
+        return [future.result() for future in [submit(function, argument) for argument in arguments]]
+
+    def map(self, function: Callable[..., Any], arguments: Iterable[Any], chunk: int | None) -> Iterable[Any]:
+        """See `Runner`."""
+        return self.client.map(function, arguments, chunksize=chunk)
+
+    def share(self, function: Callable[..., Any], big: Any, arguments: Iterable[Any]) -> Iterable[Any]:
+        """See `Runner`."""
+        if not hasattr(self.client, "put"):
+            raise Cannot("share")
+        shared = self.client.put(big)
+        return [future.result() for future in [self.client.submit(function, shared, a) for a in arguments]]
+
+    def outcomes(self, work: Work) -> list[Answer]:
+        """See `Runner`."""
+        calls = self.client.options(timeout=work.timeout, crash_limit=self._crash_limit)
+        return [answer_of(future) for future in [calls.submit(work.function, value) for value in work.arguments]]
+
+
+class _Chunked(Mesh):
+    """With the best of fixed chunk sizes, for what a search is worth against none given."""
+
+    takes_chunks = True
 
 
 def answer_of(future: zmqtasks.TaskFuture) -> Answer:
@@ -30,39 +76,41 @@ def answer_of(future: zmqtasks.TaskFuture) -> Answer:
 
 
 @contextlib.contextmanager
-def _open(work: Work, *, crash_limit: int) -> Iterator[Run]:
-    with zmqtasks.Client(workers=WORKERS, max_tasks_per_worker=1 if work.fresh else 0) as client:
-        calls = client.options(timeout=work.timeout, crash_limit=crash_limit)
-
-        def run(work: Work) -> list[Answer]:
-            return [answer_of(future) for future in [calls.submit(work.function, value) for value in work.arguments]]
-
+def _open(demand: Demand, make: Callable[[zmqtasks.Client], Mesh] = Mesh) -> Iterator[Mesh]:
+    with zmqtasks.Client(workers=demand.workers, max_tasks_per_worker=1 if demand.fresh else 0) as client:
         client.submit(nothing, 0).result()
-        yield run
+        yield make(client)
 
 
-_observed: dict[str, float] = {}
+class _Observed(Mesh):
+    """With a node that notes how long workers are missing."""
 
+    def outcomes(self, work: Work) -> list[Answer]:
+        """Open a mesh for this alone, because its notes are there when it has ended."""
+        module = own_node.MODULE
+        with tempfile.NamedTemporaryFile("r", suffix=".json") as file:
+            os.environ[OBSERVED_VARIABLE], own_node.MODULE = file.name, "bench.observed"
+            try:
+                with _open(Demand()) as mesh:
+                    answers = mesh.outcomes(work)
+            finally:
+                own_node.MODULE = module
+            self._notes = json.load(file)
+        return answers
 
-@contextlib.contextmanager
-def _open_observed(work: Work) -> Iterator[Run]:
-    """Do as `_open`, with a node that notes how long workers are missing."""
-    module = own_node.MODULE
-    with tempfile.NamedTemporaryFile("r", suffix=".json") as file:
-        os.environ[OBSERVED_VARIABLE], own_node.MODULE = file.name, "bench.observed"
-        try:
-            with _open(work, crash_limit=3) as run:
-                yield run
-        finally:
-            own_node.MODULE = module
-        for what, values in json.load(file).items():
+    def observed(self) -> dict[str, float]:
+        """Return how long workers were missing, in milliseconds."""
+        figures = {}
+        for what, values in self._notes.items():
             values.sort()
-            _observed[f"{what}_ms_median"] = values[len(values) // 2]
-            _observed[f"{what}_ms_p99"] = values[int(len(values) * 0.99)]
-            _observed[f"{what}_ms_most"] = values[-1]
-            _observed[f"{what}_number"] = len(values)
+            figures[f"{what}_ms_p50"] = values[len(values) // 2]
+            figures[f"{what}_ms_p99"] = values[int(len(values) * 0.99)]
+            figures[f"{what}_ms_most"] = values[-1]
+        return figures
 
 
-OBSERVED = Peer("zmqtasks, observed", ("zmqtasks", "pyzmq"), _open_observed, lambda: _observed)
-PEER = Peer("zmqtasks", ("zmqtasks", "pyzmq"), partial(_open, crash_limit=3))
-NO_SECOND_TRY = Peer("zmqtasks, crash_limit=1", ("zmqtasks", "pyzmq"), partial(_open, crash_limit=1))
+PACKAGES = ("zmqtasks", "pyzmq")
+PEER = Peer(PACKAGES, _open, FIRST, "client.shutdown()")
+BEST_CHUNKSIZE = Peer(PACKAGES, partial(_open, make=_Chunked))
+NO_SECOND_TRY = Peer(PACKAGES, partial(_open, make=partial(Mesh, crash_limit=1)))
+OBSERVED = Peer(PACKAGES, partial(_open, make=_Observed))

@@ -1,40 +1,55 @@
-"""What a peer is to the harness: how it is opened, and how it runs work.
+"""What a peer is to the bench: how it is opened, and how it runs work.
 
-Owns the words between `harm.py`, the cases and the peers. A peer turns its own exceptions into an `Answer`, so that a
-case checks all peers alike.
+Owns the words between the cases and the peers; imports nothing but the standard library, because each peer runs in an
+environment of its own. A peer is used as its own documentation says is best, and what it cannot do it does not claim.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 WORKERS = 2
 HUNG_S = 40.0
-"""Who has not answered by then never will: the cases take seconds."""
+"""Who has not answered by then never will: the work of a case takes seconds."""
 
 
 class Hung(Exception):
     """A peer gave no answer."""
 
 
+class Cannot(Exception):
+    """A peer has no such thing; it is left out of the case, and named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What workers a case wants.
+
+    Args:
+        workers: how many.
+        fresh: whether each task gets a process of its own.
+    """
+
+    workers: int = WORKERS
+    fresh: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is to be done.
+    """Tasks of which some go wrong.
 
     Args:
         function: importable, of one argument.
-        arguments: one a task; there may be several calls of `Run` for one `Work`.
+        arguments: one a task.
         timeout: seconds a task may run, or None.
-        fresh: whether each task gets a process of its own.
     """
 
     function: Callable[[int], Any]
     arguments: Sequence[int]
     timeout: float | None = None
-    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +62,35 @@ class Answer:
     error: BaseException | None = None
 
 
-Run = Callable[[Work], list[Answer]]
+class Runner:
+    """A peer whose workers are ready. What is not overridden is what this peer cannot do."""
+
+    takes_chunks = False
+    """Whether `map` wants a chunk size from its user; the bench then searches for the best one."""
+
+    def call(self, function: Callable[..., Any], argument: Any) -> Any:
+        """Make one call and wait for its result."""
+        raise Cannot("call")
+
+    def submit(self, function: Callable[..., Any], arguments: Iterable[Any]) -> list[Any]:
+        """Hand over each call by itself, then collect all results."""
+        raise Cannot("submit")
+
+    def map(self, function: Callable[..., Any], arguments: Iterable[Any], chunk: int | None) -> Iterable[Any]:
+        """Make all calls in the way that is best for many."""
+        raise Cannot("map")
+
+    def share(self, function: Callable[..., Any], big: Any, arguments: Iterable[Any]) -> Iterable[Any]:
+        """Call `function(big, argument)` for each argument, in the way that is best where one argument is large."""
+        raise Cannot("share")
+
+    def outcomes(self, work: Work) -> list[Answer]:
+        """Run tasks of which some go wrong, and tell what became of each."""
+        raise Cannot("outcomes")
+
+    def observed(self) -> dict[str, float]:
+        """Return further figures of what has just been run."""
+        return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +98,13 @@ class Peer:
     """Somebody who runs work.
 
     Args:
-        name: in tables and records.
         packages: distributions whose versions go into the record; the standard library has none.
-        open: makes workers ready for this work and ends them; gives what runs it.
-        observations: further figures of the last run, asked for when it has ended.
+        open: makes workers ready and ends them; gives what runs work on them.
+        first: a program that begins with the import and ends with the first result of a call on two workers.
+        last: what that program ends with.
     """
 
-    name: str
     packages: tuple[str, ...]
-    open: Callable[[Work], AbstractContextManager[Run]]
-    observations: Callable[[], dict[str, float]] = dict
+    open: Callable[[Demand], AbstractContextManager[Runner]]
+    first: str = ""
+    last: str = ""

@@ -5,23 +5,51 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
-from bench.bodies import nothing
-from bench.peers.peer import WORKERS, Answer, Peer, Run, Work
+from bench.peers.peer import Answer, Demand, Peer, Runner, Work
+from bench.work import nothing
+
+FIRST = """
+from concurrent.futures import ProcessPoolExecutor
+pool = ProcessPoolExecutor(2)
+assert pool.submit(abs, -1).result() == 1
+"""
+
+
+class Executor(Runner):
+    """Any `concurrent.futures.Executor`."""
+
+    takes_chunks = True
+
+    def __init__(self, pool: concurrent.futures.Executor) -> None:
+        self.pool = pool
+
+    def call(self, function: Callable[..., Any], argument: Any) -> Any:
+        """See `Runner`."""
+        return self.pool.submit(function, argument).result()
+
+    def submit(self, function: Callable[..., Any], arguments: Iterable[Any]) -> list[Any]:
+        """See `Runner`."""
+        return [future.result() for future in [self.pool.submit(function, argument) for argument in arguments]]
+
+    def map(self, function: Callable[..., Any], arguments: Iterable[Any], chunk: int | None) -> Iterable[Any]:
+        """See `Runner`."""
+        return self.pool.map(function, arguments, chunksize=chunk or 1)
+
+    def outcomes(self, work: Work) -> list[Answer]:
+        """Run work of which nothing fails: it cannot tell which task killed a worker."""
+        return [Answer(value) for value in self.pool.map(work.function, work.arguments)]
 
 
 @contextlib.contextmanager
-def _open(work: Work) -> Iterator[Run]:
-    context = multiprocessing.get_context("forkserver" if work.fresh else "fork")
-    tasks = 1 if work.fresh else None
-    with concurrent.futures.ProcessPoolExecutor(WORKERS, mp_context=context, max_tasks_per_child=tasks) as pool:
-
-        def run(work: Work) -> list[Answer]:
-            return [Answer(value) for value in pool.map(work.function, work.arguments)]
-
+def _open(demand: Demand) -> Iterator[Runner]:
+    context = multiprocessing.get_context("forkserver" if demand.fresh else "fork")
+    tasks = 1 if demand.fresh else None
+    with concurrent.futures.ProcessPoolExecutor(demand.workers, mp_context=context, max_tasks_per_child=tasks) as pool:
         pool.submit(nothing, 0).result()
-        yield run
+        yield Executor(pool)
 
 
-PEER = Peer("concurrent.futures", (), _open)
+PEER = Peer((), _open, FIRST, "pool.shutdown()")
