@@ -1,6 +1,6 @@
 """The bench: peers side by side, in turn, on the same work; a line of JSON for each.
 
-    python -m bench.run [--case W1 ...] [--peer NAME ...] [--repeats 5] [--quick] [--out FILE]
+    python -m bench.run [--case W1 ...] [--variant NAME ...] [--peer NAME ...] [--repeats 5] [--quick] [--out FILE]
 
 Each peer is a process of its own in the environment that has it, and is asked in turn, in an order that changes; time
 is taken inside, with the workers warm. A peer that is not installed, or gives no answer, is skipped and named. Quote
@@ -64,20 +64,22 @@ class Bench:
         repeats: how often each peer is asked.
         budget_s: how long one answer should take, where the size of the work is free.
         peers: who may be asked.
+        variants: of the cases; all where none is named.
     """
 
-    def __init__(self, repeats: int, budget_s: float, peers: tuple[str, ...]) -> None:
+    def __init__(self, repeats: int, budget_s: float, peers: tuple[str, ...], variants: tuple[str, ...] = ()) -> None:
         self.repeats = repeats
         self.skipped: dict[str, str] = {}
         self._budget_s = budget_s
         self._peers = peers
+        self._variants = variants
         self._id = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
 
     def run(self, case: Case) -> Iterator[dict[str, Any]]:
         """Measure a case, and yield the record of each variant and peer."""
         with ExitStack() as stack:
             open_peers = [peer for name in case.peers if (peer := self._open(case, name, stack))]
-            for variant in case.variants:
+            for variant in (v for v in case.variants if not self._variants or v in self._variants):
                 yield from self._variant(case, variant, open_peers)
 
     def _open(self, case: Case, name: str, stack: ExitStack) -> Asked | None:
@@ -130,7 +132,7 @@ class Bench:
 
     def _prepared(self, case: Case, variant: str, peer: Asked) -> Entry:
         """Warm a peer up; find the size that takes it the time given, and the chunk size that suits it best."""
-        least, most = case.sizes
+        least, most = case.size_of(variant)
         entry = Entry(peer, least)
         if case.chunks and peer.takes_chunks:
             entry.chunk = case.chunks[0]
@@ -198,6 +200,7 @@ def parsed(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--peer", action="append", default=[], metavar="NAME", help=f"repeatable; of {'; '.join(KNOWN)}; default: all"
     )
+    parser.add_argument("--variant", action="append", default=[], metavar="NAME", help="of a case; repeatable")
     parser.add_argument("--repeats", type=int, default=None, help=f"default: {REPEATS}")
     parser.add_argument("--budget", type=float, default=None, help="seconds one answer may take, where that is free")
     parser.add_argument("--quick", action="store_true", help="2 repeats of small work: does it run, not how fast")
@@ -218,7 +221,7 @@ def main(words: list[str] | None = None) -> int:
     adopt_orphans()
     repeats = given.repeats or (2 if given.quick else REPEATS)
     budget_s = given.budget or (QUICK_BUDGET_S if given.quick else BUDGET_S)
-    bench = Bench(repeats, budget_s, tuple(given.peer or KNOWN))
+    bench = Bench(repeats, budget_s, tuple(given.peer or KNOWN), tuple(given.variant))
     for case in given.cases:
         for record in bench.run(case):
             print(line(record), flush=True)

@@ -1,6 +1,6 @@
 """The functions that do as they are told, the same for every peer; those that misbehave are in `bodies.py`.
 
-Owns no state; imports nothing that takes time in a worker.
+Owns nothing but what `keep` keeps in a worker; imports nothing that takes time in a worker.
 """
 
 from __future__ import annotations
@@ -27,6 +27,25 @@ def burn(seconds: float) -> float:
     return seconds
 
 
-def first_byte(big: Any, value: int) -> int:
+_kept: Any = None
+
+
+def keep(value: Any) -> None:
+    """Keep a value in this process, for `with_kept`."""
+    global _kept
+    _kept = value
+
+
+def with_kept(function: Any, argument: Any) -> Any:
+    """Call a function with what this process keeps."""
+    return function(_kept, argument)
+
+
+def first_of(big: Any) -> int:
     """Look at a large argument."""
+    return int(big[0])
+
+
+def add_first(big: Any, value: int) -> int:
+    """Look at a large argument, and take a small one."""
     return value + int(big[0])

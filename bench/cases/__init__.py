@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bench.cases.case import Case
 
-NAMES = ("submit", "mapping", "round_trip", "kills", "deaths", "chaos", "endless", "fresh", "start")
+NAMES = (
+    "submit", "mapping", "round_trip", "payloads", "balance",
+    "kills", "deaths", "chaos", "endless", "fresh",
+    "start", "shared", "nodes", "sizes",
+)  # fmt: skip
 
 
 def load(name: str) -> Case:

@@ -71,7 +71,8 @@ class Case:
         less_is_better: of that figure.
         peers: who is asked.
         variants: of the question.
-        sizes: the least and the most; between them each peer gets what takes it about the same time.
+        sizes: the least and the most, or those of each variant; between them each peer gets what takes it about the
+            same time.
         chunks: chunk sizes to be tried with peers that want one; the best is used.
         demand: what workers are wanted; None where `measure` opens what it needs by itself.
         reaches: what is asked for.
@@ -86,11 +87,15 @@ class Case:
     less_is_better: bool = False
     peers: tuple[str, ...] = (MESH,)
     variants: tuple[str, ...] = ("",)
-    sizes: tuple[int, int] = (1, 1)
+    sizes: tuple[int, int] | dict[str, tuple[int, int]] = (1, 1)
     chunks: tuple[int, ...] = ()
     demand: Demand | None = Demand()
     reaches: tuple[Reach, ...] = ()
     repeats: int = 1000
+
+    def size_of(self, variant: str) -> tuple[int, int]:
+        """Return the least and the most of a variant."""
+        return self.sizes[variant] if isinstance(self.sizes, dict) else self.sizes
 
 
 def rate(size: int, run: Callable[[], Iterable[int]]) -> Figures:

@@ -28,7 +28,7 @@ MOST_MIB = 2048
 
 def devour(step_mib: int) -> None:
     """Allocate without end."""
-    held = []
+    held: list[bytearray] = []
     while len(held) * step_mib < MOST_MIB:
         held.append(bytearray(b"x") * (step_mib * MIB))
     raise AssertionError("nobody stopped it")

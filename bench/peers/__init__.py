@@ -53,5 +53,7 @@ KNOWN = {
     "zmqtasks, observed": Known("mesh.OBSERVED", "zmqtasks"),
     "concurrent.futures": Known("std_futures.PEER", "concurrent.futures"),
     "multiprocessing.Pool": Known("std_pool.PEER", "multiprocessing"),
+    "bare pipe": Known("bare_pipe.PEER", "multiprocessing"),
+    "bare pyzmq": Known("bare_zmq.PEER", "zmq"),
     "pebble": Known("pebble_pool.PEER", "pebble", ("Pebble>=5.1",)),
 }

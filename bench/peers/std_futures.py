@@ -6,11 +6,13 @@ import concurrent.futures
 import contextlib
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
-from bench.peers.peer import Answer, Demand, Peer, Runner, Work
-from bench.work import nothing
+from bench.peers.peer import WORKERS, Answer, Demand, Peer, Runner, Work
+from bench.work import keep, nothing, with_kept
 
+SHARED_CHUNK = 100
 FIRST = """
 from concurrent.futures import ProcessPoolExecutor
 pool = ProcessPoolExecutor(2)
@@ -37,6 +39,12 @@ class Executor(Runner):
     def map(self, function: Callable[..., Any], arguments: Iterable[Any], chunk: int | None) -> Iterable[Any]:
         """See `Runner`."""
         return self.pool.map(function, arguments, chunksize=chunk or 1)
+
+    def share(self, function: Callable[..., Any], big: Any, arguments: Iterable[Any]) -> Iterable[Any]:
+        """Let new workers inherit it, by fork, in their initializer: so it is never sent."""
+        context = multiprocessing.get_context("fork")
+        with concurrent.futures.ProcessPoolExecutor(WORKERS, context, initializer=keep, initargs=(big,)) as pool:
+            return list(pool.map(partial(with_kept, function), arguments, chunksize=SHARED_CHUNK))
 
     def outcomes(self, work: Work) -> list[Answer]:
         """Run work of which nothing fails: it cannot tell which task killed a worker."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
-from bench.peers.peer import Answer, Demand, Peer, Runner, Work
-from bench.work import nothing
+from bench.peers.peer import WORKERS, Answer, Demand, Peer, Runner, Work
+from bench.work import keep, nothing, with_kept
 
 FIRST = """
 from multiprocessing import Pool
@@ -36,6 +37,11 @@ class PoolRunner(Runner):
     def map(self, function: Callable[..., Any], arguments: Iterable[Any], chunk: int | None) -> Iterable[Any]:
         """See `Runner`."""
         return self.pool.map(function, arguments, chunksize=chunk)  # type: ignore[no-any-return]
+
+    def share(self, function: Callable[..., Any], big: Any, arguments: Iterable[Any]) -> Iterable[Any]:
+        """Let new workers inherit it, by fork, in their initializer: so it is never sent."""
+        with multiprocessing.get_context("fork").Pool(WORKERS, keep, (big,)) as pool:
+            return pool.map(partial(with_kept, function), arguments)
 
     def outcomes(self, work: Work) -> list[Answer]:
         """Run work of which nothing fails: it waits for ever where a worker dies."""

@@ -45,7 +45,7 @@ def test_one_that_is_not_installed_is_named(
 def test_every_case_is_whole() -> None:
     for case in cases.asked(()):
         assert cases.load(case.name) is case
-        assert case.sizes[0] <= case.sizes[1]
+        assert all(case.size_of(variant)[0] <= case.size_of(variant)[1] for variant in case.variants)
 
 
 def test_unknown_names_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
