@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,7 +11,14 @@ import pytest
 
 from tests.machines.driving import SEEDS, within
 from zmqtasks.errors import LocalProtocolError
-from zmqtasks.machines.accounts import BACKLOG_S, CHUNK_BYTES, CHUNK_S
+from zmqtasks.machines.accounts import (
+    BACKLOG_S,
+    CHUNK_BYTES,
+    CHUNK_S,
+    FAMILIAR_TASKS,
+    GROWTH,
+    UNWEIGHED_TASKS,
+)
 from zmqtasks.machines.blame import LONGEST_BACKOFF_S, LOSSES_UNTIL_ALONE_ON_NODE
 from zmqtasks.machines.dispatch import Dispatch
 from zmqtasks.machines.dispatch_moves import (
@@ -179,24 +187,34 @@ def sizes_of(history: History, workers: int, each_s: float, rounds: int) -> list
     return sizes
 
 
-def test_an_unknown_function_starts_with_one_task_and_doubles_to_about_20_ms() -> None:
+def test_an_unknown_function_starts_with_one_task_and_grows_fast_to_about_20_ms() -> None:
     history = History()
     history.job(1_000_000)
-    sizes = sizes_of(history, 1, 1e-5, 200)
+    sizes = sizes_of(history, 1, 1e-6, 200)
     assert sizes[0] == 1
-    assert sorted(set(sizes))[:11] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
-    assert max(sizes) * 1e-5 == pytest.approx(CHUNK_S, rel=0.01)
-    assert sizes.index(1024) < 40, "it takes few messages to get there"
+    assert list(dict.fromkeys(sizes))[:4] == [1, GROWTH, GROWTH**2, GROWTH**3]
+    assert max(sizes) * 1e-6 == pytest.approx(CHUNK_S, rel=0.01)
+    assert sizes.index(max(sizes)) < 15, "it takes few messages to get there"
+
+
+def test_a_function_of_an_earlier_job_starts_with_a_few_and_is_weighed_before_it_gets_more() -> None:
+    history = History()
+    history.job(1_000_000, task_s=1e-6)
+    sizes = sizes_of(history, 1, 1e-6, 200)
+    assert list(dict.fromkeys(sizes))[:3] == [UNWEIGHED_TASKS, FAMILIAR_TASKS, GROWTH * FAMILIAR_TASKS]
+    assert max(sizes) == pytest.approx(20_000, abs=2)
+    assert sizes.index(max(sizes)) < 15
 
 
 def test_chunks_shrink_towards_the_end_so_that_all_workers_end_together() -> None:
     history = History()
     history.job(20_000)
+    history(JobClosed("j"))
     sizes = sizes_of(history, 4, 1e-4, 10_000)
     assert sum(sizes) == 20_000
     assert max(sizes) == 200
     tail = sizes[sizes.index(200) :]
-    assert tail == sorted(tail, reverse=True)
+    assert all(later <= earlier + 1 for earlier, later in itertools.pairwise(tail))
     assert min(tail[:-1]) * 1e-4 == pytest.approx(0.001, rel=0.1), "but they stay worth their message"
 
 
@@ -253,20 +271,36 @@ def test_a_task_that_raises_is_measured_like_any_other() -> None:
     for _ in range(60):
         attempt = min(history.dispatch._assignments)
         ((start, stop),) = history.dispatch._assignments[attempt].remaining
+        history(Encoded(attempt, 10 * (stop - start)))
         for index in range(start, stop):
             history.settle(attempt, index, index + 1, ERROR, each_s=1e-4)
-    assert history.dispatch._jobs["j"].task_s == pytest.approx(1e-4)
+    assert history.dispatch._jobs["j"].task_s == pytest.approx(1e-4, rel=1e-3)
     assert stop - start > 100, "a job in which all fails is no reason to send its tasks one by one"
 
 
 def test_a_chunk_in_which_a_worker_died_does_not_make_the_next_ones_larger() -> None:
     history = History()
     history.job(1_000, task_s=1e-5)
+    history.dispatch._jobs["j"].proven = 1
     assert {cut.stop - cut.start for cut in cuts(history.node())} == {2}
+    history(Encoded(1, 20))
     history.settle(1, 0, 1, CRASHED)
     assert cuts(history.settle(1, 1, 2, each_s=1e-5)) == [Cut("j", 4, 0, 1)], "again, and alone"
-    assert [c.stop - c.start for c in cuts(history.settle(4, 0, 1, each_s=1e-5))] == [2]
-    assert [c.stop - c.start for c in cuts(history.settle(2, 2, 4, each_s=1e-5))] == [4]
+    assert [c.stop - c.start for c in cuts(history.settle(4, 0, 1, each_s=1e-5))] == [GROWTH]
+    assert [c.stop - c.start for c in cuts(history.settle(2, 2, 4, each_s=1e-5))] == [2 * GROWTH]
+
+
+def test_while_more_tasks_may_come_chunks_shrink_less() -> None:
+    sizes = {}
+    for closed in (False, True):
+        history = History()
+        history.job(1_000, task_s=1e-4)
+        history.dispatch._jobs["j"].task_bytes = 10.0
+        history.dispatch._jobs["j"].proven = 1_000
+        history(*[JobClosed("j")] * closed)
+        sizes[closed] = [cut.stop - cut.start for cut in cuts(history.node(workers=8))]
+    assert sizes[False][0] == 1_000 // 8
+    assert sizes[True][0] == 1_000 // 16
 
 
 def test_what_a_sink_repeats_is_not_measured() -> None:
@@ -611,7 +645,9 @@ def test_cancelled_tasks_are_taken_back_or_never_sent() -> None:
     assert history.dispatch.waiting() == 5
     assert cuts(history.settle(2, 1, 2, RETURNED)) == [Cut("j", 3, 4, 5)]
     assert history(TasksCancelled("gone", 0, 1)) == []
-    sent = [cut for attempt in range(3, 8) for cut in cuts(history.settle(attempt, attempt + 1, attempt + 2))]
+    sent = [
+        cut for attempt in range(3, 8) for cut in cuts(history.settle(attempt, attempt + 1, attempt + 2, each_s=1.0))
+    ]
     assert [cut.start for cut in sent] == [5, 6, 7, 9]
 
 

@@ -3,7 +3,7 @@
 Owns the arguments' iterators and the results that nobody has taken yet. Results stay encoded until the consumer takes
 them, and are decoded in its thread. Called by `client.py`, `aio.py` (consumer side) and `registry.py` (loop side).
 
-How much is in flight: it starts small and doubles whenever the consumer waits while the nodes have room; a consumer
+How much is in flight: it starts small and grows whenever the consumer waits while the nodes have room; a consumer
 that is slower than the mesh never waits, so nothing piles up before it.
 """
 
@@ -24,6 +24,9 @@ from zmqtasks.wire import payload
 FIRST_BOUND = 16
 MOST_BOUND = 1 << 20
 """Tasks in flight: pulled, and not yet taken by the consumer."""
+GROWTH = 8
+AHEAD_S = 0.1
+"""Who takes in this time all that may be in flight gets more of it, and with it larger chunks."""
 LEAST_BOUND = 8
 MOST_BYTES = 64 * MIB
 """Results that nobody has taken: beyond this nothing is pulled. Arguments in flight: so many fewer are."""
@@ -88,6 +91,7 @@ class Mapping:
         self._bound, self._fixed = (bound, True) if bound is not None else (FIRST_BOUND, False)
         self._add, self._end, self._cancel = add, end, cancel
         self._pulled = self._taken = self._sent = 0
+        self._mark = (0, time.monotonic())
         self._exhausted = False
         self._pulling = threading.RLock()
         self._changed = threading.Condition()
@@ -172,12 +176,23 @@ class Mapping:
                 self.fail_all(RuntimeError("the client was shut down before all arguments of map() were pulled"))
 
     def _room(self) -> int:
+        self._keep_pace()
         bound = self._bound
         if not self._fixed and self._task_bytes * bound > MOST_BYTES:
             bound = max(LEAST_BOUND, int(MOST_BYTES / self._task_bytes))
         room = bound - (self._pulled - self._taken)
         # In large steps, once a quarter is free: small ones would make small chunks.
         return room if self._fixed or 4 * room >= bound else 0
+
+    def _keep_pace(self) -> None:
+        """Let more be in flight for a fast consumer: it is never about to wait, and small steps cost it time."""
+        taken, since = self._mark
+        if self._taken - taken < self._bound:
+            return
+        now = time.monotonic()
+        if not self._fixed and now - since < AHEAD_S:
+            self._bound = min(2 * self._bound, MOST_BOUND)
+        self._mark = (self._taken, now)
 
     def take(self) -> Run | None:
         """Return the next run if it is there; None if not, or if it was the last (`is_over`).
@@ -213,7 +228,7 @@ class Mapping:
         held = max(self._bytes, self._task_bytes * self._bound)
         if self._fixed or not starved or self._bound >= MOST_BOUND or held >= MOST_BYTES:
             return False
-        self._bound *= 2
+        self._bound = min(self._bound * GROWTH, MOST_BOUND)
         return True
 
     def wait(self, deadline: float | None) -> None:

@@ -5,8 +5,8 @@ who is to blame for what went wrong. Never holds an argument or a result, never 
 failed. Called by `ventilator.py` and by the simulation.
 
 Sizes: a chunk holds about 20 ms of expected work and at most 1 MiB; a function nobody has measured starts with one
-task, and doubles. A node gets what its workers can chew for a moment, and of long tasks one a worker: what waits here
-can still go to whoever is idle first.
+task, and grows sixteenfold with each round trip. A node gets what its workers can chew for a moment, and of long tasks
+one a worker: what waits here can still go to whoever is idle first.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from zmqtasks.errors import LocalProtocolError
 from zmqtasks.machines.accounts import (
     CHUNK_BYTES,
     CHUNK_S,
+    FAMILIAR_TASKS,
+    GROWTH,
     LEAST_CHUNK_S,
+    UNWEIGHED_TASKS,
     Assignment,
     JobAccount,
     NodeAccount,
@@ -137,7 +140,9 @@ class Dispatch:
     def _job_opened(self, event: JobOpened, now: float) -> list[Command]:
         if event.job in self._jobs:
             raise LocalProtocolError(f"{type(event).__name__}: {event.job} is open already in {self!r}")
-        self._jobs[event.job] = JobAccount(event.job, event.options, event.task_s, Ledger(event.options))
+        job = JobAccount(event.job, event.options, event.task_s, Ledger(event.options))
+        job.proven = 1 if event.task_s is None else FAMILIAR_TASKS // GROWTH
+        self._jobs[job.id] = job
         return []
 
     def _tasks_added(self, event: TasksAdded, now: float) -> list[Command]:
@@ -540,9 +545,12 @@ class Dispatch:
         if job.task_s is None:
             return 1
         task_s, task_bytes = max(job.task_s, 1e-7), max(job.task_bytes, 1.0)
-        share = max(job.waiting.count() / (2 * max(1, self._workers)), LEAST_CHUNK_S / task_s)
+        # All workers shall end together: the less is left, the smaller the chunks; not where more may be to come.
+        parts = (2 if job.closed else 1) * max(1, self._workers)
+        share = max(job.waiting.count() / parts, LEAST_CHUNK_S / task_s)
         fitting = min(node.window.tasks - node.tasks, (node.window.bytes - node.nbytes) / task_bytes)
-        return max(1, int(min(CHUNK_S / task_s, 2 * job.proven, CHUNK_BYTES / task_bytes, share, fitting)))
+        weighed = CHUNK_BYTES / job.task_bytes if job.task_bytes else UNWEIGHED_TASKS
+        return max(1, int(min(CHUNK_S / task_s, GROWTH * job.proven, weighed, share, fitting)))
 
     def check(self) -> None:
         """Raise AssertionError where an invariant does not hold."""
