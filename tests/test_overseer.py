@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from zmqtasks.errors import MemoryLimitExceeded, TaskTimeout
@@ -12,6 +10,7 @@ from zmqtasks.options import TaskOptions
 from zmqtasks.overseer import Overseer
 from zmqtasks.processes.events import WorkerExited
 from zmqtasks.processes.progress import Progress, WorkPhase
+from zmqtasks.records import replace
 from zmqtasks.testing.clock import FakeClock
 
 RUNNING = Progress(1, 7, 3, WorkPhase.RUNNING, 0)

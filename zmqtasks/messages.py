@@ -6,11 +6,11 @@ Bodies (arguments, results, functions) are opaque here: only `wire/payload.py` o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
 from zmqtasks.options import Limits, TaskOptions
+from zmqtasks.records import Value
 
 PROTOCOL_VERSIONS = (1, 1)
 """Lowest and highest protocol version this program speaks."""
@@ -135,8 +135,7 @@ class Held(NamedTuple):
     phase: Phase
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Value):
     """Calls of one function with the same options, and the sink that wants the results."""
 
     id: JobId
@@ -148,8 +147,7 @@ class Job:
     """Encoded by `wire.payload`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(Value):
     """A range with its encoded arguments: what one worker gets at once.
 
     `body` holds the arguments of the tasks from `origin` on; `start` and `stop` may name a part of them.
@@ -164,8 +162,7 @@ class Chunk:
     body: Buffer
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Value):
     """What became of the tasks [start, stop) of one job: a run of OK values, or one task's failure."""
 
     job: JobId
@@ -195,23 +192,21 @@ class Settled(NamedTuple):
     delay_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
+class Hello(Value):
     """Initiator to acceptor: opens a session; repeated until a Status echoes `session`."""
 
     session: SessionId
     role: Role
     address: Address
     protocol: tuple[int, int] = PROTOCOL_VERSIONS
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = Limits()
     versions: tuple[tuple[str, str], ...] = ()
     """Names and versions of what must agree: ("python", "3.11"), ("zmqtasks", "0.1.0")."""
     lease_s: float = 60.0
     """How long the initiator asks to be kept while it is silent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Value):
     """Both ways: heartbeat, acknowledgement, gap report, window and inventory in one."""
 
     session: SessionId
@@ -230,11 +225,10 @@ class Status:
     have: tuple[Held, ...] | None = None
     """None where nothing is said about the inventory."""
     load: Load = Load()
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = Limits()
 
 
-@dataclass(frozen=True, slots=True)
-class Tasks:
+class Tasks(Value):
     """Ventilator to node: chunks, with the jobs this session has not named yet and those that ended."""
 
     session: SessionId
@@ -248,8 +242,7 @@ class Tasks:
         return sum(len(c.body) for c in self.chunks) + sum(len(j.function) for j in self.jobs)
 
 
-@dataclass(frozen=True, slots=True)
-class Results:
+class Results(Value):
     """Node to sink (and ventilator to sink for failures it decided): kept by the sender until acknowledged."""
 
     session: SessionId
@@ -261,8 +254,7 @@ class Results:
         return sum(len(o.body) for o in self.outcomes)
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Value):
     """Sink to ventilator: outcomes that are stored."""
 
     session: SessionId
@@ -274,8 +266,7 @@ class Stored:
         return 64 * len(self.settled)
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(Value):
     """Ventilator to node, best effort: give up these ranges; with `kill`, also where they run."""
 
     session: SessionId
@@ -283,8 +274,7 @@ class Cancel:
     kill: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(Value):
     """Ventilator to sink: which outcomes of these jobs are stored? Answered by Stored."""
 
     session: SessionId
@@ -307,8 +297,7 @@ class Printed(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(Value):
     """Node to ventilator, best effort: what workers printed over jobs that ask for it (`TaskOptions.output`)."""
 
     session: SessionId

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Protocol
 
 from zmqtasks.errors import TaskLost, WorkerCrashed, ZmqtasksError
@@ -53,6 +52,7 @@ from zmqtasks.processes.events import (
 from zmqtasks.processes.exits import describe_end
 from zmqtasks.processes.memory import MemoryUsage
 from zmqtasks.processes.progress import WorkPhase
+from zmqtasks.records import replace
 from zmqtasks.routes import Route
 from zmqtasks.wire import payload
 

@@ -5,12 +5,12 @@ Owns defaults, units ("2 GiB", "1.5 s") and their checks. Knows no socket and no
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 import re
-from dataclasses import dataclass
 from typing import Any, Self
+
+from zmqtasks.records import Value, amend, field_names, replace
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -52,8 +52,7 @@ def _quantity(value: float | str, units: dict[str, Any], wanted: str) -> float:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Value):
     """What a peer takes in one message.
 
     Args:
@@ -67,8 +66,7 @@ class Limits:
     items: int = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class TaskOptions:
+class TaskOptions(Value):
     """What holds for each task of a job.
 
     Args:
@@ -104,12 +102,12 @@ class TaskOptions:
     def __post_init__(self) -> None:
         for name in ("timeout", "grace", "stall_timeout"):
             if getattr(self, name) is not None:
-                object.__setattr__(self, name, parse_duration(getattr(self, name)))
+                amend(self, name, parse_duration(getattr(self, name)))
                 if getattr(self, name) == 0:
                     raise ValueError(f"{name} must be above 0 seconds; leave it out for none")
         if self.max_memory is not None:
-            object.__setattr__(self, "max_memory", parse_bytes(self.max_memory))
-        object.__setattr__(self, "backoff", parse_duration(self.backoff))
+            amend(self, "max_memory", parse_bytes(self.max_memory))
+        amend(self, "backoff", parse_duration(self.backoff))
         if self.retries < 0:
             raise ValueError(f"retries must be 0 or more, not {self.retries}")
         if self.crash_limit < 1:
@@ -125,7 +123,7 @@ class TaskOptions:
         max_memory = node.max_memory if self.max_memory is None else self.max_memory
         if (timeout, max_memory) == (self.timeout, self.max_memory):
             return self
-        return dataclasses.replace(self, timeout=timeout, max_memory=max_memory)
+        return replace(self, timeout=timeout, max_memory=max_memory)
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed.
@@ -134,15 +132,14 @@ class TaskOptions:
             TypeError: no such option; the message lists those there are.
             ValueError: a value out of range.
         """
-        unknown = changes.keys() - {field.name for field in dataclasses.fields(self)}
+        unknown = changes.keys() - set(field_names(self))
         if unknown:
-            known = ", ".join(field.name for field in dataclasses.fields(self))
+            known = ", ".join(field_names(self))
             raise TypeError(f"no such task option: {', '.join(sorted(unknown))}; there are {known}")
-        return dataclasses.replace(self, **changes)
+        return replace(self, **changes)
 
 
-@dataclass(frozen=True, slots=True)
-class NodeOptions:
+class NodeOptions(Value):
     """How a node works.
 
     Args:
@@ -193,12 +190,12 @@ class NodeOptions:
                 raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
         for name in ("max_worker_age", "timeout", "start_timeout", "end_timeout"):
             if getattr(self, name) is not None:
-                object.__setattr__(self, name, parse_duration(getattr(self, name)))
+                amend(self, name, parse_duration(getattr(self, name)))
                 if getattr(self, name) == 0:
                     raise ValueError(f"{name} must be above 0 seconds")
         for name in ("recycle_memory", "max_memory", "memory"):
             if getattr(self, name) is not None:
-                object.__setattr__(self, name, parse_bytes(getattr(self, name)))
+                amend(self, name, parse_bytes(getattr(self, name)))
         if self.memory == 0:
             raise ValueError("memory must be above 0 bytes")
         if not 0 < self.memory_pause <= self.memory_stop <= 1:

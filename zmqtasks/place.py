@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import random
 import secrets
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zmqtasks.peer import Peer
 from zmqtasks.processes.usage import host_id
+from zmqtasks.records import Value
 from zmqtasks.transport.network import ZmqNetwork
 
 if TYPE_CHECKING:
     import asyncio
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Value):
     """Where an inbox is: bound endpoints, advertised ones, and a private folder for ipc."""
 
     bind: tuple[str, ...] = ()

@@ -11,7 +11,6 @@ import base64
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from zmqtasks.processes.folder import PrivateFolder, remove_if_abandoned
 from zmqtasks.processes.launch import STOPPED, Lifeline
 from zmqtasks.processes.voice import OutputStyle
 from zmqtasks.processes.workforce import Workforce
+from zmqtasks.records import Value
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +31,7 @@ DEFECT = 70
 """Exit code after a defect of this program; EX_SOFTWARE of sysexits.h."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerSettings:
+class WorkerSettings(Value):
     """What a node's workers need beside `NodeOptions`."""
 
     initializer: bytes = b""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from zmqtasks.errors import LocalProtocolError
@@ -31,6 +30,7 @@ from zmqtasks.messages import (
     Window,
 )
 from zmqtasks.options import Limits
+from zmqtasks.records import Value, replace
 from zmqtasks.transport.network import Wire
 
 if TYPE_CHECKING:
@@ -64,8 +64,7 @@ class Loop(Protocol):
         """Call back in the next turn."""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Value):
     """What a role adds to a Status: how it stands, what it would take, what it has."""
 
     state: PeerState = PeerState.UP

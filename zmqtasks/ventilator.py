@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from zmqtasks.errors import NodeKiller, RetriesExhausted, TaskLost
@@ -42,6 +41,7 @@ from zmqtasks.messages import (
 )
 from zmqtasks.options import KIB, MIB, TaskOptions
 from zmqtasks.peer import Guest, Link, Peer, Report, Timer
+from zmqtasks.records import Entity, field
 from zmqtasks.source import Part, Source
 from zmqtasks.wire import payload
 
@@ -57,8 +57,7 @@ MESSAGE_RANGES = 10_000
 """Ranges that one CANCEL names, at most."""
 
 
-@dataclass(slots=True, eq=False)
-class _Job:
+class _Job(Entity):
     """A job as it travels, and its arguments."""
 
     wire: Job
@@ -69,8 +68,7 @@ class _Job:
     on_denied: Callable[[int, int], None]
 
 
-@dataclass(slots=True, eq=False)
-class NodeLink:
+class NodeLink(Entity):
     """What this side knows of a node, in `Link.data`."""
 
     named: set[JobId] = field(default_factory=set)

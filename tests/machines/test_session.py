@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -33,6 +33,7 @@ from zmqtasks.machines.session import (
     Transmit,
 )
 from zmqtasks.messages import Address, Bulk, Outcome, OutcomeKind, PeerState, Results, SessionId, Status, Stored
+from zmqtasks.records import replace
 
 SESSION = SessionId(7, 1)
 NODE = Address("00112233aabbccdd", "host", ("tcp://10.0.0.7:7700",))

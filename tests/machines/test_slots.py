@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -35,6 +35,7 @@ from zmqtasks.machines.slots import (
     WorkerStarted,
     WorkerStuck,
 )
+from zmqtasks.records import replace
 
 NEVER = float("inf")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from tests.simulation.layout import Rules
@@ -15,6 +13,7 @@ from zmqtasks.machines.accounts import JobAccount
 from zmqtasks.machines.collection import Collection, Command, Record, Tell
 from zmqtasks.machines.dispatch import Dispatch
 from zmqtasks.messages import Outcome, Settled, Status
+from zmqtasks.records import replace
 
 SEEDS = 100
 """So many schedules at most until a missing rule is noticed."""

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import replace
 
 from zmqtasks.machines.session import Closed
 from zmqtasks.messages import Address, Output, Role, Status
 from zmqtasks.peer import Link
 from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.folder import PrivateFolder
+from zmqtasks.records import replace
 
 
 def ask(

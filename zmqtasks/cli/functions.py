@@ -11,15 +11,14 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from zmqtasks.cli.exits import Exit, Refusal, one_line
 from zmqtasks.options import TaskOptions
+from zmqtasks.records import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Function:
+class Function(Value):
     """A function as it travels, its name for people, and the options of its calls."""
 
     body: bytes

@@ -13,13 +13,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 
 from zmqtasks.cli.reading import STDIN_FD, open_bytes
+from zmqtasks.records import Value
 from zmqtasks.wire.payload import Form
 
 STDIN = "-"
@@ -41,8 +41,7 @@ class Unreadable(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Value):
     """What INPUT is.
 
     Args:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 from zmqtasks.cli.ahead import Ahead
 from zmqtasks.cli.exits import Exit, Refusal, count, say
@@ -23,6 +22,7 @@ from zmqtasks.embedded import Embedded, Where
 from zmqtasks.embedded.output import OutputLine
 from zmqtasks.messages import JobId, Load
 from zmqtasks.options import KIB
+from zmqtasks.records import Value, replace
 from zmqtasks.store import Store
 
 BATCH_TASKS = 1000
@@ -37,8 +37,7 @@ CLOSE_S = 2.0
 """The same when nobody wants to wait."""
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Value):
     """What is to be done.
 
     Args:

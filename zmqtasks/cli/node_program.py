@@ -6,7 +6,6 @@ Owns nothing of the node itself. Called by `worker`.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from zmqtasks.node import Node
 from zmqtasks.options import NodeOptions
 from zmqtasks.place import Place
 from zmqtasks.processes.folder import PrivateFolder
+from zmqtasks.records import replace
 from zmqtasks.serving import WorkerSettings, open_node
 from zmqtasks.wire import payload
 
@@ -53,7 +53,7 @@ async def _serve(bind: str, advertise: str | None, node_options: NodeOptions, se
     folder = PrivateFolder()
     try:
         place = Place((bind,), () if advertise is None else (advertise,), folder.path)
-        settings = dataclasses.replace(settings, cleanup_dir=str(folder.path))
+        settings = replace(settings, cleanup_dir=str(folder.path))
         try:
             node = open_node(loop, place, node_options, settings, drained.set)
         except (OSError, ValueError) as error:

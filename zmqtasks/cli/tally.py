@@ -5,11 +5,10 @@ Owns the numbers; each has one writer, named there. Any thread may read them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from zmqtasks.records import Entity
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Entity):
     """How many tasks there are and what became of them."""
 
     added: int = 0

@@ -11,10 +11,10 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from zmqtasks.messages import JobId, Output, PeerId
 from zmqtasks.options import MIB
+from zmqtasks.records import Value
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +24,7 @@ CLOSE_S = 2.0
 """How long the program may take over the last lines when its client ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class OutputLine:
+class OutputLine(Value):
     """A line that a worker printed, and the task it was at when the line was read.
 
     The task is that of the moment of reading: where tasks are much shorter than a millisecond, it may be a later one of

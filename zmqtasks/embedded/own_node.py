@@ -8,12 +8,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import dataclasses
 import logging
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from zmqtasks.errors import NoNodes
@@ -21,6 +19,7 @@ from zmqtasks.messages import Address
 from zmqtasks.options import NodeOptions
 from zmqtasks.processes.exits import ExitWatch
 from zmqtasks.processes.launch import STOPPED, Launched, launch
+from zmqtasks.records import Value, as_dict
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +35,7 @@ MODULE = "zmqtasks.serving"
 DIED = "the node of this program died, and cannot be started again"
 
 
-@dataclass(frozen=True, slots=True)
-class NodeSettings:
+class NodeSettings(Value):
     """What a node of our own is told: its options, and our surroundings.
 
     `folder` is ours; the node removes it where we die before we can.
@@ -52,7 +50,7 @@ class NodeSettings:
     def as_config(self) -> dict[str, Any]:
         """Return the settings as JSON can carry them."""
         return {
-            "options": dataclasses.asdict(self.options),
+            "options": as_dict(self.options),
             "initializer": base64.b64encode(self.initializer).decode(),
             "finalizer": base64.b64encode(self.finalizer).decode(),
             "folder": self.folder,

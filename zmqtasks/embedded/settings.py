@@ -6,16 +6,16 @@ Owns which word is about what, and the checks that both clients share. Starts no
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from zmqtasks.options import NodeOptions, TaskOptions
+from zmqtasks.records import field_names
 from zmqtasks.wire import payload
 
-_OF_TASKS = {field.name for field in dataclasses.fields(TaskOptions)}
-_OF_NODES = {field.name for field in dataclasses.fields(NodeOptions)} - _OF_TASKS
+_OF_TASKS = set(field_names(TaskOptions))
+_OF_NODES = set(field_names(NodeOptions)) - _OF_TASKS
 
 
 def split(

@@ -11,7 +11,6 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from zmqtasks.embedded.output import OnOutput, OutputFeed, print_line
@@ -21,6 +20,7 @@ from zmqtasks.messages import Address, Output, PeerId, Query
 from zmqtasks.options import LEASE_S, LEAST_LEASE_S, NodeOptions
 from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.folder import PrivateFolder
+from zmqtasks.records import Value
 from zmqtasks.sink import Recorder, Sink
 from zmqtasks.ventilator import Ventilator
 
@@ -33,8 +33,7 @@ CONNECT_S = 10.0
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Where:
+class Where(Value):
     """Where tasks run, and where results go.
 
     Args:

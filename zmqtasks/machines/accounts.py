@@ -6,12 +6,11 @@ Decides nothing; `dispatch.py` does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from zmqtasks.machines.blame import Ledger
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import JobId, PeerId, Window
 from zmqtasks.options import MIB, TaskOptions
+from zmqtasks.records import Entity, field
 
 CHUNK_S = 0.02
 """Expected work in one chunk: large against the cost of a message (0.1 ms), small against a person's patience."""
@@ -28,8 +27,7 @@ BACKLOG_S = 0.06
 """Expected work a worker may have before it: one chunk running, one ahead, one on the way."""
 
 
-@dataclass(slots=True, eq=False)
-class Assignment:
+class Assignment(Entity):
     """What is aboard a node under one attempt."""
 
     attempt: int
@@ -43,8 +41,7 @@ class Assignment:
     broken: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class NodeAccount:
+class NodeAccount(Entity):
     """What a node has, and may have."""
 
     id: PeerId
@@ -67,8 +64,7 @@ class NodeAccount:
         return self.open and not self.exclusive and not full
 
 
-@dataclass(slots=True, eq=False)
-class JobAccount:
+class JobAccount(Entity):
     """The account of one job. A task is in one place: `waiting`, `delayed`, aboard a node, or `done`.
 
     `sent` is one past the last task that was ever sent; `kept_free` is the node that runs empty for a task of this job.

@@ -10,7 +10,7 @@ or is seen to be too large all by itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from zmqtasks.records import Value
 
 STOPS = 3
 """Stopped so often for the sake of others, a task is run alone."""
@@ -18,8 +18,7 @@ PATIENCE_S = 5.0
 """It waits so long for room beside others; then it is run alone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(Value):
     """What is known of a task that was stopped for want of memory.
 
     Args:

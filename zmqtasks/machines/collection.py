@@ -10,25 +10,23 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import JobId, Outcome, OutcomeKind, Settled
+from zmqtasks.records import Entity, Value, field
 
 FORGOTTEN_JOBS = 10_000
 """How many ended jobs are remembered by name: a late repetition must not be taken for a first success."""
 
 
-@dataclass(frozen=True, slots=True)
-class OutcomeReceived:
+class OutcomeReceived(Value):
     """A node (or a ventilator, for what it decided) says what became of tasks."""
 
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class JobForgotten:
+class JobForgotten(Value):
     """The ventilator has let go of the job: nothing more will be asked about it."""
 
     job: JobId
@@ -37,8 +35,7 @@ class JobForgotten:
 Event = OutcomeReceived | JobForgotten
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Value):
     """Record this part of an outcome: new successes, or a failure that no success has overtaken."""
 
     outcome: Outcome
@@ -46,8 +43,7 @@ class Record:
     stop: int
 
 
-@dataclass(frozen=True, slots=True)
-class Tell:
+class Tell(Value):
     """Once the records before it are stored: tell the ventilator of this outcome.
 
     Repetitions are told as well: each closes the account of one attempt.
@@ -66,8 +62,7 @@ class Failure(NamedTuple):
     kind: OutcomeKind
 
 
-@dataclass(slots=True, eq=False)
-class _Collected:
+class _Collected(Entity):
     succeeded: RangeSet = field(default_factory=RangeSet)
     failed: dict[int, Failure] = field(default_factory=dict)
 

@@ -6,7 +6,6 @@ one and gives the other; its shell and the simulation stand on the other side.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from zmqtasks.messages import (
@@ -19,6 +18,7 @@ from zmqtasks.messages import (
     Window,
 )
 from zmqtasks.options import TaskOptions
+from zmqtasks.records import Value
 
 UNKNOWN_ATTEMPT = 0
 """A sink that was asked what it has tells successes under this: it keeps no attempts of them."""
@@ -26,8 +26,7 @@ UNKNOWN_ATTEMPT = 0
 # Events
 
 
-@dataclass(frozen=True, slots=True)
-class JobOpened:
+class JobOpened(Value):
     """A job exists; tasks are added later. `task_s` is what a task of this function took before, if known."""
 
     job: JobId
@@ -35,31 +34,27 @@ class JobOpened:
     task_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TasksAdded:
+class TasksAdded(Value):
     """The next `count` tasks of the job exist."""
 
     job: JobId
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class JobClosed:
+class JobClosed(Value):
     """No more tasks will be added."""
 
     job: JobId
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(Value):
     """The range of an attempt was encoded, and travels with this many bytes."""
 
     attempt: int
     nbytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class EncodingFailed:
+class EncodingFailed(Value):
     """Tasks of an attempt cannot be encoded; they have ended, with an error of their own."""
 
     attempt: int
@@ -67,8 +62,7 @@ class EncodingFailed:
     stop: int
 
 
-@dataclass(frozen=True, slots=True)
-class NodeOpened:
+class NodeOpened(Value):
     """A session with a node is up. `have` is what it still runs for us from an earlier session."""
 
     node: PeerId
@@ -77,8 +71,7 @@ class NodeOpened:
     have: tuple[Held, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class NodeHeard:
+class NodeHeard(Value):
     """A node told its state; `open` is False where it takes no new work (suspect, draining).
 
     `have` is what it has of ours, or None where it did not say.
@@ -91,30 +84,26 @@ class NodeHeard:
     have: tuple[Held, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NodeSuspected:
+class NodeSuspected(Value):
     """A node has been silent for a while."""
 
     node: PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class NodeLost:
+class NodeLost(Value):
     """The session with a node is over; `died` where its process is known to be gone."""
 
     node: PeerId
     died: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class OutcomeSettled:
+class OutcomeSettled(Value):
     """A sink has recorded (or seen again) an outcome."""
 
     settled: Settled
 
 
-@dataclass(frozen=True, slots=True)
-class TasksCancelled:
+class TasksCancelled(Value):
     """Nobody wants these tasks any more: they have ended. With `kill`, they are to be stopped where they run, too."""
 
     job: JobId
@@ -123,15 +112,13 @@ class TasksCancelled:
     kill: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class CancelRequested:
+class CancelRequested(Value):
     """Nobody wants these tasks any more, if they were not begun; the others go on."""
 
     ranges: tuple[Range, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CancelWithdrawn:
+class CancelWithdrawn(Value):
     """Who wanted these tasks back waits no longer: they go on."""
 
     ranges: tuple[Range, ...]
@@ -165,16 +152,14 @@ class Cut(NamedTuple):
     stop: int
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Value):
     """Encode these cuts and send them to the node in one message."""
 
     node: PeerId
     cuts: tuple[Cut, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(Value):
     """These tasks have ended: hand on what `kind` says, and let go of their arguments.
 
     RETURNED says that they were cancelled, and not begun. Failures arrive here only when they are final. `attempt` and
@@ -191,8 +176,7 @@ class Finish:
     node: PeerId = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Recall:
+class Recall(Value):
     """Tell the node that these ranges are not wanted any more; with `kill`, not even where they run."""
 
     node: PeerId
@@ -200,8 +184,7 @@ class Recall:
     kill: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Deny:
+class Deny(Value):
     """Tell who wanted these tasks back that they were begun, or have ended."""
 
     job: JobId
@@ -209,12 +192,17 @@ class Deny:
     stop: int
 
 
-@dataclass(frozen=True, slots=True)
-class FinishJob:
+class FinishJob(Value):
     """All tasks of a closed job have ended; `task_s` is what one took, as far as known."""
 
     job: JobId
-    task_s: float | None = field(default=None, compare=False)
+    task_s: float | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FinishJob) and self.job == other.job  # what was measured is not what is said
+
+    def __hash__(self) -> int:
+        return hash(self.job)
 
 
 Command = Send | Finish | Recall | Deny | FinishJob

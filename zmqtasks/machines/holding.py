@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
@@ -57,13 +56,13 @@ from zmqtasks.messages import (
     Phase,
     Range,
 )
+from zmqtasks.records import Entity, field, replace
 
 AHEAD_S = 0.05
 """A chunk expected to take longer is never sent ahead to a busy worker."""
 
 
-@dataclass(slots=True, eq=False)
-class _Piece:
+class _Piece(Entity):
     """A part of a chunk that is here: tasks [next, stop) have not been told of yet.
 
     `unwanted` was cancelled, and of that `doomed` is not to be run to its end.
@@ -102,8 +101,7 @@ class _Piece:
         return GiveBack(self.job.job, self.chunk.attempt, start, stop, kind)
 
 
-@dataclass(slots=True, eq=False)
-class _Job:
+class _Job(Entity):
     """A job while it is known: `pieces` counts those that are here, `wanted` is False once its ventilator is gone."""
 
     job: Job
@@ -119,8 +117,7 @@ class _Job:
         self.measured = (spent, number) if spent < 1.0 else (spent / 2, max(1, number // 2))
 
 
-@dataclass(slots=True, eq=False)
-class _Ventilator:
+class _Ventilator(Entity):
     queue: deque[_Piece] = field(default_factory=deque)
     aside: deque[_Piece] = field(default_factory=deque)
     """What was stopped for want of memory; it comes before the queue."""
@@ -141,8 +138,7 @@ class _Ventilator:
         line.appendleft(piece) if front else line.append(piece)
 
 
-@dataclass(slots=True, eq=False)
-class _Worker:
+class _Worker(Entity):
     pieces: deque[_Piece] = field(default_factory=deque)
     knows: set[JobId] = field(default_factory=set)
     forget: list[JobId] = field(default_factory=list)

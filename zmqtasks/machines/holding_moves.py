@@ -6,8 +6,6 @@ one and gives the other; its shell and the simulation stand on the other side.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from zmqtasks.messages import (
     Chunk,
     Job,
@@ -17,12 +15,12 @@ from zmqtasks.messages import (
     PeerId,
     Range,
 )
+from zmqtasks.records import Value
 
 # Events
 
 
-@dataclass(frozen=True, slots=True)
-class TasksTaken:
+class TasksTaken(Value):
     """A ventilator sent jobs, chunks, and names of jobs that ended."""
 
     ventilator: PeerId
@@ -31,22 +29,19 @@ class TasksTaken:
     ended: tuple[JobId, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SessionReplaced:
+class SessionReplaced(Value):
     """A ventilator opened a newer session: its queue is dropped (it has it too), what runs goes on."""
 
     ventilator: PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class VentilatorGone:
+class VentilatorGone(Value):
     """A ventilator left, or its lease ended: nobody wants its work."""
 
     ventilator: PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class RangesCancelled:
+class RangesCancelled(Value):
     """A ventilator gives up ranges; with `kill`, also where they run."""
 
     ventilator: PeerId
@@ -54,30 +49,26 @@ class RangesCancelled:
     kill: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerOffered:
+class WorkerOffered(Value):
     """A worker is ready and serves from now on."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerWithdrawn:
+class WorkerWithdrawn(Value):
     """The worker of a slot gets no more chunks; what it has, it ends."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class OutcomesSaid:
+class OutcomesSaid(Value):
     """A worker tells outcomes."""
 
     slot: int
     outcomes: tuple[Outcome, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerLost:
+class WorkerLost(Value):
     """The worker of a slot is dead, and all it wrote was read.
 
     `attempt` and `index` name the task it ran when it died, from its progress slot; None where it ran none. With
@@ -96,28 +87,24 @@ class WorkerLost:
     importing: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerLeft:
+class WorkerLeft(Value):
     """The worker of a slot ends by its own wish: it told of all it ran, and starts nothing more of what it has."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkersUnavailable:
+class WorkersUnavailable(Value):
     """No worker can be started here: what is queued ends with an error rather than wait for ever."""
 
 
-@dataclass(frozen=True, slots=True)
-class SinkCongested:
+class SinkCongested(Value):
     """Results for a ventilator's sink pile up unacknowledged (or no longer do)."""
 
     ventilator: PeerId
     congested: bool
 
 
-@dataclass(frozen=True, slots=True)
-class RoomTold:
+class RoomTold(Value):
     """How much memory there is for more: see `pressure.Admit`."""
 
     paused: bool
@@ -125,16 +112,14 @@ class RoomTold:
     most_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerSacrificed:
+class WorkerSacrificed(Value):
     """The worker of a slot has to go, for want of memory: what it runs is run again when there is room, unpunished."""
 
     slot: int
     memory_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class DrainRequested:
+class DrainRequested(Value):
     """Nothing new is started; what has not started goes back, uncounted."""
 
 
@@ -158,8 +143,7 @@ Event = (
 # Commands
 
 
-@dataclass(frozen=True, slots=True)
-class Give:
+class Give(Value):
     """Send a chunk to a worker; `jobs` has its job where this worker has not seen it yet."""
 
     slot: int
@@ -168,16 +152,14 @@ class Give:
     ended: tuple[JobId, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Emit:
+class Emit(Value):
     """Send outcomes to the sink of their job."""
 
     job: Job
     outcomes: tuple[Outcome, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Blame:
+class Blame(Value):
     """Report that this task ended through no outcome of its own (`kind`), to the sink of its job."""
 
     job: Job
@@ -186,8 +168,7 @@ class Blame:
     kind: OutcomeKind
 
 
-@dataclass(frozen=True, slots=True)
-class GiveBack:
+class GiveBack(Value):
     """Report these tasks as RETURNED (not started) or LOST (at-most-once, and nobody knows)."""
 
     job: Job
@@ -197,8 +178,7 @@ class GiveBack:
     kind: OutcomeKind = OutcomeKind.RETURNED
 
 
-@dataclass(frozen=True, slots=True)
-class KillWorker:
+class KillWorker(Value):
     """End the worker of this slot: what it runs is not wanted any more."""
 
     slot: int

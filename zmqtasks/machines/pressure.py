@@ -14,10 +14,10 @@ where that would not help, as when another program has taken the memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from zmqtasks.errors import LocalProtocolError
+from zmqtasks.records import Value
 
 LOOK_S = 0.2
 """How often memory is looked at while something runs."""
@@ -40,8 +40,7 @@ class Task(NamedTuple):
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerSeen:
+class WorkerSeen(Value):
     """A worker that serves, and what it holds with all it started."""
 
     slot: int
@@ -55,13 +54,11 @@ class WorkerSeen:
 # Events -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class WorkBegun:
+class WorkBegun(Value):
     """A worker was given work."""
 
 
-@dataclass(frozen=True, slots=True)
-class MemorySeen:
+class MemorySeen(Value):
     """So much is used of so much; `busy` where any worker has work, `waiting` where work waits for room."""
 
     used_bytes: int
@@ -71,15 +68,13 @@ class MemorySeen:
     waiting: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerGone:
+class WorkerGone(Value):
     """The worker of a slot has ended, whatever for."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerSpared:
+class WorkerSpared(Value):
     """A worker that was condemned lives on: its task ended in the last moment."""
 
     slot: int
@@ -90,8 +85,7 @@ Event = WorkBegun | MemorySeen | WorkerGone | WorkerSpared
 # Commands ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Admit:
+class Admit(Value):
     """Start nothing more while `paused`, unless nothing runs; what needs more than `room_bytes` has to wait.
 
     `most_bytes` is the room there is at best: what needs more can only be run alone.
@@ -102,23 +96,20 @@ class Admit:
     most_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Replace:
+class Replace(Value):
     """The worker of this slot holds more than its share: replace it after its task."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class Sacrifice:
+class Sacrifice(Value):
     """Stop the worker of this slot; its task is run again later, unpunished."""
 
     slot: int
     memory_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Condemn:
+class Condemn(Value):
     """Stop the worker of this slot over its task, which ends with an error."""
 
     slot: int

@@ -16,15 +16,14 @@ cheap. Source: measured, docs/design/protocol.md.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from zmqtasks.errors import LocalProtocolError
 from zmqtasks.messages import Bulk, PeerState, SessionId, Status
+from zmqtasks.records import Value, replace
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(Value):
     """Seconds; the defaults are those of the protocol page."""
 
     hello_s: float = 0.2
@@ -52,41 +51,35 @@ class State(StrEnum):
 # Events -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Offered:
+class Offered(Value):
     """The initiator's role has a bulk message to send; the session numbers it."""
 
     message: Bulk
 
 
-@dataclass(frozen=True, slots=True)
-class StatusReceived:
+class StatusReceived(Value):
     """A Status about this session came from the partner."""
 
     status: Status
 
 
-@dataclass(frozen=True, slots=True)
-class BulkReceived:
+class BulkReceived(Value):
     """A numbered message came from the initiator."""
 
     message: Bulk
 
 
-@dataclass(frozen=True, slots=True)
-class HelloReceived:
+class HelloReceived(Value):
     """The initiator asks (again) for an echo."""
 
 
-@dataclass(frozen=True, slots=True)
-class Processed:
+class Processed(Value):
     """The acceptor's role is done with all messages up to `seq`: they may be acknowledged."""
 
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
-class LeaveRequested:
+class LeaveRequested(Value):
     """This side ends the session in order."""
 
 
@@ -95,54 +88,46 @@ Event = Offered | StatusReceived | BulkReceived | HelloReceived | Processed | Le
 # Commands ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class SendHello:
+class SendHello(Value):
     """Send a Hello for this session."""
 
 
-@dataclass(frozen=True, slots=True)
-class SendStatus:
+class SendStatus(Value):
     """Send a Status; `full` asks for the inventory as well."""
 
     full: bool
     state: PeerState = PeerState.UP
 
 
-@dataclass(frozen=True, slots=True)
-class Transmit:
+class Transmit(Value):
     """Send these numbered messages on the bulk connection, in this order."""
 
     messages: tuple[Bulk, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Deliver:
+class Deliver(Value):
     """Give this message to the role: it is the next one in order, and comes once."""
 
     message: Bulk
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Value):
     """The session is up; `status` is the first echo."""
 
     status: Status
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(Value):
     """A later Status of the partner: window, inventory, load, state."""
 
     status: Status
 
 
-@dataclass(frozen=True, slots=True)
-class Suspected:
+class Suspected(Value):
     """Nothing came from the partner for a while: no new work for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(Value):
     """The session is over.
 
     `unacked` is what the partner never acknowledged, in order; `died` is True where the partner's process is known

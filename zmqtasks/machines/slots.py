@@ -15,11 +15,11 @@ kernel: its slot is LOST until it ends after all, and another number takes its p
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from zmqtasks.errors import LocalProtocolError
+from zmqtasks.records import Entity, Value
 
 FIRST_BACKOFF_S = 0.1
 LONGEST_BACKOFF_S = 10.0
@@ -30,8 +30,7 @@ ROOM = 8
 NEVER = float("inf")
 
 
-@dataclass(frozen=True, slots=True)
-class Staffing:
+class Staffing(Value):
     """How many workers, and when one is replaced.
 
     Args:
@@ -70,28 +69,24 @@ class State(StrEnum):
 # Events -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Value):
     """The node opens: start the workers."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerStarted:
+class WorkerStarted(Value):
     """The process of a slot exists; its time to be ready begins."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerReady:
+class WorkerReady(Value):
     """A worker is set up; `chance` in [0, 1) spreads the length of its life."""
 
     slot: int
     chance: float = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class TasksEnded:
+class TasksEnded(Value):
     """A worker ended tasks; `idle` where it has nothing left to do."""
 
     slot: int
@@ -99,44 +94,38 @@ class TasksEnded:
     idle: bool
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerLeft:
+class WorkerLeft(Value):
     """A worker does no more, and ends by its own wish."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerStuck:
+class WorkerStuck(Value):
     """The process of a slot was killed, and does not end."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerExited:
+class WorkerExited(Value):
     """The process of a slot is gone."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReplacementRequested:
+class ReplacementRequested(Value):
     """The worker of a slot is to be replaced once it is idle."""
 
     slot: int
     idle: bool
 
 
-@dataclass(frozen=True, slots=True)
-class DrainRequested:
+class DrainRequested(Value):
     """Let the workers end what they have, and start no others. `idle` names the slots with nothing to do."""
 
     idle: frozenset[int]
 
 
-@dataclass(frozen=True, slots=True)
-class EndRequested:
+class EndRequested(Value):
     """End all workers now: those with nothing to do (`idle`, and spares) in order, the others by force."""
 
     idle: frozenset[int]
@@ -158,50 +147,43 @@ Event = (
 # Commands ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class StartWorker:
+class StartWorker(Value):
     """Start a process in this slot."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class Serve:
+class Serve(Value):
     """The worker of this slot takes work from now on."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class Retire:
+class Retire(Value):
     """The worker of this slot gets no new work."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class StopWorker:
+class StopWorker(Value):
     """Ask the worker of this slot, which is idle, to end."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class KillWorker:
+class KillWorker(Value):
     """End the worker of this slot by force: it did not end when asked to."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class AbandonStart:
+class AbandonStart(Value):
     """End the worker of this slot by force, and tell that it cannot be started: it was not ready in time."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReplaceWorker:
+class ReplaceWorker(Value):
     """The worker of this slot is old: answer with `ReplacementRequested`."""
 
     slot: int
@@ -210,8 +192,7 @@ class ReplaceWorker:
 Command = StartWorker | Serve | Retire | StopWorker | KillWorker | AbandonStart | ReplaceWorker
 
 
-@dataclass(slots=True, eq=False)
-class _Slot:
+class _Slot(Entity):
     state: State = State.EMPTY
     tasks_left: float = NEVER
     start_at: float = 0.0

@@ -15,7 +15,6 @@ A task is the victim only while its worker is still at it: chunk, index and phas
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -40,6 +39,7 @@ from zmqtasks.machines.watch_moves import (
     WorkerSeen,
 )
 from zmqtasks.options import TaskOptions
+from zmqtasks.records import Entity, field
 
 MEMORY_LOOK_S = 0.1
 """How often memory is looked at while a task with a limit runs: some 50 us a worker each time."""
@@ -67,8 +67,7 @@ class State(StrEnum):
     KILLED = "killed"
 
 
-@dataclass(slots=True, eq=False)
-class _Slot:
+class _Slot(Entity):
     state: State = State.WATCHED
     look_at: float = NEVER
     until: float = NEVER

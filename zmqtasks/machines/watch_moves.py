@@ -6,12 +6,12 @@ and gives the other; `overseer.py` stands on the other side.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
 from zmqtasks.machines.phases import WorkPhase
 from zmqtasks.options import TaskOptions
+from zmqtasks.records import Value
 
 
 class Limit(StrEnum):
@@ -43,8 +43,7 @@ class Doing(NamedTuple):
     total: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Sentence:
+class Sentence(Value):
     """Why a worker is killed, and over which task.
 
     Args:
@@ -65,16 +64,14 @@ class Sentence:
 # Events
 
 
-@dataclass(frozen=True, slots=True)
-class WorkBegun:
+class WorkBegun(Value):
     """The worker of a slot has come to a chunk with these options."""
 
     slot: int
     options: TaskOptions
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerSeen:
+class WorkerSeen(Value):
     """A worker was looked at.
 
     `memory_bytes` is what it and all it started hold, at most, where it has a limit; `stack_bytes` is what it has
@@ -88,8 +85,7 @@ class WorkerSeen:
     stack_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryMeasured:
+class MemoryMeasured(Value):
     """What a worker and all it started hold, each page counted once, and what it did just after that was found."""
 
     slot: int
@@ -97,15 +93,13 @@ class MemoryMeasured:
     memory_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerIdle:
+class WorkerIdle(Value):
     """A worker was looked at, and has nothing with a limit."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerExited:
+class WorkerExited(Value):
     """The process of a slot is gone."""
 
     slot: int
@@ -116,22 +110,19 @@ Event = WorkBegun | WorkerSeen | MemoryMeasured | WorkerIdle | WorkerExited
 # Commands
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Value):
     """See what this worker does."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class MeasureMemory:
+class MeasureMemory(Value):
     """Find out what this worker really holds."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class Interrupt:
+class Interrupt(Value):
     """Have the worker raise in the task it is at, which passed `limit`."""
 
     slot: int
@@ -139,15 +130,13 @@ class Interrupt:
     limit: Limit
 
 
-@dataclass(frozen=True, slots=True)
-class DumpStack:
+class DumpStack(Value):
     """Let the worker write down where it is."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
+class Kill(Value):
     """End the worker by force."""
 
     slot: int

@@ -12,12 +12,12 @@ overtake the tasks it is about. Settles nothing: that is up to `dispatch.py`, wh
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from zmqtasks.machines.dispatch_moves import Recall
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import Held, JobId, PeerId, Phase, Range
+from zmqtasks.records import Entity, field
 
 FIRST_REMINDER_S = 0.01
 """A node answers within a millisecond or two; each further reminder waits twice as long."""
@@ -33,8 +33,7 @@ class Denied(NamedTuple):
     stop: int
 
 
-@dataclass(slots=True, eq=False)
-class _Wish:
+class _Wish(Entity):
     """What is wanted back of one attempt."""
 
     node: PeerId

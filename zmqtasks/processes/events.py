@@ -5,45 +5,39 @@ Owns no behaviour. `workforce.py` makes them, `node.py` takes them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from zmqtasks.messages import Outcome, Printed
 from zmqtasks.processes.progress import Progress
+from zmqtasks.records import Value
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerStarted:
+class WorkerStarted(Value):
     """A process exists; it is not ready yet."""
 
     slot: int
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerReady:
+class WorkerReady(Value):
     """The worker has run its initializer and waits for tasks."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerSaid:
+class WorkerSaid(Value):
     """Outcomes came from a worker, in the order of its work."""
 
     slot: int
     outcomes: tuple[Outcome, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerPrinted:
+class WorkerPrinted(Value):
     """A worker printed something over a job whose client wants to hear it."""
 
     slot: int
     piece: Printed
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerFailedToStart:
+class WorkerFailedToStart(Value):
     """The worker will never be ready.
 
     Args:
@@ -59,16 +53,14 @@ class WorkerFailedToStart:
     failure: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerLeft:
+class WorkerLeft(Value):
     """The worker takes no more, and is about to end: what it was sent and has not told of was not started."""
 
     slot: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerStuck:
+class WorkerStuck(Value):
     """The process was killed long ago and does not end: the kernel holds it. `WorkerExited` follows if it ever does.
 
     Args:
@@ -82,15 +74,13 @@ class WorkerStuck:
     end: WorkerExited
 
 
-@dataclass(frozen=True, slots=True)
-class NodeStopRequested:
+class NodeStopRequested(Value):
     """A task asks for the end of the node."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerExited:
+class WorkerExited(Value):
     """The process has ended, all it had said was handed over, and the slot is free: exactly once a worker.
 
     Args:

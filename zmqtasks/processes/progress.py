@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-from dataclasses import dataclass
 
 from zmqtasks.machines.phases import WorkPhase as WorkPhase
+from zmqtasks.records import Value
 
 SLOT_BYTES = 128
 """Two cache lines, so that two workers never write to the same one."""
@@ -27,8 +27,7 @@ OVERRUN, STALLED = 1, 2
 """Values of `ASKED_WHY`: it passed its `timeout`, or its `stall_timeout`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Value):
     """Where a worker is, or where it was when it died."""
 
     chunk: int

@@ -12,7 +12,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -38,6 +37,7 @@ from zmqtasks.processes.output import Drain, Outlet, Tail, split_stack
 from zmqtasks.processes.progress import Progress, ProgressTable
 from zmqtasks.processes.spawn import WorkerFds
 from zmqtasks.processes.voice import OutputStyle, Voice
+from zmqtasks.records import Value
 from zmqtasks.wire import codec, payload
 
 if TYPE_CHECKING:
@@ -49,8 +49,7 @@ STUCK_S = 5.0
 """How long a process may live on after it was killed, before its slot is given up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Value):
     """What all seats of a workforce share."""
 
     loop: asyncio.AbstractEventLoop

@@ -10,13 +10,13 @@ import os
 import subprocess
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from zmqtasks.processes.command import python_command
 from zmqtasks.processes.worker import WORKER_VARIABLE
 from zmqtasks.processes.zygote import MARK_VARIABLE
+from zmqtasks.records import Value
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,8 +31,7 @@ class WorkerFds(NamedTuple):
     progress: int
 
 
-@dataclass(frozen=True, slots=True)
-class SpawnRequest:
+class SpawnRequest(Value):
     """One worker wanted.
 
     Args:

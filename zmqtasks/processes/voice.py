@@ -9,11 +9,11 @@ over the last one it ran. For tasks much shorter than a millisecond it may be a 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from zmqtasks.messages import JobId, Printed, Tasks
 from zmqtasks.processes.events import WorkerPrinted
+from zmqtasks.records import Value
 
 if TYPE_CHECKING:
     from zmqtasks.processes.seat import Surroundings
@@ -23,8 +23,7 @@ _LATELY_GIVEN = 16
 """A worker holds two chunks at a time; the slot is looked at when more are remembered than this."""
 
 
-@dataclass(frozen=True, slots=True)
-class OutputStyle:
+class OutputStyle(Value):
     """How output is passed on.
 
     Args:

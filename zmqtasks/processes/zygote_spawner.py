@@ -12,13 +12,13 @@ import json
 import socket
 import subprocess
 from collections import deque
-from dataclasses import dataclass
 from os import getpid
 from typing import TYPE_CHECKING, Any
 
 from zmqtasks.processes.command import python_command
 from zmqtasks.processes.spawn import SpawnRequest, child_environment, close_fds
 from zmqtasks.processes.zygote import FAREWELL, PACKET_BYTES
+from zmqtasks.records import Entity
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,8 +29,7 @@ ANSWER_S = 10.0
 FAREWELL_S = 3.0
 
 
-@dataclass(slots=True)
-class _Pending:
+class _Pending(Entity):
     request: SpawnRequest
     attempts: int = 0
 

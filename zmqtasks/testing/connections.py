@@ -6,10 +6,10 @@ Owns how a connection stands, breaks and comes back. Knows of no fault but what 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zmqtasks.messages import Bulk, Control, Message, Output
+from zmqtasks.records import Value
 from zmqtasks.testing.clock import FakeTimer
 from zmqtasks.testing.story import describe
 from zmqtasks.wire import codec
@@ -25,8 +25,7 @@ MOST_RTO_S = 0.5
 """After a partition the next TCP retransmission takes up to about this long."""
 
 
-@dataclass(frozen=True, slots=True)
-class Conditions:
+class Conditions(Value):
     """What a connection is like.
 
     Args:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from zmqtasks.errors import RequeueRequested, RetryRequested
 from zmqtasks.messages import Chunk, Job, Outcome, OutcomeKind, PeerId
 from zmqtasks.processes.progress import Progress, WorkPhase
+from zmqtasks.records import Entity
 from zmqtasks.wire import payload
 from zmqtasks.wire.payload import Form
 
@@ -27,8 +27,7 @@ class Fate(NamedTuple):
     """It raises this in place of calling its function: an exception, or a `RetryRequested` or `RequeueRequested`."""
 
 
-@dataclass(slots=True, eq=False)
-class Stretch:
+class Stretch(Entity):
     """Tasks of a chunk that run before the next flush, and when each of them ends."""
 
     chunk: Chunk

@@ -12,7 +12,6 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ from zmqtasks.peer import Loop
 from zmqtasks.processes.events import WorkerEvent, WorkerExited, WorkerReady, WorkerSaid, WorkerStarted
 from zmqtasks.processes.memory import MemoryUsage
 from zmqtasks.processes.progress import Progress, WorkPhase
+from zmqtasks.records import Entity, field
 from zmqtasks.testing.clock import FakeClock, FakeTimer
 from zmqtasks.testing.stretches import Fate, Stretch, outcomes_of
 from zmqtasks.wire import payload
@@ -49,8 +49,7 @@ class Executed(NamedTuple):
     attempt: int
 
 
-@dataclass(slots=True, eq=False)
-class _Worker:
+class _Worker(Entity):
     """One process."""
 
     slot: int

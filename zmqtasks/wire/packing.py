@@ -9,12 +9,12 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, chain
 from types import NoneType
 from typing import Any
 
 from zmqtasks.errors import SerializationError, TooBig
+from zmqtasks.records import Value
 from zmqtasks.wire.bodies import DEFAULT_LIMITS, END_BYTES, HEAD_BYTES, MOST_COUNT, Form, Head, Layout, caused
 from zmqtasks.wire.compression import Compressor, compress, compressor_of
 from zmqtasks.wire.serializers import HARM, Serializer, dump_plain, dumpers, serializer_of
@@ -24,8 +24,7 @@ _GUESS_BYTES = {int: 5, float: 9, str: 5, bytes: 5, bool: 1, NoneType: 1, tuple:
 """What pickle writes for a value besides its characters; only a guess, to cut a long sequence near the right place."""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Value):
     """Items [start, stop) of what was packed: their body, or why the only one of them cannot travel."""
 
     start: int
@@ -34,8 +33,7 @@ class Run:
     error: Exception | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Packing:
+class _Packing(Value):
     """How to pack: what the public function was asked for, checked."""
 
     form: Form

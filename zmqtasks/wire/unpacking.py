@@ -9,18 +9,17 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from zmqtasks.errors import RemoteProtocolError
 from zmqtasks.options import Limits
+from zmqtasks.records import Value, field
 from zmqtasks.wire.bodies import DEFAULT_LIMITS, END_BYTES, HEAD_BYTES, Form, Head, Layout, caused, head_of
 from zmqtasks.wire.compression import decompress
 from zmqtasks.wire.serializers import HARM, loaders, serializer_of, told
 
 
-@dataclass(frozen=True, slots=True)
-class Unpacked:
+class Unpacked(Value):
     """Values of a body, counted from the first that was asked for; None where `errors` has the position."""
 
     form: Form
