@@ -2,7 +2,7 @@
 
 Owns the notes, two lists of milliseconds in the JSON file that `OBSERVED_VARIABLE` names: `served`, until as many
 workers take work as should, and `ready`, until a process that was started after the death is ready. Launched by
-`peers/mesh.py` in place of `zmqtasks.serving`; changes nothing of the node but to listen.
+`peers/mesh.py` in place of `zmqtasks.beginning`; changes nothing of the node but to listen.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _Notes:
             self.served.append(1000 * (now - self.short_since.pop(0)))
 
 
-def main() -> None:
+def main(report_fd: int) -> None:
     """Be the node of the program that launched this one, and write the notes at the end."""
     notes, handle = _Notes(), Node._worker_event
 
@@ -50,7 +50,7 @@ def main() -> None:
 
     Node._worker_event = observed  # type: ignore[method-assign]
     try:
-        serving.main()
+        serving.main(report_fd)
     finally:
         with open(os.environ[OBSERVED_VARIABLE], "w") as file:
             json.dump({"ready": notes.ready, "served": notes.served}, file)

@@ -10,12 +10,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, ParamSpec, Self, TypeVar
 
-from zmqtasks.embedded import CONNECT_S, Where
 from zmqtasks.embedded.futures import TWIN, AwaitedFuture
 from zmqtasks.embedded.output import OnOutput, print_line
 from zmqtasks.embedded.registry import Registry
 from zmqtasks.embedded.settings import encoded, split
-from zmqtasks.options import LEASE_S, TaskOptions
+from zmqtasks.embedded.thread import Where
+from zmqtasks.options import CONNECT_S, LEASE_S, TaskOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")

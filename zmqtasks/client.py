@@ -11,15 +11,17 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
-from typing import Any, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast
 
-from zmqtasks.embedded import CONNECT_S, Where
-from zmqtasks.embedded.futures import TaskFuture
-from zmqtasks.embedded.mapping import Mapping
-from zmqtasks.embedded.output import OnOutput, print_line
-from zmqtasks.embedded.registry import Registry
+from zmqtasks.embedded.launching import launch_ahead
 from zmqtasks.embedded.settings import encoded, split
-from zmqtasks.options import LEASE_S, TaskOptions
+from zmqtasks.options import CONNECT_S, LEASE_S, TaskOptions
+
+if TYPE_CHECKING:
+    from zmqtasks.embedded.futures import TaskFuture
+    from zmqtasks.embedded.mapping import Mapping
+    from zmqtasks.embedded.output import OnOutput
+    from zmqtasks.embedded.registry import Registry
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -161,8 +163,14 @@ class Client(_Calls):
     ) -> None:
         node, of_calls = split(addresses, (initializer, finalizer), workers, settings)
         self._changes = {}
-        self._registry = Registry(
-            Where(
+        # First the node's process, then our own imports: two processes begin in the time of one.
+        ahead = None if addresses else launch_ahead()
+        try:
+            from zmqtasks.embedded.output import print_line
+            from zmqtasks.embedded.registry import Registry
+            from zmqtasks.embedded.thread import Where
+
+            where = Where(
                 addresses=addresses,
                 node=node,
                 initializer=encoded(initializer, initargs),
@@ -172,9 +180,13 @@ class Client(_Calls):
                 connect_s=connect_timeout,
                 lease_s=lease,
                 on_output=on_output or print_line,
-            ),
-            of_calls,
-        )
+                ahead=ahead,
+            )
+            self._registry = Registry(where, of_calls)
+        except BaseException:
+            if ahead is not None:
+                ahead.close(0.0)
+            raise
         # An interpreter that ends waits for what was submitted, as with the executors of the standard library.
         self._at_exit = functools.partial(_shut_down, weakref.ref(self._registry))
         atexit.register(self._at_exit)

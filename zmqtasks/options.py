@@ -218,6 +218,8 @@ def cgroups_wanted() -> bool:
     return os.environ.get("ZMQTASKS_CGROUPS", "0") == "1"
 
 
+CONNECT_S = 10.0
+"""How long the first node may take to answer."""
 LEASE_S = 60.0
 """How long a node keeps what a silent client gave it; no node grants more."""
 LEAST_LEASE_S = 2.0

@@ -2,7 +2,7 @@
 
 Owns the choice of `msgspec.Struct`, which nothing else names, and what can be done with a value beside reading it. A
 dataclass is the same to its reader, takes forty times as long to declare, and seven times as long to make when frozen.
-Knows no message. Imported by whoever declares one; see docs/design/decisions/0022-records.md.
+Knows no message. Imported by whoever declares one; see docs/design/decisions/0022-starting-fast.md.
 """
 
 from __future__ import annotations

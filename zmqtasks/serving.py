@@ -19,6 +19,7 @@ from zmqtasks.machines.slots import ROOM
 from zmqtasks.node import Node
 from zmqtasks.options import Limits, NodeOptions
 from zmqtasks.place import Place, open_peer
+from zmqtasks.processes.first_zygote import FirstZygote
 from zmqtasks.processes.folder import PrivateFolder, remove_if_abandoned
 from zmqtasks.processes.launch import STOPPED, Lifeline
 from zmqtasks.processes.voice import OutputStyle
@@ -50,8 +51,9 @@ def open_node(
     options: NodeOptions,
     settings: WorkerSettings,
     on_drained: Callable[[], None],
+    zygote: FirstZygote | None = None,
 ) -> Node:
-    """Return a node that takes work.
+    """Return a node that takes work; `zygote` is one that waits for its settings already, or None.
 
     Raises:
         BindError: an endpoint cannot be bound.
@@ -79,6 +81,7 @@ def open_node(
             output=settings.output,  # type: ignore[arg-type]
             style=OutputStyle(options.label_output, settings.clients_alone),
             log_level=options.log_level,
+            zygote=zygote,
         )
 
     return Node(peer, options, make_workers, on_drained=on_drained)
@@ -103,15 +106,15 @@ def crash_on_defect(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> li
     return defects
 
 
-def main() -> None:
+def main(report_fd: int, zygote: FirstZygote | None = None) -> None:
     """Be the node of the program that launched this one, until it is gone."""
-    lifeline = Lifeline()
+    lifeline = Lifeline(report_fd)
     config = lifeline.read_config()
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve_owner(lifeline, config))
+        asyncio.run(_serve_owner(lifeline, config, zygote))
 
 
-async def _serve_owner(lifeline: Lifeline, config: dict[str, Any]) -> None:
+async def _serve_owner(lifeline: Lifeline, config: dict[str, Any], zygote: FirstZygote | None) -> None:
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     options = {**config["options"], "preload": tuple(config["options"]["preload"])}
@@ -128,7 +131,7 @@ async def _serve_owner(lifeline: Lifeline, config: dict[str, Any]) -> None:
         clients_alone=True,
     )
     try:
-        node = open_node(loop, place, NodeOptions(**options), settings, ended.set)
+        node = open_node(loop, place, NodeOptions(**options), settings, ended.set, zygote)
     except (ZmqtasksError, OSError, ValueError) as error:
         folder.close()
         lifeline.report_error(str(error))

@@ -14,7 +14,7 @@ import zmqtasks
 from bench.observed import OBSERVED_VARIABLE
 from bench.peers.peer import Answer, Cannot, Demand, Peer, Runner, Work
 from bench.work import nothing
-from zmqtasks.embedded import own_node
+from zmqtasks.embedded import launching
 
 FIRST = """
 import zmqtasks
@@ -87,14 +87,14 @@ class _Observed(Mesh):
 
     def outcomes(self, work: Work) -> list[Answer]:
         """Open a mesh for this alone, because its notes are there when it has ended."""
-        module = own_node.MODULE
+        module = launching.MODULE
         with tempfile.NamedTemporaryFile("r", suffix=".json") as file:
-            os.environ[OBSERVED_VARIABLE], own_node.MODULE = file.name, "bench.observed"
+            os.environ[OBSERVED_VARIABLE], launching.MODULE = file.name, "bench.observed"
             try:
                 with _open(Demand()) as mesh:
                     answers = mesh.outcomes(work)
             finally:
-                own_node.MODULE = module
+                launching.MODULE = module
             self._notes = json.load(file)
         return answers
 

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from zmqtasks.embedded.launching import MODULE
 from zmqtasks.embedded.own_node import NodeSettings
 from zmqtasks.options import NodeOptions
 from zmqtasks.processes.launch import Launched, launch
@@ -39,7 +40,7 @@ def node_process(folder: Path, *, workers: int = 1, advertise: str = "", port: i
     folder.mkdir(exist_ok=True)
     config = NodeSettings(NodeOptions(workers=workers), b"", str(folder), "inherit").as_config()
     config |= {"bind": [f"tcp://127.0.0.1:{port}"], "advertise": [advertise] if advertise else []}
-    with launch("zmqtasks.serving", config) as launched:
+    with launch(MODULE, config) as launched:
         report = launched.report(20)
         assert report["ok"], report
         yield NodeProcess(launched, report["endpoints"])

@@ -99,7 +99,7 @@ def _all() -> Iterator[tuple[int, linux.Stat]]:
 def zygote_of(node: int) -> int:
     """Return the zygote of a node."""
     return next(
-        pid for pid in linux.children_of(node) if b"processes.zygote" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        pid for pid in linux.children_of(node) if (stat := linux.stat_of(pid)) and stat.name == "zmqtasks-zygote"
     )
 
 

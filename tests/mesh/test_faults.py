@@ -19,6 +19,7 @@ import zmqtasks
 from tests.mesh import functions
 from tests.mesh.nodes import Relay, free_port, node_process
 from tests.waiting import wait_until
+from zmqtasks.processes import linux
 
 
 def test_kill_9_of_workers_loses_nothing(tmp_path: Path) -> None:
@@ -134,8 +135,8 @@ def test_kill_9_leaves_nothing_behind(tmp_path: Path, temporary: Path, victim: s
         wait_until((tmp_path / "child").exists)
         assert len(_processes_of(mark)) >= 5
         if victim == "node":
-            node = next(line for line in _processes_of(mark) if "zmqtasks.serving" in line)
-            os.kill(int(node.split()[0]), signal.SIGKILL)
+            (node,) = linux.children_of(process.pid)
+            os.kill(node, signal.SIGKILL)
     finally:
         process.kill()
         process.wait()

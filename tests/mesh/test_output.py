@@ -204,7 +204,7 @@ def test_streams_that_a_task_closes_are_there_for_its_chunk(way: str, capfd: pyt
 
 
 def node_of(client: zmqtasks.Client) -> psutil.Process:
-    return next(p for p in psutil.Process().children() if "zmqtasks.serving" in " ".join(p.cmdline()))
+    return next(p for p in psutil.Process().children() if "zmqtasks.beginning" in " ".join(p.cmdline()))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 import zmqtasks
 from tests.mesh import functions, overrunning, slow_import
 from tests.waiting import wait_until
+from zmqtasks.embedded.launching import MODULE
 from zmqtasks.embedded.own_node import NodeSettings
 from zmqtasks.options import NodeOptions
 from zmqtasks.processes.launch import launch
@@ -282,7 +283,7 @@ def test_options_that_do_not_exist_are_told() -> None:
 def test_a_node_has_limits_for_those_who_have_none(tmp_path: Path) -> None:
     options = NodeOptions(workers=1, timeout=0.3, max_memory="150 MiB")  # type: ignore[arg-type]
     config = NodeSettings(options, b"", str(tmp_path), "inherit").as_config()
-    with launch("zmqtasks.serving", config | {"bind": ["tcp://127.0.0.1:0"]}) as launched:
+    with launch(MODULE, config | {"bind": ["tcp://127.0.0.1:0"]}) as launched:
         report = launched.report(20)
         (tcp,) = [endpoint for endpoint in report["endpoints"] if endpoint.startswith("tcp")]
         with zmqtasks.Client(tcp) as client:

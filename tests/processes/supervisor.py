@@ -24,9 +24,9 @@ def set_up(crew: Crew, folder: Path) -> dict[str, int]:
     return pids | {f"zygote {pid}": pid for pid in crew.force._spawner.pids()}
 
 
-def main() -> None:
+def main(report_fd: int) -> None:
     """Be launched, report the pids, end with the owner."""
-    lifeline = Lifeline()
+    lifeline = Lifeline(report_fd)
     config: dict[str, Any] = lifeline.read_config()
     if config.get("refuse"):
         lifeline.report_error(config["refuse"])

@@ -83,6 +83,18 @@ def test_settings_that_json_cannot_carry() -> None:
         launch(SUPERVISOR, {"set": {1}})
 
 
+def test_settings_may_follow() -> None:
+    with launch(SUPERVISOR, env=ENV) as node:
+        node.configure({"refuse": "no port"})
+        assert node.report(20) == {"ok": False, "error": "no port"}
+
+
+def test_one_that_was_never_told_anything_ends_with_its_owner() -> None:
+    with launch(SUPERVISOR, env=ENV, output="none") as node:
+        node.hang_up()
+        assert node.wait(20) == 1
+
+
 @pytest.mark.skipif(not linux.AVAILABLE, reason="needs the zygote")
 def test_a_killed_supervisor_leaves_nothing(tmp_path: Path) -> None:
     with launch(SUPERVISOR, config_for(tmp_path), env=ENV) as node:

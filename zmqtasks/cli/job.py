@@ -18,8 +18,8 @@ from zmqtasks.cli.interrupts import Interrupts
 from zmqtasks.cli.progress import Display
 from zmqtasks.cli.results import Results
 from zmqtasks.cli.tally import Tally
-from zmqtasks.embedded import Embedded, Where
 from zmqtasks.embedded.output import OutputLine
+from zmqtasks.embedded.thread import Embedded, Where
 from zmqtasks.messages import JobId, Load
 from zmqtasks.options import KIB
 from zmqtasks.records import Value, replace

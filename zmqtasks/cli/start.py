@@ -14,7 +14,7 @@ from zmqtasks.cli.functions import Function, load
 from zmqtasks.cli.inputs import Source
 from zmqtasks.cli.job import JobRun, Task
 from zmqtasks.cli.output import is_terminal, open_results
-from zmqtasks.embedded import Where
+from zmqtasks.embedded.thread import Where
 from zmqtasks.options import LEASE_S, NodeOptions
 
 OWN_NODE = ("workers", "max_tasks_per_worker", "max_worker_age", "recycle_memory", "preload", "log_level")

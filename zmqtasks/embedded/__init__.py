@@ -1,5 +1,6 @@
 """A ventilator and a sink inside a program: what `client`, `aio` and the commands stand on.
 
+launching   the process of an own node, begun before anything else
 thread      the loop's thread, its peer, ventilator and sink
 output      what workers print, on its way to the program
 own_node    the node a program starts for itself
@@ -7,7 +8,3 @@ registry    which job a call belongs to, and where its result goes
 futures     calls submitted one by one
 mapping     calls made by `map`
 """
-
-from zmqtasks.embedded.thread import CONNECT_S, Collector, Embedded, Where
-
-__all__ = ["CONNECT_S", "Collector", "Embedded", "Where"]

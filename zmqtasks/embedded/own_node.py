@@ -14,11 +14,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from zmqtasks.embedded.launching import launch_node
 from zmqtasks.errors import NoNodes
 from zmqtasks.messages import Address
 from zmqtasks.options import NodeOptions
 from zmqtasks.processes.exits import ExitWatch
-from zmqtasks.processes.launch import STOPPED, Launched, launch
+from zmqtasks.processes.launch import STOPPED, Launched
 from zmqtasks.records import Value, as_dict
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,6 @@ END_MARGIN_S = 2.0
 DEATHS = 5
 """So many deaths within `DEATHS_S` seconds, and the node is given up."""
 DEATHS_S = 60.0
-MODULE = "zmqtasks.serving"
 DIED = "the node of this program died, and cannot be started again"
 
 
@@ -68,6 +68,7 @@ class OwnNode:
         on_up: given its address, returns what `on_gone` gets.
         on_gone: told that the process has died.
         on_failed: told that it is given up.
+        ahead: its process, which waits for its settings already; owned from now on.
     """
 
     def __init__(
@@ -77,10 +78,12 @@ class OwnNode:
         on_up: Callable[[Address], Any],
         on_gone: Callable[[Any], None],
         on_failed: Callable[[str], None],
+        ahead: Launched | None = None,
     ) -> None:
         self._loop = loop
         self._settings = settings
         self._on_up, self._on_gone, self._on_failed = on_up, on_gone, on_failed
+        self._ahead = ahead
         self._launched: Launched | None = None
         self._watch: ExitWatch | None = None
         self._restart: asyncio.Task[None] | None = None
@@ -101,7 +104,8 @@ class OwnNode:
             NoNodes: it could not; the text says why.
         """
         try:
-            self._launched = launch(MODULE, self._settings.as_config(), output="inherit")
+            self._launched, self._ahead = self._ahead or launch_node(), None
+            self._launched.configure(self._settings.as_config())
             report = await self._report(self._launched)
         except (OSError, TimeoutError) as error:
             raise NoNodes(f"the node of this program cannot be started: {error}") from error

@@ -12,7 +12,6 @@ from typing import Any
 
 from zmqtasks.options import NodeOptions, TaskOptions
 from zmqtasks.records import field_names
-from zmqtasks.wire import payload
 
 _OF_TASKS = set(field_names(TaskOptions))
 _OF_NODES = set(field_names(NodeOptions)) - _OF_TASKS
@@ -57,4 +56,6 @@ def encoded(function: Callable[..., object] | None, args: tuple[Any, ...] = ()) 
     """
     if function is None:
         return b""
+    from zmqtasks.wire import payload  # much, and only who has an initializer needs it so early
+
     return payload.pack_function(functools.partial(function, *args) if args else function)

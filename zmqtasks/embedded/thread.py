@@ -17,9 +17,10 @@ from zmqtasks.embedded.output import OnOutput, OutputFeed, print_line
 from zmqtasks.embedded.own_node import NodeSettings, OwnNode
 from zmqtasks.errors import BindError, LocalProtocolError, NoNodes, ZmqtasksError
 from zmqtasks.messages import Address, Output, PeerId, Query
-from zmqtasks.options import LEASE_S, LEAST_LEASE_S, NodeOptions
+from zmqtasks.options import CONNECT_S, LEASE_S, LEAST_LEASE_S, NodeOptions
 from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.folder import PrivateFolder
+from zmqtasks.processes.launch import Launched
 from zmqtasks.records import Value
 from zmqtasks.sink import Recorder, Sink
 from zmqtasks.ventilator import Ventilator
@@ -28,8 +29,6 @@ logger = logging.getLogger(__name__)
 
 REST_S = 1.0
 """How long the last lines of workers are waited for at the end."""
-CONNECT_S = 10.0
-"""How long the first node may take to answer."""
 T = TypeVar("T")
 
 
@@ -48,6 +47,7 @@ class Where(Value):
         connect_s: how long the first node may take to answer.
         lease_s: how long nodes keep what we gave them while they hear nothing of us; they grant 60 seconds at most.
         on_output: gets each line that workers print over jobs that ask for it, in a thread of its own.
+        ahead: the process of a node of our own that was launched already, and waits for its settings; or None.
 
     Raises:
         ValueError: a lease below `LEAST_LEASE_S`.
@@ -64,6 +64,7 @@ class Where(Value):
     connect_s: float = CONNECT_S
     lease_s: float = LEASE_S
     on_output: OnOutput = print_line
+    ahead: Launched | None = None
 
     def __post_init__(self) -> None:
         if self.lease_s < LEAST_LEASE_S:
@@ -197,7 +198,7 @@ class Embedded:
     async def _start_own(self) -> None:
         where = self._where
         settings = NodeSettings(where.node, where.initializer, str(self._folder.path), where.output, where.finalizer)
-        self._own = OwnNode(self.loop, settings, self._own_up, self._own_gone, self._own_failed)
+        self._own = OwnNode(self.loop, settings, self._own_up, self._own_gone, self._own_failed, where.ahead)
         await self._own.start()
 
     def _own_up(self, address: Address) -> object:

@@ -34,6 +34,16 @@ def put(mark: str, worker: int = NOBODY) -> bool:
     return True
 
 
+def can_be_put() -> bool:
+    """Tell whether `put` will do: this system has the limit, and nobody has lowered it."""
+    try:
+        import resource
+
+        return resource.getrlimit(_RLIMIT_LOCKS)[1] == resource.RLIM_INFINITY
+    except (ImportError, OSError, ValueError):
+        return False
+
+
 def worker_of(pid: int, mark: str) -> int | None:
     """Return the worker a process of this workforce came from, `NOBODY` or `WARDEN`; None for any other process."""
     try:

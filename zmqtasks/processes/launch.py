@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 LIFELINE_FD = 0
 STOPPED = 80
 """Exit code of a launched process that was asked to end from within: do not start it again."""
-_REPORT_FD = "report_fd"
 _READ_BYTES = 64 * 1024
 _END = b"end\n"
 
 
 def launch(
     module: str,
-    config: Mapping[str, Any],
+    config: Mapping[str, Any] | None = None,
     *,
     env: Mapping[str, str] | None = None,
     cwd: str | None = None,
     output: Literal["inherit", "none"] = "inherit",
 ) -> Launched:
-    """Start `module.main()` in a new interpreter and a new session, out of reach of the terminal's Ctrl-C.
+    """Start `module.main(report_fd)` in a new interpreter and a new session, out of reach of the terminal's Ctrl-C.
 
     Args:
         module: where `main` is.
-        config: settings that JSON can carry; read there by `Lifeline.read_config`.
+        config: settings that JSON can carry; read there by `Lifeline.read_config`. With None it waits for those that
+            `Launched.configure` sends.
         env: its environment, or None for ours.
         cwd: its folder, or None for ours.
         output: whether it shares our standard output and error, or has none.
@@ -52,11 +52,11 @@ def launch(
         OSError: it cannot be started.
         TypeError: JSON cannot carry the settings.
     """
+    line = b"" if config is None else _as_line(config)
     report, theirs = os.pipe()
     try:
-        line = json.dumps({**config, _REPORT_FD: theirs}).encode() + b"\n"
         process = subprocess.Popen(
-            python_command(module),
+            python_command(module, theirs),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL if output == "none" else None,
             stderr=subprocess.DEVNULL if output == "none" else None,
@@ -79,16 +79,27 @@ class Launched:
     Args:
         process: with its standard input as a pipe.
         report_fd: reading end of the report; owned from here on.
-        config: the line to send first.
+        line: what to send first.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], report_fd: int, config: bytes) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], report_fd: int, line: bytes) -> None:
         assert process.stdin is not None
         self._process = process
         self._lifeline = process.stdin
         self._report_fd = report_fd
-        with contextlib.suppress(OSError):  # it died already; report() tells
-            self._lifeline.write(config)
+        self._write(line)
+
+    def configure(self, config: Mapping[str, Any]) -> None:
+        """Send the settings to a process that was launched without; to be called once.
+
+        Raises:
+            TypeError: JSON cannot carry them.
+        """
+        self._write(_as_line(config))
+
+    def _write(self, line: bytes) -> None:
+        with contextlib.suppress(OSError, ValueError):  # it died already, or the lifeline is cut; report() tells
+            self._lifeline.write(line)
             self._lifeline.flush()
 
     @property
@@ -137,9 +148,7 @@ class Launched:
 
     def ask_to_end(self) -> None:
         """Ask the process to end in order, and do not wait; the lifeline still holds."""
-        with contextlib.suppress(OSError, ValueError):  # it died already, or the lifeline is cut
-            self._lifeline.write(_END)
-            self._lifeline.flush()
+        self._write(_END)
 
     def hang_up(self) -> None:
         """Cut the lifeline, and do not wait; a second call does nothing."""
@@ -170,6 +179,10 @@ class Launched:
         self.close()
 
 
+def _as_line(config: Mapping[str, Any]) -> bytes:
+    return json.dumps(dict(config)).encode() + b"\n"
+
+
 def _readable(fd: int, timeout_s: float) -> bool:
     with selectors.DefaultSelector() as selector:
         selector.register(fd, selectors.EVENT_READ)
@@ -180,10 +193,14 @@ class Lifeline:
     """The launched side: settings, report, and the owner's life.
 
     Use in this order: `read_config`, `report` once, `watch`.
+
+    Args:
+        report_fd: where the report goes; owned from now on.
     """
 
-    def __init__(self) -> None:
-        self._report_fd = -1
+    def __init__(self, report_fd: int) -> None:
+        os.set_inheritable(report_fd, False)
+        self._report_fd = report_fd
 
     def read_config(self) -> dict[str, Any]:
         """Return the settings; waits for them.
@@ -200,12 +217,9 @@ class Lifeline:
                 )
             line += piece
         try:
-            config = dict(json.loads(line))
-            self._report_fd = int(config.pop(_REPORT_FD))
-        except (ValueError, TypeError, KeyError) as error:
+            return dict(json.loads(line))
+        except (ValueError, TypeError) as error:
             raise RemoteProtocolError(f"malformed settings on standard input: {error}") from error
-        os.set_inheritable(self._report_fd, False)
-        return config
 
     def report(self, **values: Any) -> None:
         """Tell the owner that all is well, with what it should know: `report(endpoints=[...])`."""

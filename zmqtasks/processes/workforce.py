@@ -22,6 +22,7 @@ from zmqtasks.options import Limits, cgroups_wanted
 from zmqtasks.processes import cgroup, linux
 from zmqtasks.processes.events import WorkerEvent
 from zmqtasks.processes.exits import await_end
+from zmqtasks.processes.first_zygote import FirstZygote
 from zmqtasks.processes.framing import FrameKind, inner_limits
 from zmqtasks.processes.memory import MemoryGauge, MemoryUsage
 from zmqtasks.processes.orphans import Orphans
@@ -74,6 +75,7 @@ class Workforce:
         output: where workers' output goes, "inherit" for stdout and stderr, or "stderr" for both.
         style: how it is passed on.
         log_level: of the root logger in workers.
+        zygote: one that waits for its settings already, or None; owned from now on.
 
     Raises:
         OSError: no descriptors or processes left.
@@ -102,6 +104,7 @@ class Workforce:
         output: Literal["inherit", "stderr"] = "inherit",
         style: OutputStyle = OutputStyle(),  # noqa: B008
         log_level: str = "WARNING",
+        zygote: FirstZygote | None = None,
     ) -> None:
         if output not in _TARGETS:
             raise ValueError(f"output must be one of {', '.join(_TARGETS)}, not {output!r}")
@@ -135,7 +138,7 @@ class Workforce:
             log_level,
         )
         try:
-            self._spawner = self._choose_spawner(method, tuple(preload))
+            self._spawner = self._choose_spawner(method, tuple(preload), zygote)
         except BaseException:
             if self._group is not None:
                 self._group.close()
@@ -274,9 +277,11 @@ class Workforce:
         if self._cleanup_dir is not None:
             shutil.rmtree(self._cleanup_dir, ignore_errors=True)
 
-    def _choose_spawner(self, method: Method, preload: tuple[str, ...]) -> Spawner:
+    def _choose_spawner(self, method: Method, preload: tuple[str, ...], first: FirstZygote | None) -> Spawner:
         mark, path = self._mark, self._settings.sys_path
         if method == "spawn" or (method == "auto" and not linux.AVAILABLE):
+            if first is not None:
+                first.dismiss()
             return DirectSpawner(self._loop, mark)
         if method not in ("auto", "zygote") or not linux.AVAILABLE:
             raise ValueError(f"workers cannot be started by {method!r} here")
@@ -285,7 +290,7 @@ class Workforce:
             "owner_dir": self._owner_dir,
             "cgroup": self._settings.group or None,
         }
-        spawner = ZygoteSpawner(self._loop, mark, sys_path=path, preload=preload, **folders)
+        spawner = ZygoteSpawner(self._loop, mark, sys_path=path, preload=preload, first=first, **folders)
         spawner.start()
         return spawner
 

@@ -50,7 +50,9 @@ def main(control_fd: int) -> NoReturn:
     control = socket.socket(fileno=control_fd)
     settings = json.loads(control.recv(PACKET_BYTES) or b"null")
     if settings is not None:
+        linux.set_process_name("zmqtasks-zygote")
         brand.put(settings["mark"])
+        os.environ[MARK_VARIABLE] = settings["mark"]  # it is there already, unless the node forked us
         if os.getppid() != settings["supervisor"]:  # it was killed before we had begun
             _end(settings, in_order=False)
             os._exit(0)

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
 import socket
 import subprocess
 from collections import deque
-from os import getpid
 from typing import TYPE_CHECKING, Any
 
 from zmqtasks.processes.command import python_command
+from zmqtasks.processes.exits import await_end, reap
+from zmqtasks.processes.first_zygote import FirstZygote
 from zmqtasks.processes.spawn import SpawnRequest, child_environment, close_fds
 from zmqtasks.processes.zygote import FAREWELL, PACKET_BYTES
 from zmqtasks.records import Entity
@@ -45,6 +48,7 @@ class ZygoteSpawner:
         cleanup_dir: folder it removes when this process is gone, or None.
         owner_dir: folder it removes then if nobody has it locked, or None.
         cgroup: group of the node it kills and removes then, or None.
+        first: a zygote that waits for its settings already, or None; owned from now on.
     """
 
     tells_peak = True
@@ -59,11 +63,12 @@ class ZygoteSpawner:
         cleanup_dir: str | None = None,
         owner_dir: str | None = None,
         cgroup: str | None = None,
+        first: FirstZygote | None = None,
     ) -> None:
         self._loop = loop
         self._mark = mark
         self._settings = {
-            "supervisor": getpid(),
+            "supervisor": os.getpid(),
             "mark": mark,
             "sys_path": sys_path,
             "preload": list(preload),
@@ -71,7 +76,8 @@ class ZygoteSpawner:
             "owner_dir": owner_dir,
             "cgroup": cgroup,
         }
-        self._process: subprocess.Popen[bytes] | None = None
+        self._first = first
+        self._pid: int | None = None
         self._control: socket.socket | None = None
         self._ready = False
         self._waiting: deque[_Pending] = deque()
@@ -81,31 +87,37 @@ class ZygoteSpawner:
     def spawn(self, request: SpawnRequest) -> None:
         """Start one worker."""
         self._waiting.append(_Pending(request))
-        if self._process is None:
+        if self._pid is None:
             self.start()
         self._loop.call_soon(self._ask)
 
     def start(self) -> None:
         """Start the zygote, so that the first worker need not wait for its imports."""
-        if self._process is not None:
+        if self._pid is not None:
             return
+        self._pid, ours = self._first or self._execute()
+        self._first = None
+        ours.setblocking(False)
+        ours.send(json.dumps(self._settings).encode())
+        self._control, self._ready = ours, False
+        self._loop.add_reader(ours, self._answered)
+
+    def _execute(self) -> tuple[int, socket.socket]:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 python_command("zmqtasks.processes.zygote", theirs.fileno()),
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
                 env=child_environment(self._mark),
             )
-        ours.setblocking(False)
-        ours.send(json.dumps(self._settings).encode())
-        self._control, self._ready = ours, False
-        self._loop.add_reader(ours, self._answered)
+        process.returncode = 0  # its end is awaited by its pid, as that of one that was forked
+        return process.pid, ours
 
     def pids(self) -> set[int]:
         """Return the zygote."""
-        return set() if self._process is None else {self._process.pid}
+        return set() if self._pid is None else {self._pid}
 
     def settle(self) -> None:
         """Drop the requests that wait; wait for the answer to one under way."""
@@ -120,9 +132,9 @@ class ZygoteSpawner:
             with contextlib.suppress(OSError):  # it died already
                 self._control.send(FAREWELL)
         self._disconnect()
-        if self._process is not None:
-            _await_end(self._process)
-            self._process = None
+        if self._pid is not None:
+            _end(self._pid)
+            self._pid = None
 
     def _ask(self) -> None:
         """Send the next request, if the zygote is free for it."""
@@ -185,7 +197,7 @@ class ZygoteSpawner:
         elif pending is not None:
             self._waiting.appendleft(pending)
         # At once, needed or not: it is also who sees to the end. A callback above may have started it.
-        if (self._waiting or was_ready) and self._process is None:
+        if (self._waiting or was_ready) and self._pid is None:
             self.start()
 
     def _give_up(self, reason: str) -> None:
@@ -198,13 +210,13 @@ class ZygoteSpawner:
 
     def _kill(self) -> int | None:
         """End the zygote alone: killed before its socket is closed, it does not take the workers with it."""
-        if self._process is None:
+        if self._pid is None:
             return None
-        self._process.kill()
-        code = self._process.wait()
-        self._process = None
+        os.kill(self._pid, signal.SIGKILL)
+        end = reap(self._pid)
+        self._pid = None
         self._disconnect()
-        return code
+        return end.code if end.signal is None else -end.signal
 
     def _disconnect(self) -> None:
         self._stop_timer()
@@ -220,9 +232,8 @@ class ZygoteSpawner:
             self._timer = None
 
 
-def _await_end(process: subprocess.Popen[bytes]) -> None:
-    try:
-        process.wait(FAREWELL_S)
-    except subprocess.TimeoutExpired:  # busy with an import that hangs
-        process.kill()
-        process.wait()
+def _end(pid: int) -> None:
+    """Wait for a zygote that was told to end; kill it where it is busy with an import that hangs."""
+    if not await_end(pid, FAREWELL_S):
+        os.kill(pid, signal.SIGKILL)
+        reap(pid)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from zmqtasks.embedded.own_node import MODULE, READY_S, NodeSettings
+from zmqtasks.embedded.launching import MODULE
+from zmqtasks.embedded.own_node import READY_S, NodeSettings
 from zmqtasks.errors import NoNodes
 from zmqtasks.options import NodeOptions
 from zmqtasks.processes.folder import PrivateFolder
