@@ -455,6 +455,12 @@ def test_a_file_of_lines_has_one_writer(tmp_path: Path) -> None:
     open_store(path).close()
 
 
+def test_what_is_no_file_has_any_number_of_writers() -> None:
+    with open_store(os.devnull) as one, open_store(os.devnull) as two:
+        keep(one, ok(0, [1]))
+        keep(two, ok(0, [1]))
+
+
 def test_a_database_takes_several_writers_and_readers(tmp_path: Path) -> None:
     path = tmp_path / "results.db"
     with open_store(str(path)) as one, open_store(str(path)) as two:

@@ -167,3 +167,19 @@ def test_a_warden_whose_zygote_has_gone_already_ends_a_workforce_only_with_its_s
     subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
     assert worker.poll() == (None if supervisor_lives else -signal.SIGKILL)
     worker.communicate(b"\n")
+
+
+def test_a_warden_is_known_as_one_before_it_has_begun() -> None:
+    """Its zygote may be killed in that moment; then nobody but the brand tells whose it is."""
+    mark = f"{NODE}-{os.getpid()}-none"
+    program = (
+        "import os, signal, socket\n"
+        "from zmqtasks.processes import brand, zygote\n"
+        f"mark = {mark!r}\n"
+        "pid = zygote._fork_warden(socket.socket(), {'mark': mark, 'supervisor': os.getpid()})\n"
+        "print(brand.worker_of(pid, mark) == brand.WARDEN, brand.worker_of(os.getpid(), mark) == brand.NOBODY)\n"
+        "os.kill(pid, signal.SIGKILL)\n"
+        "os.waitpid(pid, 0)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", program], check=True, timeout=30, capture_output=True, text=True)
+    assert said.stdout.split() == ["True", "True"]

@@ -69,8 +69,10 @@ def main(control_fd: int) -> NoReturn:
 def _fork_warden(control: socket.socket, settings: dict[str, Any]) -> int:
     """Fork the process that sees to the end where supervisor and zygote are killed at once; before any import."""
     zygote = os.getpid()
+    brand.put(settings["mark"], brand.WARDEN)  # before it begins: whoever loses us now knows it by that
     pid = os.fork()
     if pid:
+        brand.put(settings["mark"])
         return pid
     control.close()
     linux.set_process_name("zmqtasks-warden")
@@ -86,7 +88,6 @@ def keep_watch(settings: dict[str, Any], zygote: int) -> None:
 
     Where it has not, it has killed or lost its zygote and has another: all the workers live on.
     """
-    brand.put(settings["mark"], brand.WARDEN)
     supervisor_gone, zygote_gone = _poll_of(settings["supervisor"]), _poll_of(zygote)
     if zygote_gone is not None and os.getppid() == zygote:
         zygote_gone.poll()

@@ -49,7 +49,7 @@ class JsonLinesFile:
         self._sent_bytes = 0  # of a group that could not be written to its end
         is_stdout = path in (None, "-")
         self._fd = os.dup(sys.stdout.fileno()) if is_stdout else _open_locked(str(path))
-        self._is_file = not is_stdout and stat.S_ISREG(os.fstat(self._fd).st_mode)
+        self._is_file = not is_stdout and _is_file(self._fd)
         try:
             if self._is_file:
                 self._take_up(str(path))
@@ -163,13 +163,20 @@ def _quoted(job: JobId) -> str:
 
 
 def _open_locked(path: str) -> int:
+    """Open a file for one writer; what is no file (/dev/null, a pipe) takes any number."""
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    if not _is_file(fd):
+        return fd
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(fd)
         raise OSError(f"{path} is being written by another program") from error
     return fd
+
+
+def _is_file(fd: int) -> bool:
+    return stat.S_ISREG(os.fstat(fd).st_mode)
 
 
 def _pieces(lines: Iterable[str]) -> Iterator[bytes]:
