@@ -6,8 +6,9 @@ Bodies (arguments, results, functions) are opaque here: only `wire/payload.py` o
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from enum import IntEnum, StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from zmqtasks.options import Limits, TaskOptions
 from zmqtasks.records import Value
@@ -21,6 +22,33 @@ JobId = str
 """`peer:number`, unique in the mesh; `ventilator_of` reads the peer."""
 Buffer = bytes | memoryview
 """An encoded body; a memoryview where it is a slice of a received frame."""
+
+
+class Lent(Protocol):
+    """An encoded body in memory of the process that made it (`wire.loans`): large, and read where it is needed."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, start: int = 0, stop: int | None = None) -> bytes:
+        """Return a part of it."""
+
+    def read_into(self, start: int, buffer: bytearray) -> None:
+        """Fill `buffer` with what begins at `start`."""
+
+    def at_hand(self) -> AbstractContextManager[memoryview]:
+        """Give all of it for a moment."""
+
+
+Body = Buffer | Lent
+"""An encoded body of arguments or results."""
+
+
+class Memory(NamedTuple):
+    """Where a peer's loans are found on its host: its process, and by way of an example, an empty one."""
+
+    pid: int
+    fd: int
+    token: int
 
 
 class Role(StrEnum):
@@ -159,7 +187,7 @@ class Chunk(Value):
     start: int
     stop: int
     origin: int
-    body: Buffer
+    body: Body
 
 
 class Outcome(Value):
@@ -173,7 +201,7 @@ class Outcome(Value):
     kind: OutcomeKind
     elapsed_s: float
     """Time spent in the function, all tasks of the run together."""
-    body: Buffer = b""
+    body: Body = b""
     """`wire.payload`: the packed values, or the failure."""
     delay_s: float = 0.0
     """RETRY: how long to wait before the next run."""
@@ -204,6 +232,8 @@ class Hello(Value):
     """Names and versions of what must agree: ("python", "3.11"), ("zmqtasks", "0.1.0")."""
     lease_s: float = 60.0
     """How long the initiator asks to be kept while it is silent."""
+    memory: Memory | None = None
+    """Of the initiator, which would lend large bodies rather than send them."""
 
 
 class Status(Value):
@@ -226,6 +256,8 @@ class Status(Value):
     """None where nothing is said about the inventory."""
     load: Load = Load()
     limits: Limits = Limits()
+    borrows: bool = False
+    """Whether the sender can read what its partner lends."""
 
 
 class Tasks(Value):

@@ -132,9 +132,12 @@ class Peer:
     def hello(self, number: SessionId, role: Role) -> Hello:
         """Compose a Hello."""
         versions = (("python", platform.python_version()), ("zmqtasks", zmqtasks.__version__))
-        return Hello(number, role, self.address, PROTOCOL_VERSIONS, self.limits, versions, self.lease_s)
+        memory = self.network.memory
+        return Hello(number, role, self.address, PROTOCOL_VERSIONS, self.limits, versions, self.lease_s, memory)
 
-    def status(self, number: SessionId, report: Report, end: session.Incoming | None = None) -> Status:
+    def status(
+        self, number: SessionId, report: Report, end: session.Incoming | None = None, *, borrows: bool = False
+    ) -> Status:
         """Compose a Status."""
         return Status(
             session=number,
@@ -147,6 +150,7 @@ class Peer:
             have=report.have,
             load=report.load,
             limits=self.limits,
+            borrows=borrows,
         )
 
     # What comes in

@@ -175,6 +175,8 @@ class Link(_End):
         self._wire: Wire | None = None
         self._last_seq = 0
         self._closed = False
+        self.lends = False
+        """Whether the partner can read our memory: then large bodies are lent."""
         self._renew()
 
     @property
@@ -271,6 +273,9 @@ class Link(_End):
             # Same host after all: no bulk was sent yet, so the way can be changed without loss.
             self._wire = self._peer.network.reach(status.address)
             wire.close()
+        self.lends = status.borrows
+        if self._wire:
+            self._wire.lends = self.lends
         logger.info("= session with %s through %s", self.partner, self._wire and self._wire.endpoint)
         self._handler.link_opened(self, status)
 
@@ -305,6 +310,7 @@ class Guest(_End):
         self.limits = hello.limits
         self.versions = hello.versions
         self.data: Any = None
+        self.borrows = hello.memory is not None and peer.network.can_borrow(hello.address, hello.memory)
         self._over = False
         self._handler = handler
         self._wire = peer.network.reach(hello.address)
@@ -351,7 +357,9 @@ class Guest(_End):
                 report = self._handler.report(self, full=full)
                 if state is not PeerState.UP:
                     report = Report(state, report.window)
-                self._wire.send_control(self._peer.status(self.machine.session, report, self.machine))
+                self._wire.send_control(
+                    self._peer.status(self.machine.session, report, self.machine, borrows=self.borrows)
+                )
             case session.Deliver(message):
                 self._handler.guest_delivered(self, message)
             case session.Heard():

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from zmqtasks.machines.accounts import CHUNK_BYTES
 from zmqtasks.machines.ranges import RangeSet
+from zmqtasks.messages import Body
 from zmqtasks.options import TaskOptions
 from zmqtasks.wire import payload
 
@@ -23,7 +24,7 @@ class Part(NamedTuple):
     start: int
     stop: int
     origin: int
-    body: bytes
+    body: Body
 
 
 class _Segment(NamedTuple):
@@ -52,7 +53,7 @@ class Source:
         """Tasks that have not ended."""
         self._unencoded = RangeSet()
         self._starts: list[int] = []
-        self._bodies: list[tuple[int, bytes, int]] = []
+        self._bodies: list[tuple[int, Body, int]] = []
         """(stop, body, tasks that have not ended), in the order of `_starts`."""
 
     def add(self, items: Sequence[Any], form: payload.Form) -> None:
@@ -63,27 +64,30 @@ class Source:
         self._unencoded.add(first, self._added)
 
     def encode(
-        self, start: int, stop: int, *, leaves_host: bool = False
+        self, start: int, stop: int, *, leaves_host: bool = False, pool: payload.Pool | None = None
     ) -> tuple[list[Part], list[tuple[int, Exception]]]:
         """Return [start, stop) as parts of bodies, and the tasks that cannot be encoded with the reason.
 
         Tasks may be asked for in any order; nearly ascending costs least. `leaves_host` says whether they go to
-        another host, where `compression="auto"` compresses.
+        another host, where `compression="auto"` compresses; `pool` is where large bodies are put for a node that reads
+        them there.
         """
         failures = []
         for first, last in self._unencoded.common(start, stop):
-            failures += self._encode(first, last, leaves_host)
+            failures += self._encode(first, last, leaves_host, pool)
         self._drop_encoded_segments()
         return self._encoded_parts(start, stop), failures
 
-    def _encode(self, start: int, stop: int, leaves_host: bool) -> list[tuple[int, Exception]]:
+    def _encode(
+        self, start: int, stop: int, leaves_host: bool, pool: payload.Pool | None
+    ) -> list[tuple[int, Exception]]:
         self._unencoded.remove(start, stop)
         failures: list[tuple[int, Exception]] = []
         for segment in self._segments:
             if segment.first >= stop:
                 break
             first = max(start, segment.first)
-            for run in self._pack(segment, first, min(stop, segment.stop), leaves_host):
+            for run in self._pack(segment, first, min(stop, segment.stop), leaves_host, pool):
                 if run.body is not None:
                     self._keep(first + run.start, first + run.stop, run.body)
                 else:
@@ -91,7 +95,9 @@ class Source:
                     failures.append((first + run.start, run.error))
         return failures
 
-    def _pack(self, segment: _Segment, start: int, stop: int, leaves_host: bool) -> list[payload.Run]:
+    def _pack(
+        self, segment: _Segment, start: int, stop: int, leaves_host: bool, pool: payload.Pool | None
+    ) -> list[payload.Run]:
         if start >= stop:
             return []
         return payload.pack(
@@ -101,13 +107,14 @@ class Source:
             compression=payload.choose(self._options.compression, CHUNK_BYTES, leaves_host=leaves_host),
             most_bytes=self._most_bytes,
             cut_bytes=CHUNK_BYTES,
+            pool=pool,
         )
 
     def _drop_encoded_segments(self) -> None:
         while self._segments and not self._unencoded.common(self._segments[0].first, self._segments[0].stop):
             self._segments.popleft()
 
-    def _keep(self, start: int, stop: int, body: bytes) -> None:
+    def _keep(self, start: int, stop: int, body: Body) -> None:
         position = bisect_right(self._starts, start)
         self.kept_bytes += len(body)
         self._starts.insert(position, start)

@@ -110,6 +110,7 @@ class Ventilator:
         self.asks_output = False
         """Whether any job asked for output."""
         self._dispatch = Dispatch(first_attempt)
+        self._pool = payload.Pool()
         self._jobs: dict[JobId, _Job] = {}
         self._numbers = 0
         self._commands: deque[moves.Command] = deque()
@@ -152,6 +153,7 @@ class Ventilator:
             link.close()
         if self._sink_link:
             self._sink_link.close()
+        self._pool.close()
 
     # Jobs
 
@@ -284,11 +286,12 @@ class Ventilator:
     def _send(self, node: str, cuts: tuple[moves.Cut, ...]) -> None:
         """Encode what the machine cut, and send it in as few messages as is reasonable."""
         link = self._link_to(node)
+        pool = self._pool if link.lends else None
         events: list[moves.Event] = []
         chunks: list[Chunk] = []
         for cut in cuts:
             job = self._jobs[cut.job]
-            encoded, failures = job.source.encode(cut.start, cut.stop, leaves_host=link.leaves_host)
+            encoded, failures = job.source.encode(cut.start, cut.stop, leaves_host=link.leaves_host, pool=pool)
             nbytes = sum(len(part.body) for part in encoded)
             unwanted = job.on_sent(cut.start, cut.stop, nbytes) or ()
             for part in _without(encoded, unwanted) if unwanted else encoded:

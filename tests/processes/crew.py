@@ -70,6 +70,7 @@ class Crew:
     ) -> None:
         self.force.close()
         self.loop.close()
+        self.events.clear()  # results may hold memory of workers
 
     def until(self, condition: Callable[[], Any], timeout_s: float = 15.0) -> Any:
         """Let the loop run until the condition holds; return what it gave."""

@@ -18,13 +18,16 @@ from zmqtasks.options import MIB, Limits
 from zmqtasks.processes.channel import Channel
 from zmqtasks.processes.framing import (
     MOST_BYTES,
+    MOST_FDS,
     FrameKind,
     FrameReader,
+    Passed,
     SupervisorGone,
     WorkerEnd,
     frame_head,
     inner_limits,
 )
+from zmqtasks.wire.loans import Pool, borrowed
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -197,3 +200,56 @@ def test_a_handler_may_close(ends: Ends) -> None:
     ends.worker.send(FrameKind.READY)
     ends.loop.run_until_complete(wait_until_async(lambda: not ends.channel._open))
     assert ends.ended == []
+
+
+def test_descriptors_of_loans_go_with_their_frames(pair: Pair) -> None:
+    ours, theirs = pair
+    pool, passed = Pool(), Passed()
+    loan = pool.write([b"body"])
+    assert loan is not None
+    assert passed.lend(loan) == (0, 0, loan.token)
+    end, reader = WorkerEnd(theirs), FrameReader(100)
+    end.send(FrameKind.RESULTS, b"one", passed.fds)
+    end.send(FrameKind.RESULTS, b"two", passed.fds)
+    assert reader.receive(ours) == [(FrameKind.RESULTS, b"one")]
+    assert borrowed(reader.take_fd(), 4, loan.token).read() == b"body"
+    with pytest.raises(RemoteProtocolError, match="no descriptor"):
+        reader.take_fd()
+    reader.receive(ours)
+    reader.close()  # with the second, which nobody asked for
+    passed.fds *= MOST_FDS
+    assert passed.lend(loan) is None
+    del loan
+    pool.close()
+
+
+def test_a_channel_sends_descriptors_between_other_frames(pair: Pair) -> None:
+    pool = Pool()
+    loan = pool.write([b"body"])
+    assert loan is not None
+    ours, theirs = pair
+    large = bytes(4 * MIB)
+
+    async def send() -> None:
+        channel = Channel(
+            asyncio.get_running_loop(),
+            ours,
+            most_bytes=100,
+            on_frame=lambda kind, body: None,
+            on_ended=lambda error: None,
+        )
+        for place in range(3):
+            channel.send(FrameKind.TASKS, large)
+            channel.send(FrameKind.TASKS, bytes([place]), [loan.fd])
+        await wait_until_async(lambda: channel.backlog_bytes == 0, lambda: str(channel.backlog_bytes))
+        channel.close()
+
+    sender = threading.Thread(target=asyncio.run, args=(send(),))
+    sender.start()
+    end = WorkerEnd(theirs)
+    for place in range(3):
+        assert end.receive() == (FrameKind.TASKS, large)
+        assert bytes(end.receive()[1]) == bytes([place])
+        assert end.borrow(0, 0, loan.token, 4).read() == b"body"
+    sender.join()
+    pool.close()

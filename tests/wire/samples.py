@@ -15,6 +15,7 @@ from zmqtasks.messages import (
     Hello,
     Job,
     Load,
+    Memory,
     Message,
     Outcome,
     OutcomeKind,
@@ -60,6 +61,8 @@ OPTIONS = TaskOptions(
 
 SAMPLES: dict[str, Message] = {
     "hello": Hello(SESSION, Role.VENTILATOR, CLIENT, (1, 2), SMALL, (("python", "3.11"), ("zmqtasks", "0.1.0")), 30.0),
+    "hello-that-lends": Hello(SESSION, Role.NODE, NODE, memory=Memory(4711, 29, 2**62)),
+    "status-of-a-borrower": Status(SESSION, NODE, incarnation=7, borrows=True),
     "status": Status(
         SESSION,
         NODE,

@@ -157,6 +157,7 @@ def test_a_name_that_leads_nowhere(name: str, error: type[Exception], words: str
     assert words in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the text may be the name of an old module
 @example("/")
 @given(st.text(max_size=20))
 def test_any_text_ends_in_one_of_three_errors(text: str) -> None:

@@ -47,7 +47,7 @@ NONE = pickle.dumps(None, 5)
         (body_of(b"")[:-1], "body: expected at least 16 bytes, got 15"),
         (body_of(b"", serializer=2), "body: 2 is not a valid Serializer"),
         (body_of(b"", compressor=6), "body: 6 is not a valid Compressor"),
-        (body_of(b"", layout=2), "body: 2 is not a valid Layout"),
+        (body_of(b"", layout=3), "body: 3 is not a valid Layout"),
         (body_of(b"", form=3), "body: 3 is not a valid Form"),
         (body_of(b"", raw_bytes=2**64 - 1), "body: expected at most 536870912 bytes, got 18446744073709551615"),
         (body_of(b"abc", raw_bytes=4), "body: expected 4 bytes of NONE data, got 3"),

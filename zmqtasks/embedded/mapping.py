@@ -114,7 +114,7 @@ class Mapping:
 
     def succeed(self, outcome: Outcome, start: int, stop: int) -> None:
         """Take the results of [start, stop), a part of an OK outcome."""
-        self._arrive(Run(start, stop, outcome.body, start - outcome.start, self.serializer))
+        self._arrive(Run(start, stop, payload.in_memory(outcome.body), start - outcome.start, self.serializer))
 
     def fail(self, start: int, stop: int, error: BaseException) -> None:
         """Take the error of tasks [start, stop)."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from zmqtasks.errors import RemoteProtocolError
 from zmqtasks.messages import Buffer
-from zmqtasks.processes.framing import FrameKind, FrameReader, frame_head
+from zmqtasks.processes.framing import FrameKind, FrameReader, ancillary_of, frame_head
+from zmqtasks.wire.loans import Loan, borrowed_to_give_back
 
 if TYPE_CHECKING:
     import asyncio
@@ -54,6 +55,8 @@ class Channel:
         self._on_frame = on_frame
         self._on_ended = on_ended
         self._outgoing: deque[memoryview] = deque()
+        self._marked: deque[tuple[memoryview, Sequence[int], object]] = deque()
+        """Parts that descriptors go with, those, and what keeps them open."""
         self._backlog = 0
         self._open = True
         self._writing = False
@@ -69,14 +72,20 @@ class Channel:
         if self._open:
             self._loop.add_reader(self._sock, self._readable)
 
-    def send(self, kind: FrameKind, body: Buffer = b"") -> None:
-        """Send one frame without waiting; `body` must not change any more. Dropped after the end of the stream."""
+    def send(self, kind: FrameKind, body: Buffer = b"", fds: Sequence[int] = (), holder: object = None) -> None:
+        """Send one frame without waiting; `body` must not change any more. Dropped after the end of the stream.
+
+        With it go descriptors, which are open as long as there is `holder`.
+        """
         if not self._open:
             return
+        first = len(self._outgoing)
         for part in (frame_head(kind, body), body):
             if len(part):
                 self._outgoing.append(memoryview(part))
                 self._backlog += len(part)
+        if fds:
+            self._marked.append((self._outgoing[first], fds, holder))
         if not self._writing:
             self._write()
 
@@ -95,6 +104,7 @@ class Channel:
         self._open = False
         self._loop.remove_reader(self._sock)
         self._stop_writing()
+        self._reader.close()
         self._sock.close()
 
     def _readable(self) -> None:
@@ -129,7 +139,7 @@ class Channel:
     def _write(self) -> None:
         try:
             while self._outgoing:
-                self._sent(self._sock.sendmsg(islice(self._outgoing, _BUFFERS_A_CALL)))
+                self._sent(self._send_marked() if self._marked else self._send_some(_BUFFERS_A_CALL))
         except BlockingIOError:
             if not self._writing:
                 self._writing = True
@@ -139,6 +149,23 @@ class Channel:
             self._outgoing.clear()
             self._backlog = 0
         self._stop_writing()
+
+    def _send_some(self, parts: int) -> int:
+        return self._sock.sendmsg(islice(self._outgoing, parts))
+
+    def _send_marked(self) -> int:
+        """Send up to the next part that descriptors go with, or that part alone."""
+        marked, fds, _ = self._marked[0]
+        before = next(place for place, part in enumerate(self._outgoing) if part is marked)
+        if before:
+            return self._send_some(min(before, _BUFFERS_A_CALL))
+        sent = self._sock.sendmsg((marked,), ancillary_of(fds))
+        self._marked.popleft()  # they have gone with the first byte
+        return sent
+
+    def borrow(self, pid: int, number: int, token: int, nbytes: int) -> Loan:
+        """Return the next loan that came with the frames."""
+        return borrowed_to_give_back(self._reader.take_fd(), nbytes, token)
 
     def _sent(self, count: int) -> None:
         self._backlog -= count
@@ -151,6 +178,7 @@ class Channel:
 
     def _stop_writing(self) -> None:
         self._outgoing.clear()
+        self._marked.clear()
         self._backlog = 0
         if self._writing:
             self._writing = False

@@ -23,7 +23,7 @@ from zmqtasks.errors import (
     TaskInterrupted,
     TooBig,
 )
-from zmqtasks.messages import Chunk, Job, JobId, Outcome, OutcomeKind, PeerId
+from zmqtasks.messages import Body, Chunk, Job, JobId, Outcome, OutcomeKind, PeerId
 from zmqtasks.options import KIB, MIB, Limits
 from zmqtasks.processes.exits import own_peak_bytes
 from zmqtasks.processes.progress import ATTEMPT, CHUNK, INDEX, PHASE, STARTED, WorkPhase
@@ -167,6 +167,7 @@ class Execution:
         node: peer id that goes into the outcomes.
         host: identity of this host; results to a sink elsewhere are worth compressing.
         limits: what the sink takes in one message.
+        pool: where large results are put; `send` lends them, and does not copy them.
         stop_node: called where a task asks for the end of its node.
         why_leave: asked each time some tasks have ended, with the monotonic time in ns: why this worker should end.
     """
@@ -179,6 +180,7 @@ class Execution:
         node: PeerId,
         host: str,
         limits: Limits,
+        pool: payload.Pool | None = None,
         stop_node: Callable[[], None] = lambda: None,
         why_leave: Callable[[int], str] | None = None,
     ) -> None:
@@ -189,6 +191,7 @@ class Execution:
         self._node = node
         self._host = host
         self._limits = limits
+        self._pool = pool
         self._stop_node = stop_node
         self._why_leave = why_leave
         self._most_bytes = limits.message_bytes - 64 * KIB  # leaves room for the header of the message
@@ -316,6 +319,7 @@ class Execution:
                 compression=payload.choose(job.compression, self._most_bytes, job.leaves_host),
                 most_bytes=self._most_bytes,
                 cut_bytes=FLUSH_BYTES,
+                pool=self._pool,
             )
         except BaseException as error:  # KeyboardInterrupt from a result's __reduce__, say: it harms only itself
             if len(results) == 1:
@@ -346,7 +350,7 @@ class Execution:
         return {"node": self._node, "pid": os.getpid(), "peak_bytes": own_peak_bytes()}
 
     def _add(
-        self, at: _At, start: int, stop: int, kind: OutcomeKind, body: bytes, elapsed_s: float, delay_s: float = 0.0
+        self, at: _At, start: int, stop: int, kind: OutcomeKind, body: Body, elapsed_s: float, delay_s: float = 0.0
     ) -> None:
         if self._outcome_bytes + len(body) > self._most_bytes:
             self._flush()

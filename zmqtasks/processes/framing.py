@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from array import array
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
 from zmqtasks.errors import LocalProtocolError, RemoteProtocolError
 from zmqtasks.messages import Buffer
 from zmqtasks.options import Limits
+from zmqtasks.wire.loans import Loan, borrowed
 
 _HEAD = struct.Struct(">IB")
 _SCRATCH_BYTES = 64 * 1024
@@ -46,6 +48,29 @@ class FrameKind(IntEnum):
 
 
 Frame = tuple[FrameKind, Buffer]
+MOST_FDS = 200
+"""Descriptors that go with one frame. Source: SCM_MAX_FD is 253 on Linux."""
+_ANCILLARY_BYTES = socket.CMSG_SPACE(MOST_FDS * 4)
+_FLAGS = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+
+
+class Passed:
+    """Descriptors of loans that go with one frame, in the order in which the frame names them."""
+
+    def __init__(self) -> None:
+        self.fds: list[int] = []
+
+    def lend(self, loan: Loan) -> tuple[int, int, int] | None:
+        """Return how the other end finds a loan: as the next descriptor; None where there are enough."""
+        if len(self.fds) >= MOST_FDS:
+            return None
+        self.fds.append(loan.fd)
+        return 0, 0, loan.token
+
+
+def ancillary_of(fds: Sequence[int]) -> list[tuple[int, int, bytes]]:
+    """Return descriptors as `sendmsg` takes them."""
+    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds).tobytes())]
 
 
 def inner_limits(limits: Limits) -> Limits:
@@ -82,6 +107,7 @@ class FrameReader:
         self._kind = FrameKind.START
         self._body: memoryview | None = None  # a body that is not complete
         self._filled = 0
+        self._fds: deque[int] = deque()  # that came with frames, and nobody asked for so far
 
     def receive(self, sock: socket.socket) -> list[Frame] | None:
         """Make one system call and return the frames it completed, or None at the end of the stream.
@@ -94,9 +120,12 @@ class FrameReader:
         """
         target = self._scratch[self._kept :] if self._body is None else self._body[self._filled :]
         try:
-            received = sock.recv_into(target)
+            received, ancillary, _, _ = sock.recvmsg_into((target,), _ANCILLARY_BYTES, _FLAGS)
         except ConnectionResetError:  # the other side died with frames unread; what it wrote came before this
             return None
+        for level, kind, data in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                self._fds.extend(array("i", data[: len(data) - len(data) % 4]))
         if received == 0:
             return None
         if self._body is None:
@@ -107,6 +136,21 @@ class FrameReader:
         frame = (self._kind, self._body)
         self._body = None
         return [frame]
+
+    def take_fd(self) -> int:
+        """Return the next descriptor that came with frames; owned by the caller.
+
+        Raises:
+            RemoteProtocolError: there is none.
+        """
+        if not self._fds:
+            raise RemoteProtocolError("x (lent): the frame names a loan, and no descriptor came with it")
+        return self._fds.popleft()
+
+    def close(self) -> None:
+        """Close descriptors that nobody asked for."""
+        while self._fds:
+            os.close(self._fds.popleft())
 
     def _cut(self, end: int) -> Iterable[Frame]:
         position = 0
@@ -167,8 +211,12 @@ class WorkerEnd:
             self._frames.extend(frames)
         return self._frames.popleft()
 
-    def send(self, kind: FrameKind, body: Buffer = b"") -> None:
-        """Send one frame; return when all of it is in the kernel.
+    def borrow(self, pid: int, number: int, token: int, nbytes: int) -> Loan:
+        """Return the next loan that came with the frames."""
+        return borrowed(self._reader.take_fd(), nbytes, token)
+
+    def send(self, kind: FrameKind, body: Buffer = b"", fds: Sequence[int] = ()) -> None:
+        """Send one frame, and descriptors with it; return when all of it is in the kernel.
 
         In a process that a task forked, and that came back from the task as the worker did, this never returns: one of
         the two must not answer, and has nothing else to do.
@@ -180,7 +228,7 @@ class WorkerEnd:
             os._exit(0)
         head = frame_head(kind, body)
         try:
-            sent = self._sock.sendmsg([head, body])
+            sent = self._sock.sendmsg([head, body], ancillary_of(fds) if fds else ())
             for part in (head, body):  # a blocking socket takes all of it, unless a signal interrupts the call
                 if sent < len(part):
                     self._sock.sendall(memoryview(part)[sent:])

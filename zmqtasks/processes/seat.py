@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -32,7 +32,7 @@ from zmqtasks.processes.events import (
     WorkerStuck,
 )
 from zmqtasks.processes.exits import Exit, ExitWatch, has_ended
-from zmqtasks.processes.framing import FrameKind
+from zmqtasks.processes.framing import FrameKind, Passed
 from zmqtasks.processes.output import Drain, Outlet, Tail, split_stack
 from zmqtasks.processes.progress import Progress, ProgressTable
 from zmqtasks.processes.spawn import WorkerFds
@@ -88,7 +88,7 @@ class Seat:
         self._tail = Tail()
         self._voice = Voice(slot, around)
         self._watch: ExitWatch | None = None
-        self._unsent: list[tuple[FrameKind, Buffer]] = []
+        self._unsent: list[tuple[FrameKind, Buffer, Sequence[int], object]] = []
         self._begun_s = time.monotonic()
         self._mute: asyncio.TimerHandle | None = None
         self._stuck: asyncio.TimerHandle | None = None
@@ -98,7 +98,7 @@ class Seat:
     @property
     def backlog_bytes(self) -> int:
         """Bytes sent to the worker that its kernel buffer has not taken yet."""
-        waiting = sum(len(body) for _, body in self._unsent)
+        waiting = sum(len(body) for _, body, _, _ in self._unsent)
         return waiting + (self._channel.backlog_bytes if self._channel is not None else 0)
 
     def open_fds(self) -> WorkerFds:
@@ -126,8 +126,8 @@ class Seat:
         assert self._channel is not None
         self.pid = self._voice.pid = pid
         self._begun_s = time.monotonic()
-        for kind, body in self._unsent:
-            self._channel.send(kind, body)
+        for frame in self._unsent:
+            self._channel.send(*frame)
         self._unsent.clear()
         self._watch = ExitWatch(self._around.loop, pid, self._exited)
         if self.killed:
@@ -141,18 +141,20 @@ class Seat:
         self._around.on_vacant(self)
         self._around.emit(WorkerFailedToStart(self.slot, None, reason))
 
-    def send(self, kind: FrameKind, body: Buffer) -> None:
-        """Send a frame, or keep it until there is a process."""
+    def send(self, kind: FrameKind, body: Buffer, fds: Sequence[int] = (), holder: object = None) -> None:
+        """Send a frame, or keep it until there is a process; see `Channel.send`."""
         if self.pid is None or self._channel is None:
-            self._unsent.append((kind, body))
+            self._unsent.append((kind, body, fds, holder))
         else:
-            self._channel.send(kind, body)
+            self._channel.send(kind, body, fds, holder)
 
     def give(self, tasks: Tasks) -> None:
         """Send work."""
         self._voice.given(tasks)
         self._voice.hold_back = False
-        self.send(FrameKind.TASKS, codec.encode(tasks))
+        passed = Passed()
+        frame = codec.encode(tasks, lend=passed.lend)
+        self.send(FrameKind.TASKS, frame, passed.fds, tasks)
 
     def expect_stack(self) -> None:
         """Take note that the worker is asked where it is; what it answers is kept, and not passed on as its output."""
@@ -212,7 +214,8 @@ class Seat:
 
     def _heard_results(self, body: Buffer) -> None:
         try:
-            message = codec.decode(body, self._around.limits)
+            assert self._channel is not None
+            message = codec.decode(body, self._around.limits, self._channel.borrow)
         except RemoteProtocolError:  # a task wrote to the socket of its worker
             self.kill()
             return

@@ -22,11 +22,12 @@ from zmqtasks.options import Limits
 from zmqtasks.processes import brand, cgroup, linux, streams
 from zmqtasks.processes.execution import LOOPS, Execution
 from zmqtasks.processes.farewell import flush_streams, say_farewell
-from zmqtasks.processes.framing import FrameKind, SupervisorGone, WorkerEnd, inner_limits
+from zmqtasks.processes.framing import FrameKind, Passed, SupervisorGone, WorkerEnd, inner_limits
 from zmqtasks.processes.own_memory import OwnMemory
 from zmqtasks.processes.progress import PHASE, WorkPhase, slot_for_writing
 from zmqtasks.processes.running import RunningTask
-from zmqtasks.wire import codec, payload
+from zmqtasks.wire import codec, loans, payload
+from zmqtasks.wire.loans import Pool
 
 EXIT_INITIALIZER_FAILED = 79
 """Exit code after a FAILED frame; outside the codes of the shell and of sysexits.h."""
@@ -163,6 +164,7 @@ class _Worker:
             node=settings.node,
             host=settings.host,
             limits=settings.limits,
+            pool=Pool(told=True) if loans.AVAILABLE else None,
             stop_node=lambda: end.send(FrameKind.STOP_NODE),
             why_leave=None if memory is None else OwnMemory(memory).why_leave,
         )
@@ -174,7 +176,7 @@ class _Worker:
             kind, body = self._end.receive()
             if kind is FrameKind.STOP:
                 return
-            self._take(codec.decode(body, self._limits))
+            self._take(codec.decode(body, self._limits, self._end.borrow))
         self._end.send(FrameKind.LEAVING, self._execution.leaving.encode())
 
     def _take(self, message: object) -> None:
@@ -191,4 +193,6 @@ class _Worker:
 
     def _send(self, outcomes: tuple[Outcome, ...]) -> None:
         self._sent += 1
-        self._end.send(FrameKind.RESULTS, codec.encode(Results(NO_SESSION, self._sent, outcomes)))
+        passed = Passed()
+        frame = codec.encode(Results(NO_SESSION, self._sent, outcomes), lend=passed.lend)
+        self._end.send(FrameKind.RESULTS, frame, passed.fds)

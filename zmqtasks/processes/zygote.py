@@ -149,6 +149,7 @@ def _prepare(settings: dict[str, Any]) -> str:
     except Exception as error:  # the user's module
         return f"cannot preload {name}: {type(error).__name__}: {error}"
     linux.outlive_parent()
+    linux.keep_freed_memory()
     gc.collect()
     gc.disable()  # a collection before a fork would only make pages that are no longer shared
     gc.freeze()

@@ -50,6 +50,7 @@ class SimWire:
 
     def __init__(self, network: SimNetwork, source: SimInbox, endpoint: str) -> None:
         self.endpoint = endpoint
+        self.lends = False
         self._network = network
         self._source = source
         self._control = Connection(network, source, endpoint.removeprefix(SCHEME), CONTROL_WAITING)

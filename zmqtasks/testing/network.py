@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 
 from zmqtasks.errors import BindError
-from zmqtasks.messages import Address, Message, PeerId
+from zmqtasks.messages import Address, Memory, Message, PeerId
 from zmqtasks.options import Limits
 from zmqtasks.peer import Loop
 from zmqtasks.testing.clock import FakeClock
@@ -173,6 +173,7 @@ class SimInbox:
 
     def __init__(self, network: SimNetwork, place: str, address: Address, loop: Loop) -> None:
         self.address = address
+        self.memory: Memory | None = None
         self.place = place
         self.stopped = self.closed = False
         self._network = network
@@ -192,6 +193,10 @@ class SimInbox:
             if self._network.story is not None:
                 self._network.tell(f"  < {self.place} {describe(message)}")
             self._on_message(message)
+
+    def can_borrow(self, address: Address, memory: Memory) -> bool:
+        """Tell that nothing can: here messages are not encoded, and nothing is copied."""
+        return False
 
     def reach(self, address: Address) -> SimWire:
         """Return a new way to a peer.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from zmqtasks.errors import RequeueRequested, RetryRequested
-from zmqtasks.messages import Chunk, Job, Outcome, OutcomeKind, PeerId
+from zmqtasks.messages import Body, Chunk, Job, Outcome, OutcomeKind, PeerId
 from zmqtasks.processes.progress import Progress, WorkPhase
 from zmqtasks.records import Entity
 from zmqtasks.wire import payload
@@ -62,7 +62,7 @@ def outcomes_of(stretch: Stretch, function: Callable[..., Any], node: PeerId) ->
     outcomes: list[Outcome] = []
     values: list[Any] = []
 
-    def add(kind: OutcomeKind, place: int, stop: int, body: bytes = b"", delay_s: float = 0.0) -> None:
+    def add(kind: OutcomeKind, place: int, stop: int, body: Body = b"", delay_s: float = 0.0) -> None:
         elapsed_s = sum(fate.seconds for fate in stretch.fates[place:stop])
         start = stretch.start + place
         last = start + stop - place

@@ -15,6 +15,7 @@ from zmqtasks.errors import RemoteProtocolError
 from zmqtasks.messages import Message
 from zmqtasks.options import KIB, Limits
 from zmqtasks.wire import codec
+from zmqtasks.wire.loans import LoanLost, borrow_by_name
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,11 @@ class Inbox:
             return True
         data = frame.buffer if len(frame) >= COPY_BELOW_BYTES else frame.bytes
         try:
-            message = codec.decode(data, self._limits)
+            message = codec.decode(data, self._limits, borrow_by_name)
+        except LoanLost as error:
+            # Either its session is over, or it is told again: nothing that is still wanted was taken back.
+            logger.debug("< dropped: %s", error)
+            return True
         except RemoteProtocolError as error:
             self._reject(str(error))
             return True

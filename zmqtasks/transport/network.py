@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from zmqtasks.messages import Address, Bulk, Control, Message, Output, PeerId
+from zmqtasks.messages import Address, Bulk, Control, Memory, Message, Output, PeerId
 from zmqtasks.options import Limits
 from zmqtasks.transport import sockets
 from zmqtasks.transport.inbox import Inbox
 from zmqtasks.transport.outlet import Outlet
+from zmqtasks.wire import loans
+from zmqtasks.wire.loans import Loan, Pool
 
 LONGEST_IPC_PATH = 107
 """sizeof(sockaddr_un.sun_path) - 1 on Linux."""
@@ -26,6 +29,8 @@ class Wire(Protocol):
     """The way to one peer."""
 
     endpoint: str
+    lends: bool
+    """Whether large bodies are lent: the other side has said that it can read our memory."""
 
     def send_control(self, message: Control) -> None:
         """Send a small message that may be lost."""
@@ -47,6 +52,8 @@ class Network(Protocol):
     """A peer's inbox and its ways to others."""
 
     address: Address
+    memory: Memory | None
+    """Where loans of this process are found, if there can be any."""
 
     def listen(self, on_message: Callable[[Message], None]) -> None:
         """Begin to deliver what comes."""
@@ -59,6 +66,9 @@ class Network(Protocol):
 
     def prefers(self, address: Address, endpoint: str) -> bool:
         """Tell whether a new way to `address` would be better than the one through `endpoint`."""
+
+    def can_borrow(self, address: Address, memory: Memory) -> bool:
+        """Tell whether loans of the peer at `address` can be read here."""
 
     def close(self) -> None:
         """Close the inbox and all that belongs to it; idempotent."""
@@ -95,6 +105,8 @@ class ZmqNetwork:
         self._limits = limits or Limits()
         self._host = host
         self._inbox: Inbox | None = None
+        self._examples = Pool()
+        self._example: Loan | None = None
         self._context = sockets.new_context()
         ipc = (_ipc_endpoint(folder, peer),) if folder and not advertise else ()
         try:
@@ -103,6 +115,8 @@ class ZmqNetwork:
             self.close()
             raise
         self.address = Address(peer, host, advertise or bound)
+        self._example = self._examples.write(()) if loans.AVAILABLE else None
+        self.memory = Memory(os.getpid(), self._example.fd, self._example.token) if self._example is not None else None
 
     def listen(self, on_message: Callable[[Message], None]) -> None:
         """Begin to deliver what comes."""
@@ -126,6 +140,10 @@ class ZmqNetwork:
         best = self._best(address)
         return best.startswith("ipc://") and best != endpoint
 
+    def can_borrow(self, address: Address, memory: Memory) -> bool:
+        """Tell whether loans of the peer at `address` can be read here: on one host, as the same user."""
+        return address.host == self._host and loans.can_borrow(*memory)
+
     def _best(self, address: Address) -> str:
         if address.host == self._host:
             for endpoint in address.endpoints:
@@ -138,6 +156,8 @@ class ZmqNetwork:
         if self._inbox:
             self._inbox.close()
         self._context.destroy(linger=None)
+        self._example = None
+        self._examples.close()
 
 
 def _is_listening(path: str) -> bool:

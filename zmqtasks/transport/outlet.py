@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections import deque
 
 import zmq
@@ -15,6 +16,7 @@ import zmq
 from zmqtasks.messages import Bulk, Control, Output
 from zmqtasks.transport.sockets import connected_push
 from zmqtasks.wire import codec
+from zmqtasks.wire.loans import Loan
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +80,10 @@ class _Lane:
         self._socket.close(linger=int(linger_s * 1000))
 
 
+def _by_name(loan: Loan) -> tuple[int, int, int]:
+    return os.getpid(), loan.fd, loan.token
+
+
 class Outlet:
     """Send messages to one inbox.
 
@@ -89,6 +95,7 @@ class Outlet:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> None:
         self.endpoint = endpoint
+        self.lends = False
         self._loop = loop
         self._context = context
         self._control = _Lane(loop, connected_push(context, endpoint), CONTROL_WAITING)
@@ -105,7 +112,7 @@ class Outlet:
         logger.debug("> %s %d", type(message).__name__, message.seq)
         if self._bulk is None:
             self._bulk = _Lane(self._loop, connected_push(self._context, self.endpoint), None)
-        self._bulk.send(codec.encode(message))
+        self._bulk.send(codec.encode(message, lend=_by_name if self.lends else None))
 
     def send_output(self, message: Output) -> bool:
         """Send on a third connection, made at the first time; False where nothing can be taken now."""

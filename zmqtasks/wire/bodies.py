@@ -6,6 +6,7 @@ Owns the header of a body and the numbers in it. Called by `packing` and `unpack
     data, compressed or not:
         BULK    the sequence as one value: fast, for plain values, none of which can fail
         EACH    items x u32: where each item ends, counted from the end of this table | the items one by one
+        APART   as EACH, and large buffers of the items lie beside them: see `apart.py`
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class Layout(IntEnum):
 
     BULK = 0
     EACH = 1
+    APART = 2
 
 
 class Head(NamedTuple):

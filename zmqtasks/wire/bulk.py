@@ -78,7 +78,7 @@ def encode_tasks(message: Tasks) -> Parts:
         "c": [(c.job, c.attempt, c.start, c.stop, c.origin, len(c.body)) for c in chunks],
         "e": list(message.ended),
     }
-    return header, [j.function for j in jobs] + [c.body for c in chunks]
+    return header, [*(j.function for j in jobs), *(c.body for c in chunks)]
 
 
 def decode_tasks(header: Header, bodies: Bodies) -> Tasks:

@@ -9,32 +9,41 @@ logs and never touches a socket. Called by the shells that own a socket or a cha
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 from zmqtasks.errors import LocalProtocolError, RemoteProtocolError
-from zmqtasks.messages import Cancel, Hello, Message, Output, Query, Results, Status, Stored, Tasks
+from zmqtasks.messages import Body, Buffer, Cancel, Hello, Message, Output, Query, Results, Status, Stored, Tasks
 from zmqtasks.options import Limits
 from zmqtasks.wire import bulk, control
 from zmqtasks.wire.fields import integer, malformed, text
 from zmqtasks.wire.headers import LEAST_ITEMS, pack_map, parse_map
-from zmqtasks.wire.values import Bodies, Header, Parts
+from zmqtasks.wire.loans import Loan, in_memory
+from zmqtasks.wire.values import Bodies, Borrow, Header, Parts, Reference, lent_bodies
 
 LENGTH_BYTES = 4
 """Size of the header length in front of each frame."""
 
 
-def encode(message: Message, limits: Limits | None = None) -> bytes:
+Lend = Callable[[Loan], Reference | None]
+"""Returns how the receiver finds a loan; None where it cannot, and the body is copied into the frame."""
+
+
+def encode(message: Message, limits: Limits | None = None, lend: Lend | None = None) -> bytes:
     """Return the frame of a message.
 
     Args:
         message: any kind.
         limits: what the receiver takes, in bytes and entries; None checks nothing.
+        lend: how the receiver finds bodies that are loans; None where it finds none.
 
     Raises:
         LocalProtocolError: the message exceeds `limits`, or holds a value the wire has no room for.
     """
-    header, bodies = _ENCODERS[type(message)](message)
+    header, given = _ENCODERS[type(message)](message)
+    bodies = cast("list[Buffer]", given)
+    if any(type(body) is Loan for body in given):
+        bodies, header["x"] = _lend(given, lend)
     try:
         packed = pack_map(header)
     except (TypeError, ValueError, OverflowError) as error:
@@ -44,15 +53,30 @@ def encode(message: Message, limits: Limits | None = None) -> bytes:
     return b"".join((len(packed).to_bytes(LENGTH_BYTES, "big"), packed, *bodies))
 
 
-def decode(frame: bytes | bytearray | memoryview, limits: Limits) -> Message:
+def _lend(given: Sequence[Body], lend: Lend | None) -> tuple[list[Buffer], list[tuple[int, ...]]]:
+    """Return the bodies that go into the frame, and how those that are lent are found."""
+    bodies: list[Buffer] = []
+    lent: list[tuple[int, ...]] = []
+    for place, body in enumerate(given):
+        reference = lend(body) if lend and isinstance(body, Loan) else None
+        if reference is None:
+            bodies.append(in_memory(body))
+        else:
+            lent.append((place, *reference))
+    return bodies, lent
+
+
+def decode(frame: bytes | bytearray | memoryview, limits: Limits, borrow: Borrow | None = None) -> Message:
     """Return the message of a frame; its bodies are memoryviews into the frame.
 
     Args:
         frame: all bytes of one message.
         limits: what is taken, in bytes and entries; checked before anything is allocated.
+        borrow: how lent bodies are found; None takes none.
 
     Raises:
         RemoteProtocolError: the frame is malformed or too large; the text names the field.
+        LoanLost: a lent body is not there any more: the frame is as good as lost.
     """
     view = memoryview(frame)
     if len(view) > limits.message_bytes:
@@ -65,7 +89,10 @@ def decode(frame: bytes | bytearray | memoryview, limits: Limits) -> Message:
     decoder = _DECODERS.get(text(header.get("t"), "t"))
     if decoder is None:
         malformed("t", f"one of {', '.join(_DECODERS)}", header["t"])
-    bodies = Bodies(view[end:])
+    lent = lent_bodies(header) if "x" in header else None
+    if lent and borrow is None:
+        raise RemoteProtocolError("x (lent): nobody was told that anything can be lent here")
+    bodies = Bodies(view[end:], lent, borrow, limits.message_bytes)
     message = decoder(header, bodies)
     bodies.finish()
     return message

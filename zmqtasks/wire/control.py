@@ -10,6 +10,7 @@ from zmqtasks.messages import (
     Held,
     Hello,
     Load,
+    Memory,
     Output,
     PeerState,
     Phase,
@@ -30,6 +31,7 @@ _PHASES = {phase.value: phase for phase in Phase}
 
 def encode_hello(message: Hello) -> Parts:
     """Return the header and the bodies of a HELLO."""
+    memory = {} if message.memory is None else {"m": message.memory}
     return {
         "t": "hello",
         "s": message.session,
@@ -39,6 +41,7 @@ def encode_hello(message: Hello) -> Parts:
         "l": pack_limits(message.limits),
         "v": dict(message.versions),
         "e": message.lease_s,
+        **memory,
     }, []
 
 
@@ -55,7 +58,13 @@ def decode_hello(header: Header, _: Bodies) -> Hello:
         limits=limits_of(header.get("l")),
         versions=tuple((label(name, "versions"), text(value, "versions")) for name, value in versions.items()),
         lease_s=seconds(header.get("e"), "e (lease)"),
+        memory=_memory(header["m"]) if "m" in header else None,
     )
+
+
+def _memory(value: object) -> Memory:
+    pid, fd, token = record(value, "m (memory)", 3)
+    return Memory(integer(pid, "memory.pid", 1), integer(fd, "memory.fd"), integer(token, "memory.token"))
 
 
 def encode_status(message: Status) -> Parts:
@@ -73,6 +82,7 @@ def encode_status(message: Status) -> Parts:
         "h": None if message.have is None else list(message.have),
         "o": message.load,
         "l": pack_limits(message.limits),
+        **({"b": True} if message.borrows else {}),
     }, []
 
 
@@ -92,6 +102,7 @@ def decode_status(header: Header, _: Bodies) -> Status:
         have=None if have is None else tuple(_held(entry) for entry in array(have, "h (have)")),
         load=_load(header.get("o")),
         limits=limits_of(header.get("l")),
+        borrows=flag(header.get("b", False), "b (borrows)"),
     )
 
 

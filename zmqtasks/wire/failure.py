@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from zmqtasks.errors import RemoteError, RemoteProtocolError, RemoteTraceback
+from zmqtasks.messages import Body
 from zmqtasks.options import Limits
 from zmqtasks.wire.exceptions import (
     message_of,
@@ -32,6 +33,7 @@ from zmqtasks.wire.exceptions import (
 )
 from zmqtasks.wire.fields import malformed, text
 from zmqtasks.wire.headers import pack_map, parse_map
+from zmqtasks.wire.loans import in_memory
 from zmqtasks.wire.serializers import HARM, Serializer, load_pickle, serializer_of, told
 
 OUR_MODULES = ("zmqtasks.processes", "zmqtasks.wire")
@@ -78,7 +80,7 @@ def pack_failure(
     return pack_map(values)
 
 
-def unpack_failure(body: bytes | memoryview, limits: Limits, serializer: str | None = None) -> Exception:
+def unpack_failure(body: Body, limits: Limits, serializer: str | None = None) -> Exception:
     """Return the exception of a failure, with the remote traceback as its `__cause__` where there is one.
 
     What cannot be rebuilt here arrives as `RemoteError`, where need be with a note that says why.
@@ -106,7 +108,7 @@ def unpack_failure(body: bytes | memoryview, limits: Limits, serializer: str | N
     return error
 
 
-def describe_failure(body: bytes | memoryview, limits: Limits) -> Description:
+def describe_failure(body: Body, limits: Limits) -> Description:
     """Return class name, message and traceback of a failure as text; opens no pickle.
 
     Raises:
@@ -115,10 +117,10 @@ def describe_failure(body: bytes | memoryview, limits: Limits) -> Description:
     return _described(_parsed(body, limits))
 
 
-def _parsed(body: bytes | memoryview, limits: Limits) -> dict[str, Any]:
+def _parsed(body: Body, limits: Limits) -> dict[str, Any]:
     if len(body) > limits.message_bytes:
         raise RemoteProtocolError(f"failure: expected at most {limits.message_bytes} bytes, got {len(body)}")
-    return parse_map(body, "failure", limits.items)
+    return parse_map(in_memory(body), "failure", limits.items)
 
 
 def _described(values: dict[str, Any]) -> Description:

@@ -6,18 +6,28 @@ clients (arguments) and workers (results) as `payload.pack`.
 
 from __future__ import annotations
 
-import sys
-from array import array
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, chain
+from itertools import chain
 from types import NoneType
 from typing import Any
 
 from zmqtasks.errors import SerializationError, TooBig
 from zmqtasks.records import Value
+from zmqtasks.wire import apart
 from zmqtasks.wire.bodies import DEFAULT_LIMITS, END_BYTES, HEAD_BYTES, MOST_COUNT, Form, Head, Layout, caused
 from zmqtasks.wire.compression import Compressor, compress, compressor_of
-from zmqtasks.wire.serializers import HARM, Serializer, dump_plain, dumpers, serializer_of
+from zmqtasks.wire.loans import LEND_BYTES, Loan, Pool
+from zmqtasks.wire.serializers import (
+    HARM,
+    LARGE_BYTES,
+    Beside,
+    Serializer,
+    dump_apart,
+    dump_msgpack,
+    dump_parts,
+    dump_plain,
+    serializer_of,
+)
 
 _PLAIN = frozenset({int, float, str, bytes, bool, NoneType})
 _GUESS_BYTES = {int: 5, float: 9, str: 5, bytes: 5, bool: 1, NoneType: 1, tuple: 3}
@@ -29,7 +39,7 @@ class Run(Value):
 
     start: int
     stop: int
-    body: bytes | None
+    body: bytes | Loan | None
     error: Exception | None = None
 
 
@@ -43,13 +53,18 @@ class _Packing(Value):
     """Largest body."""
     cut_bytes: int
     """Largest body of more than one item."""
+    pool: Pool | None
+    """Where large bodies are put, if not into memory of our own."""
 
-    def body(self, layout: Layout, items: int, parts: Sequence[bytes]) -> bytes:
+    def body(self, layout: Layout, items: int, parts: Sequence[bytes | memoryview]) -> bytes | Loan:
         compressor, raw_bytes = self.compressor, sum(map(len, parts))
         if compressor is not Compressor.NONE:
             compressor, data = compress(b"".join(parts), compressor)
             parts = [data]
-        return b"".join((Head(self.serializer, compressor, layout, self.form, items, raw_bytes).packed(), *parts))
+        whole = (Head(self.serializer, compressor, layout, self.form, items, raw_bytes).packed(), *parts)
+        if self.pool is not None and raw_bytes >= LEND_BYTES and (loan := self.pool.write(whole)):
+            return loan
+        return b"".join(whole)
 
 
 def pack(
@@ -60,6 +75,7 @@ def pack(
     compression: str = "none",
     most_bytes: int = DEFAULT_LIMITS.message_bytes,
     cut_bytes: int | None = None,
+    pool: Pool | None = None,
 ) -> list[Run]:
     """Pack items into as few bodies as the bounds allow, in order and without a gap.
 
@@ -73,13 +89,14 @@ def pack(
         compression: what to compress with where it pays; never "auto", which `choose` resolves.
         most_bytes: largest body, uncompressed; leave room for the header of the message.
         cut_bytes: about the largest body of more than one item, uncompressed; None for `most_bytes`.
+        pool: where large bodies are put, for a receiver that can read them there; None puts none there.
 
     Raises:
         ValueError: no such serializer or compression.
     """
     most_bytes = min(most_bytes, MOST_COUNT)
     cut_bytes = most_bytes if cut_bytes is None else min(cut_bytes, most_bytes)
-    packing = _Packing(form, serializer_of(serializer), compressor_of(compression), most_bytes, cut_bytes)
+    packing = _Packing(form, serializer_of(serializer), compressor_of(compression), most_bytes, cut_bytes, pool)
     if type(items) not in (list, tuple, range):
         items = list(items)
     runs = []
@@ -126,52 +143,89 @@ def _weight(items: Sequence[Any], kinds: set[type]) -> int:
 def _bulk(items: Sequence[Any], start: int, stop: int, packing: _Packing) -> list[Run]:
     part = items[start:stop]
     try:
-        raw = dump_plain(list(part) if isinstance(part, tuple) else part, packing.serializer)
+        raw = _plain_parts(list(part) if isinstance(part, tuple) else part, packing.serializer)
     except SerializationError:
         # Plain, and yet too much for msgpack: an integer beyond 64 bits, a lone surrogate. Find out which.
         return _each(items, start, stop, packing)
-    if HEAD_BYTES + len(raw) <= packing.cut_bytes or isinstance(part, range):
-        return [Run(start, stop, packing.body(Layout.BULK, stop - start, [raw]))]
+    most_bytes = packing.most_bytes if stop - start == 1 else packing.cut_bytes
+    if HEAD_BYTES + sum(map(len, raw)) <= most_bytes or isinstance(part, range):
+        return [Run(start, stop, packing.body(Layout.BULK, stop - start, raw))]
     if stop - start == 1:
         return _each(items, start, stop, packing)
     middle = (start + stop) // 2
     return _bulk(items, start, middle, packing) + _bulk(items, middle, stop, packing)
 
 
-def _each(items: Sequence[Any], start: int, stop: int, packing: _Packing) -> list[Run]:
-    dump = dumpers[packing.serializer]
-    runs: list[Run] = []
-    good: list[bytes] = []
-    size = HEAD_BYTES
-    for position in range(start, stop):
-        encoded = _encoded(items[position], dump, packing.most_bytes)
-        added = END_BYTES + len(encoded) if isinstance(encoded, bytes) else 0
-        if good and (not added or size + added > packing.cut_bytes):
-            runs.append(_run_of(good, position, packing))
-            good, size = [], HEAD_BYTES
-        if isinstance(encoded, bytes):
-            good.append(encoded)
-            size += added
+def _plain_parts(values: Sequence[Any], serializer: Serializer) -> list[bytes]:
+    """Return plain values encoded, in parts where there are large strings, which are then not copied."""
+    first = values[0]
+    first = first[0] if type(first) is tuple and first else first
+    if serializer is Serializer.PICKLE and type(first) in (bytes, str) and len(first) >= LARGE_BYTES:
+        return dump_parts(values)
+    return [dump_plain(values, serializer)]
+
+
+class _Growing:
+    """The items of a body that may grow yet."""
+
+    def __init__(self) -> None:
+        self.size = HEAD_BYTES
+        self.ends: list[int] = []
+        self._pickles: list[bytes] = []
+        self._counts: list[int] = []
+        self._buffers: list[memoryview] = []
+
+    def add(self, data: bytes | list[bytes], nbytes: int, buffers: list[memoryview]) -> None:
+        if isinstance(data, bytes):
+            self._pickles.append(data)
         else:
+            self._pickles += data
+        self.ends.append((self.ends[-1] if self.ends else 0) + nbytes)
+        self._buffers += buffers
+        self._counts.append(len(self._buffers))
+
+    def run(self, stop: int, packing: _Packing) -> Run:
+        """Return the run of these items, the last of which is before `stop`."""
+        items = len(self.ends)
+        if self._buffers:
+            parts = apart.lay_out(self.ends, self._pickles, self._counts, self._buffers)
+            body = packing.body(Layout.APART, items, parts)
+        else:
+            body = packing.body(Layout.EACH, items, [apart.table(self.ends), *self._pickles])
+        return Run(stop - items, stop, body)
+
+
+def _each(items: Sequence[Any], start: int, stop: int, packing: _Packing) -> list[Run]:
+    runs: list[Run] = []
+    good = _Growing()
+    beside = Beside()
+    for position in range(start, stop):
+        encoded = _encoded(items[position], packing, beside)
+        buffers, beside.buffers = beside.buffers, []
+        nbytes = added = 0
+        if not isinstance(encoded, Exception):
+            nbytes = len(encoded) if isinstance(encoded, bytes) else sum(map(len, encoded))
+            added = END_BYTES + nbytes + (apart.weight(buffers) if buffers else 0)
+            if HEAD_BYTES + added > packing.most_bytes:
+                size = HEAD_BYTES + added
+                encoded = TooBig(f"it takes {size} bytes, the largest message holds {packing.most_bytes}")
+        if good.ends and (isinstance(encoded, Exception) or good.size + added > packing.cut_bytes):
+            runs.append(good.run(position, packing))
+            good = _Growing()
+        if isinstance(encoded, Exception):
             runs.append(Run(position, position + 1, None, encoded))
-    if good:
-        runs.append(_run_of(good, stop, packing))
+        else:
+            good.add(encoded, nbytes, buffers)
+            good.size += added
+    if good.ends:
+        runs.append(good.run(stop, packing))
     return runs
 
 
-def _encoded(item: object, dump: Any, most_bytes: int) -> bytes | Exception:
+def _encoded(item: object, packing: _Packing, beside: Beside) -> bytes | list[bytes] | Exception:
     try:
-        data: bytes = dump(item)
+        return dump_msgpack(item) if packing.serializer is Serializer.MSGPACK else dump_apart(item, beside)
     except SerializationError as error:
         return error
     except HARM as error:
         return caused(f"cannot pickle this {type(item).__name__}", error)
-    size = HEAD_BYTES + END_BYTES + len(data)
-    return data if size <= most_bytes else TooBig(f"it takes {size} bytes, the largest message holds {most_bytes}")
-
-
-def _run_of(good: list[bytes], stop: int, packing: _Packing) -> Run:
-    ends = array("I", accumulate(map(len, good)))
-    if sys.byteorder == "little":
-        ends.byteswap()
-    return Run(stop - len(good), stop, packing.body(Layout.EACH, len(good), [ends.tobytes(), *good]))

@@ -7,6 +7,7 @@ clients, workers, nodes, stores and commands.
     functions               `pack_function`, `pack_name`, `unpack_function`, `travels_by_name`, `resolve`,
                             `function_name`
     failure                 exceptions: `pack_failure`, `unpack_failure`, `describe_failure`
+    loans                   `Pool`, `in_memory`
     compression             `choose`
 """
 
@@ -16,6 +17,7 @@ from zmqtasks.wire.bodies import DEFAULT_LIMITS, Form
 from zmqtasks.wire.compression import choose
 from zmqtasks.wire.failure import Description, describe_failure, pack_failure, unpack_failure
 from zmqtasks.wire.functions import function_name, pack_function, pack_name, resolve, travels_by_name, unpack_function
+from zmqtasks.wire.loans import Pool, in_memory
 from zmqtasks.wire.packing import Run, pack
 from zmqtasks.wire.unpacking import Unpacked, count_of, unpack
 
@@ -23,12 +25,14 @@ __all__ = [
     "DEFAULT_LIMITS",
     "Description",
     "Form",
+    "Pool",
     "Run",
     "Unpacked",
     "choose",
     "count_of",
     "describe_failure",
     "function_name",
+    "in_memory",
     "pack",
     "pack_failure",
     "pack_function",

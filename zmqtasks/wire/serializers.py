@@ -21,6 +21,15 @@ from zmqtasks.errors import SerializationError
 
 PICKLE_PROTOCOL = 5
 """Understood by every Python we run on; a newer default must not appear on the wire by itself."""
+LARGE_BYTES = 64 * 1024
+"""A pickler writes longer strings out as they are. Source: FRAME_SIZE_TARGET in CPython's _pickle.c."""
+APART_BYTES = 32 * 1024
+"""Smaller buffers stay in the pickle."""
+_STRINGS = frozenset({bytes, bytearray, str})
+_CONTAINERS = frozenset({tuple, list, dict})
+_SEARCHED = _STRINGS | _CONTAINERS
+_LOOKED_AT = 16
+"""A container of more is not searched for large strings: that would cost as much as pickling it."""
 HARM = (Exception, SystemExit)
 """What code that runs while a value is pickled or unpickled may raise at us.
 
@@ -72,11 +81,94 @@ def dump_pickle(value: object) -> bytes:
     return _dump_by_value(value) if b"__main__" in data else data
 
 
-def _dump_by_value(value: object) -> bytes:
+class Beside:
+    """What is left out of a pickle, because it is large and can be copied from where it is."""
+
+    __slots__ = ("buffers",)
+
+    def __init__(self) -> None:
+        self.buffers: list[memoryview] = []
+
+    def take(self, buffer: pickle.PickleBuffer) -> bool:
+        """Take a buffer, or tell that it is to stay in the pickle."""
+        try:
+            raw = buffer.raw()
+        except BufferError:  # it does not lie in one piece
+            return True
+        if len(raw) < APART_BYTES:
+            return True
+        self.buffers.append(raw)
+        return False
+
+
+def dump_apart(value: object, beside: Beside) -> bytes | list[bytes]:
+    """Return `value` pickled, without its large buffers; in parts where it has large strings, which are not copied.
+
+    Raises:
+        Exception: anything the value's own `__reduce__` raises.
+    """
+    try:
+        if type(value) in _SEARCHED and _holds_large(value):
+            parts = dump_parts(value, beside.take)
+            # What is large is a string, and names nothing.
+            by_name = any(b"__main__" in part for part in parts if len(part) < LARGE_BYTES)
+            if not by_name:
+                return parts
+        else:
+            data = pickle.dumps(value, PICKLE_PROTOCOL, buffer_callback=beside.take)
+            if b"__main__" not in data:
+                return data
+    except Exception:
+        # What cloudpickle cannot do either, it explains with an exception of its own.
+        return _dump_by_value(value, beside)
+    return _dump_by_value(value, beside)
+
+
+def _dump_by_value(value: object, beside: Beside | None = None) -> bytes:
     import cloudpickle  # 22 ms, and most programs never need it
 
-    data: bytes = cloudpickle.dumps(value, PICKLE_PROTOCOL)
+    if beside is None:
+        whole: bytes = cloudpickle.dumps(value, PICKLE_PROTOCOL)
+        return whole
+    beside.buffers.clear()
+    try:
+        data: bytes = cloudpickle.dumps(value, PICKLE_PROTOCOL, buffer_callback=beside.take)
+    except BaseException:
+        beside.buffers.clear()
+        raise
     return data
+
+
+def dump_parts(value: object, take: Callable[[pickle.PickleBuffer], object] | None = None) -> list[bytes]:
+    """Return `value` pickled, in parts: each large string that is in it is one, and not copied.
+
+    Args:
+        value: anything.
+        take: as pickle's `buffer_callback`.
+    """
+    stream = _Parts()
+    pickle.Pickler(stream, PICKLE_PROTOCOL, buffer_callback=take).dump(value)
+    return stream.parts
+
+
+class _Parts:
+    """What a pickler writes to."""
+
+    __slots__ = ("parts", "write")
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.write = self.parts.append
+
+
+def _holds_large(value: Any, depth: int = 2) -> bool:
+    """Tell whether a value, or what is in it, is a large string: pickled in one piece it would be copied."""
+    kind = type(value)
+    if kind in _STRINGS:
+        return len(value) >= LARGE_BYTES
+    if kind not in _CONTAINERS or not depth or len(value) > _LOOKED_AT:
+        return False
+    return any(_holds_large(part, depth - 1) for part in (value.values() if kind is dict else value))
 
 
 def dump_plain(values: object, serializer: Serializer) -> bytes:
@@ -88,7 +180,7 @@ def dump_plain(values: object, serializer: Serializer) -> bytes:
     return pickle.dumps(values, PICKLE_PROTOCOL) if serializer is Serializer.PICKLE else dump_msgpack(values)
 
 
-load_pickle: Callable[[bytes | memoryview], Any] = pickle.loads
+load_pickle: Callable[..., Any] = pickle.loads
 
 
 # --- msgpack: an array that starts with a mark is not a list
@@ -163,10 +255,6 @@ def _unmarked(values: list[Any]) -> list[Any] | tuple[Any, ...] | range:
     return tuple(values[1:]) if values[0].code == _TUPLE else range(*values[1:])
 
 
-dumpers: dict[Serializer, Callable[[object], bytes]] = {
-    Serializer.PICKLE: dump_pickle,
-    Serializer.MSGPACK: dump_msgpack,
-}
 loaders: dict[Serializer, Callable[[bytes | memoryview], Any]] = {
     Serializer.PICKLE: load_pickle,
     Serializer.MSGPACK: load_msgpack,

@@ -6,17 +6,17 @@ workers (arguments), clients and stores (results) as `payload.unpack`.
 
 from __future__ import annotations
 
-import sys
-from array import array
 from collections.abc import Sequence
 from typing import Any
 
 from zmqtasks.errors import RemoteProtocolError
+from zmqtasks.messages import Body, Lent
 from zmqtasks.options import Limits
 from zmqtasks.records import Value, field
+from zmqtasks.wire import apart
 from zmqtasks.wire.bodies import DEFAULT_LIMITS, END_BYTES, HEAD_BYTES, Form, Head, Layout, caused, head_of
-from zmqtasks.wire.compression import decompress
-from zmqtasks.wire.serializers import HARM, loaders, serializer_of, told
+from zmqtasks.wire.compression import Compressor, decompress
+from zmqtasks.wire.serializers import HARM, Serializer, load_pickle, loaders, serializer_of, told
 
 
 class Unpacked(Value):
@@ -27,17 +27,17 @@ class Unpacked(Value):
     errors: dict[int, Exception] = field(default_factory=dict)
 
 
-def count_of(body: bytes | memoryview) -> int:
+def count_of(body: Body) -> int:
     """Return how many items a body holds, without opening it.
 
     Raises:
         RemoteProtocolError: the body is malformed.
     """
-    return head_of(body).items
+    return _head_of(body).items
 
 
 def unpack(
-    body: bytes | memoryview,
+    body: Body,
     *,
     first: int = 0,
     last: int | None = None,
@@ -57,7 +57,7 @@ def unpack(
     Raises:
         RemoteProtocolError: the body is malformed, too large, of another serializer, or has fewer items.
     """
-    head = head_of(body)
+    head = _head_of(body)
     last = head.items if last is None else last
     if not 0 <= first <= last <= head.items:
         raise RemoteProtocolError(f"body: expected items {first} to {last}, got {head.items}")
@@ -65,10 +65,27 @@ def unpack(
         raise RemoteProtocolError(f"body: expected {serializer} data, got {head.serializer.name.lower()}")
     if head.raw_bytes > limits.message_bytes:
         raise RemoteProtocolError(f"body: expected at most {limits.message_bytes} bytes, got {head.raw_bytes}")
-    raw = memoryview(decompress(memoryview(body)[HEAD_BYTES:], head.compressor, head.raw_bytes))
+    if isinstance(body, bytes | bytearray | memoryview):
+        return _open(memoryview(body), head, first, last)
+    if head.layout is Layout.APART and head.compressor is Compressor.NONE:
+        return _open_apart(_InLoan(body), head, first, last)
+    with body.at_hand() as view:
+        return _open(view, head, first, last)
+
+
+def _open(body: memoryview, head: Head, first: int, last: int) -> Unpacked:
+    raw = memoryview(decompress(body[HEAD_BYTES:], head.compressor, head.raw_bytes))
     if head.layout is Layout.BULK:
         return Unpacked(head.form, _open_bulk(raw, head)[first:last])
+    if head.layout is Layout.APART:
+        return _open_apart(apart.InMemory(raw), head, first, last)
     return _open_each(raw, head, first, last)
+
+
+def _head_of(body: Body) -> Head:
+    if isinstance(body, bytes | bytearray | memoryview):
+        return head_of(body)
+    return head_of(body.read(0, min(HEAD_BYTES, len(body))))
 
 
 def _open_bulk(raw: memoryview, head: Head) -> Sequence[Any]:
@@ -89,10 +106,7 @@ def _open_each(raw: memoryview, head: Head, first: int, last: int) -> Unpacked:
     table = head.items * END_BYTES
     if table > len(raw):
         raise RemoteProtocolError(f"body: expected a table of {head.items} items, got {len(raw)} bytes")
-    ends = array("I")
-    ends.frombytes(raw[:table])
-    if sys.byteorder == "little":
-        ends.byteswap()
+    ends = apart.numbers_of(raw[:table])
     data = raw[table:]
     if (ends[-1] if ends else 0) != len(data):
         raise RemoteProtocolError(f"body: the table of items does not end where the {len(data)} bytes of data do")
@@ -110,3 +124,33 @@ def _open_each(raw: memoryview, head: Head, first: int, last: int) -> Unpacked:
             errors[position] = caused(f"cannot be decoded from {head.serializer.name.lower()}", error)
         start = end
     return Unpacked(head.form, values, errors)
+
+
+def _open_apart(data: apart.Readable, head: Head, first: int, last: int) -> Unpacked:
+    if head.serializer is not Serializer.PICKLE:
+        raise RemoteProtocolError("body: only pickles have buffers apart")
+    values: list[Any] = []
+    errors: dict[int, Exception] = {}
+    for position, (pickled, buffers) in enumerate(apart.open_items(data, head.items, first, last)):
+        try:
+            values.append(load_pickle(pickled, buffers=buffers))
+        except HARM as error:
+            values.append(None)
+            errors[position] = caused("cannot be decoded from pickle", error)
+    return Unpacked(head.form, values, errors)
+
+
+class _InLoan:
+    """The data of a body that is lent."""
+
+    def __init__(self, loan: Lent) -> None:
+        self._loan = loan
+
+    def __len__(self) -> int:
+        return len(self._loan) - HEAD_BYTES
+
+    def read(self, start: int, stop: int) -> bytes:
+        return self._loan.read(HEAD_BYTES + start, HEAD_BYTES + stop)
+
+    def read_into(self, start: int, buffer: bytearray) -> None:
+        self._loan.read_into(HEAD_BYTES + start, buffer)

@@ -6,17 +6,19 @@ raise `RemoteProtocolError`. Called by `control` and `bulk`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Any, TypeVar
 
 from zmqtasks.errors import RemoteProtocolError
-from zmqtasks.messages import Address, Buffer, JobId, SessionId
+from zmqtasks.messages import Address, Body, JobId, SessionId
 from zmqtasks.options import Limits
 from zmqtasks.wire.fields import array, integer, label, malformed, record
+from zmqtasks.wire.loans import Loan
 
 Header = dict[str, Any]
 """The header of a frame, as packed or as parsed."""
-Parts = tuple[Header, list[Buffer]]
+Parts = tuple[Header, list[Body]]
 """What a message becomes: its header, and the bodies in the order the header has their lengths."""
 
 _Member = TypeVar("_Member", bound=Enum)
@@ -65,17 +67,44 @@ def job_ids(value: object, name: str) -> tuple[JobId, ...]:
     return tuple(label(entry, name) for entry in array(value, name))
 
 
+Reference = tuple[int, int, int]
+"""What a loan is found by: process, descriptor, token."""
+Borrow = Callable[[int, int, int, int], Loan]
+"""Returns the loan of a reference, given its size as well."""
+
+
 class Bodies:
-    """What follows the header, handed out in order."""
+    """What follows the header, handed out in order.
 
-    __slots__ = ("_at", "_view")
+    Args:
+        view: the bodies that are in the frame.
+        lent: those that are not, by their place among all.
+        borrow: how these are found.
+        most_bytes: largest of these.
+    """
 
-    def __init__(self, view: memoryview) -> None:
+    __slots__ = ("_at", "_borrow", "_lent", "_most_bytes", "_place", "_view")
+
+    def __init__(
+        self,
+        view: memoryview,
+        lent: dict[int, Reference] | None = None,
+        borrow: Borrow | None = None,
+        most_bytes: int = 0,
+    ) -> None:
         self._view = view
-        self._at = 0
+        self._at = self._place = 0
+        self._lent = lent
+        self._borrow = borrow
+        self._most_bytes = most_bytes
 
-    def take(self, size: object, name: str) -> memoryview:
+    def take(self, size: object, name: str) -> Any:
         """Return the next `size` bytes, which the header gave under `name`."""
+        if self._lent:
+            self._place += 1
+            if reference := self._lent.pop(self._place - 1, None):
+                assert self._borrow is not None
+                return self._borrow(*reference, integer(size, name, 0, self._most_bytes))
         start = self._at
         self._at = start + integer(size, name, 0, len(self._view) - start)
         return self._view[start : self._at]
@@ -84,3 +113,14 @@ class Bodies:
         """Check that nothing is left over."""
         if self._at != len(self._view):
             raise RemoteProtocolError(f"bodies: expected {self._at} bytes by the header, got {len(self._view)}")
+        if self._lent:
+            raise RemoteProtocolError(f"x (lent): there is no body at {sorted(self._lent)}")
+
+
+def lent_bodies(header: Header) -> dict[int, Reference]:
+    """Return the bodies of a frame that are lent, by their place among all: [[place, pid, descriptor, token], ...]."""
+    lent: dict[int, Reference] = {}
+    for entry in array(header["x"], "x (lent)"):
+        place, pid, fd, token = (integer(number, "lent") for number in record(entry, "lent", 4))
+        lent[place] = pid, fd, token
+    return lent
