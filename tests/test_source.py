@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zmqtasks.options import TaskOptions
@@ -35,6 +35,7 @@ def values(source: Source, start: int, stop: int) -> dict[int, Any]:
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.randoms(use_true_random=False))
+@settings(deadline=None)
 def test_whatever_the_order_each_task_gets_its_own_argument(sizes: list[int], chance: Any) -> None:
     total = sum(sizes)
     bounds = [0, *(sum(sizes[: place + 1]) for place in range(len(sizes)))]

@@ -15,6 +15,7 @@ from zmqtasks.embedded.output import OnOutput, print_line
 from zmqtasks.embedded.registry import Registry
 from zmqtasks.embedded.settings import encoded, split
 from zmqtasks.embedded.thread import Where
+from zmqtasks.embedded.views import View
 from zmqtasks.options import CONNECT_S, LEASE_S, TaskOptions
 
 P = ParamSpec("P")
@@ -25,7 +26,7 @@ class _AsyncCalls:
     """What an asyncio client and its views with other options share."""
 
     _registry: Registry | None
-    _changes: dict[str, Any]
+    _view: View
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
         """Schedule `fn(*args, **kwargs)` on a worker; await what is returned for the result.
@@ -37,7 +38,7 @@ class _AsyncCalls:
             RuntimeError: the client is not open.
             SerializationError: the function cannot travel.
         """
-        future = self._open_registry().submit(fn, args, kwargs, self._changes, AwaitedFuture())
+        future = self._open_registry().submit(self._view, fn, args, kwargs, AwaitedFuture())
         wrapped = asyncio.wrap_future(future)
         setattr(wrapped, TWIN, future)
         return wrapped
@@ -55,7 +56,7 @@ class _AsyncCalls:
         """
         changed = asyncio.Event()
         loop = asyncio.get_running_loop()
-        mapping = self._open_registry().map(fn, iterables, self._changes, ordered=ordered, bound=buffersize)
+        mapping = self._open_registry().map(self._view, fn, iterables, ordered=ordered, bound=buffersize)
         mapping.on_change = lambda: loop.call_soon_threadsafe(changed.set)
         try:
             while not mapping.is_over:
@@ -63,8 +64,11 @@ class _AsyncCalls:
                 mapping.pull()
                 run = mapping.take()
                 if run is not None:
-                    for value in run.checked_values():
+                    values, error = run.opened()
+                    for value in values:
                         yield value
+                    if error is not None:
+                        raise error
                 elif not mapping.is_over and not mapping.widen():
                     await changed.wait()
         finally:
@@ -73,7 +77,7 @@ class _AsyncCalls:
 
     def options(self, **changes: Any) -> AsyncOptions:
         """Return a view of the same client whose calls have other options; see `Client.options`."""
-        merged = {**self._changes, **changes}
+        merged = {**self._view.changes, **changes}
         TaskOptions().replace(**merged)
         return AsyncOptions(self._open_registry(), merged)
 
@@ -88,7 +92,7 @@ class AsyncOptions(_AsyncCalls):
 
     def __init__(self, registry: Registry, changes: dict[str, Any]) -> None:
         self._registry = registry
-        self._changes = changes
+        self._view = View(changes)
 
 
 class AsyncClient(_AsyncCalls):
@@ -137,7 +141,7 @@ class AsyncClient(_AsyncCalls):
             on_output=on_output or print_line,
         )
         self._registry = None
-        self._changes = {}
+        self._view = View({})
 
     async def __aenter__(self) -> Self:
         self._registry = await asyncio.to_thread(Registry, self._where, self._defaults)

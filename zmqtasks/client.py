@@ -11,15 +11,15 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from zmqtasks.embedded.launching import launch_ahead
 from zmqtasks.embedded.settings import encoded, split
+from zmqtasks.embedded.views import View
 from zmqtasks.options import CONNECT_S, LEASE_S, TaskOptions
 
 if TYPE_CHECKING:
     from zmqtasks.embedded.futures import TaskFuture
-    from zmqtasks.embedded.mapping import Mapping
     from zmqtasks.embedded.output import OnOutput
     from zmqtasks.embedded.registry import Registry
 
@@ -31,7 +31,7 @@ class _Calls(Executor):
     """What a client and its views with other options share."""
 
     _registry: Registry
-    _changes: dict[str, Any]
+    _view: View
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> TaskFuture:
         """Schedule `fn(*args, **kwargs)` on a worker and return its future.
@@ -45,7 +45,7 @@ class _Calls(Executor):
             SerializationError: the function cannot travel.
             NoNodes: no node is left.
         """
-        return self._registry.submit(fn, args, kwargs, self._changes)
+        return self._registry.submit(self._view, fn, args, kwargs)
 
     def map(
         self,
@@ -80,8 +80,10 @@ class _Calls(Executor):
                 raise ValueError(f"{name} must be 1 or more, not {value}")
         if not iterables:
             raise TypeError("map() needs at least one iterable")
-        mapping = self._registry.map(fn, iterables, self._changes, ordered=ordered, bound=buffersize)
-        return cast("Iterator[T]", _results(mapping, deadline))
+        mapping = self._registry.map(self._view, fn, iterables, ordered=ordered, bound=buffersize)
+        from zmqtasks.embedded.results import results_of  # not before the node of this program was started
+
+        return results_of(mapping, deadline)
 
     def options(self, **changes: Any) -> Options:
         """Return a view of the same client whose calls have other options.
@@ -93,7 +95,7 @@ class _Calls(Executor):
             TypeError: no such option.
             ValueError: a value out of range.
         """
-        merged = {**self._changes, **changes}
+        merged = {**self._view.changes, **changes}
         TaskOptions().replace(**merged)
         return Options(self, self._registry, merged)
 
@@ -104,14 +106,14 @@ class Options(_Calls):
     def __init__(self, client: _Calls, registry: Registry, changes: dict[str, Any]) -> None:
         self._client = client
         self._registry = registry
-        self._changes = changes
+        self._view = View(changes)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Shut the client down; the view has no life of its own."""
         self._client.shutdown(wait, cancel_futures=cancel_futures)
 
     def __repr__(self) -> str:
-        return f"<{self._client!r} with {', '.join(f'{k}={v!r}' for k, v in self._changes.items())}>"
+        return f"<{self._client!r} with {', '.join(f'{k}={v!r}' for k, v in self._view.changes.items())}>"
 
 
 class Client(_Calls):
@@ -162,7 +164,7 @@ class Client(_Calls):
         **settings: Any,
     ) -> None:
         node, of_calls = split(addresses, (initializer, finalizer), workers, settings)
-        self._changes = {}
+        self._view = View({})
         # First the node's process, then our own imports: two processes begin in the time of one.
         ahead = None if addresses else launch_ahead()
         try:
@@ -229,16 +231,3 @@ def _shut_down(reference: weakref.ref[Registry]) -> None:
 def _leave(registry: Registry) -> None:
     """The client was dropped without shutdown: let its calls end, then its node."""
     registry.shutdown(wait=False, cancel_futures=False)
-
-
-def _results(mapping: Mapping, deadline: float | None) -> Iterator[Any]:
-    try:
-        while not mapping.is_over:
-            mapping.pull()
-            run = mapping.take()
-            if run is not None:
-                yield from run.checked_values()
-            elif not mapping.is_over and not mapping.widen():
-                mapping.wait(deadline)
-    finally:
-        mapping.close()

@@ -20,6 +20,7 @@ import zmqtasks
 from tests.mesh import functions
 from tests.mesh.nodes import node_process
 from tests.waiting import wait_until, wait_until_async
+from zmqtasks.embedded.views import View
 
 
 @pytest.fixture
@@ -178,7 +179,7 @@ async def _await(future: asyncio.Future[object]) -> object:
 def _plain(client: zmqtasks.AsyncClient) -> zmqtasks.Client:
     """Return the other face of the same client."""
     plain = zmqtasks.Client.__new__(zmqtasks.Client)
-    plain._changes, plain._registry = {}, client._registry
+    plain._view, plain._registry = View({}), client._registry
     return plain
 
 

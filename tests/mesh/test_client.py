@@ -17,6 +17,7 @@ import pytest
 import zmqtasks
 from tests.mesh import functions
 from tests.waiting import wait_until
+from zmqtasks.wire.functions import TASK_MARK
 
 
 @pytest.fixture
@@ -29,6 +30,37 @@ def test_submit_returns_the_result(client: zmqtasks.Client) -> None:
     assert client.submit(pow, 2, 10).result(10) == 1024
     assert client.submit(functions.add, 1, 2, c=3).result(10) == 6
     assert client.submit(functions.double, "ab").result(10) == "abab"
+
+
+def test_calls_of_all_forms_mix(client: zmqtasks.Client) -> None:
+    futures = []
+    for i in range(50):
+        futures += [client.submit(int, str(i)), client.submit(int, str(i), 16), client.submit(int)]
+        futures += [client.submit(int, str(i), base=10), client.options(priority=1).submit(int, str(i))]
+    expected = [[i, int(str(i), 16), 0, i, i] for i in range(50)]
+    assert [future.result(60) for future in futures] == [value for five in expected for value in five]
+
+
+def test_a_function_that_is_marked_later_has_other_options(client: zmqtasks.Client, tmp_path: Path) -> None:
+    (tmp_path / "now").touch()
+    assert client.submit(functions.wait_for, str(tmp_path / "now")).result(60)
+    try:
+        zmqtasks.task(timeout=0.05)(functions.wait_for)
+        with pytest.raises(zmqtasks.TaskTimeout):
+            client.submit(functions.wait_for, str(tmp_path / "never")).result(60)
+    finally:
+        delattr(functions.wait_for, TASK_MARK)
+    assert client.submit(functions.wait_for, str(tmp_path / "now")).result(60)
+
+
+def test_few_jobs_are_kept_open(client: zmqtasks.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zmqtasks.embedded.registry.OPEN_JOBS", 2)
+    known = [functions.double, abs, int, float, str]
+    for _ in range(3):
+        for function in known:
+            assert client.submit(function, 3).result(60) == function(3)
+    assert len(client._registry._by_use) <= 3
+    assert {job.closed for job in client._registry._submitted.values()} == {False}
 
 
 def test_it_runs_in_other_processes(client: zmqtasks.Client) -> None:

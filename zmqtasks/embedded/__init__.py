@@ -5,6 +5,9 @@ thread      the loop's thread, its peer, ventilator and sink
 output      what workers print, on its way to the program
 own_node    the node a program starts for itself
 registry    which job a call belongs to, and where its result goes
-futures     calls submitted one by one
+views       the options of calls, and the jobs of functions
+submitted   calls submitted one by one, as jobs
+futures     what a caller has of such a call
 mapping     calls made by `map`
+results     the iterator that `map` returns
 """

@@ -1,44 +1,109 @@
-"""Calls that were submitted one by one, and their futures.
+"""The futures of submitted calls: of the standard library in every respect, but cheap where nobody waits for them.
 
-Owns the futures of one job each. A future is resolved in the loop's thread, as `concurrent.futures` does it in its own.
-Called by `registry.py`.
+Owns what a caller can do with one future, and how a range of them is resolved at once. What becomes of a task is
+decided elsewhere. Called by user programs and by `submitted.py`.
+
+A future of the standard library makes a condition so that threads can wait for it, and that is most of its cost. Few
+are ever waited for: their results are there when they are asked for. So the condition is made when something asks for
+it. Until then (`_watched` is False) only the loop's thread changes the state, from pending to running to finished; it
+does so for a range at once, holding `_MAKING`. To make the condition takes the same lock, so nobody can begin to wait,
+or to cancel, in the middle of that. From then on all goes the way of the standard library.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
-from concurrent.futures._base import CANCELLED
-from typing import Any, Protocol
-
-from zmqtasks.machines.ranges import RangeSet
-from zmqtasks.messages import JobId, Outcome
-from zmqtasks.wire import payload
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
+from typing import Any, Protocol, overload
 
 ANSWER_S = 2.0
 """How long `cancel` waits for a node to hand a task back; it takes milliseconds where the node is well."""
+_MAKING = threading.RLock()
+"""Reentrant: what the garbage collector runs in the loop's thread may use futures as well."""
+os.register_at_fork(after_in_child=_MAKING._at_fork_reinit)  # type: ignore[attr-defined]
+_ENDED = (FINISHED, CANCELLED, CANCELLED_AND_NOTIFIED)
 
 
 class Canceller(Protocol):
-    """Who can do something about a task; called from any thread."""
+    """Who can do something about tasks, by their numbers; called from any thread."""
 
-    def withdrawn(self, future: TaskFuture, *, kill: bool) -> None:
+    def withdrawn(self, index: int, *, kill: bool) -> None:
         """Give up the task of a future that is cancelled already, and tell those who wait for it."""
 
-    def wanted_back(self, future: TaskFuture, answered: threading.Event | None) -> None:
+    def wanted_back(self, index: int, answered: threading.Event | None) -> None:
         """Try to take the task back from its node; `answered` is set when that is decided."""
 
-    def wanted_no_more(self, future: TaskFuture) -> None:
+    def wanted_no_more(self, index: int) -> None:
         """Let the task go on, where that is not decided yet; all who wait for it are told."""
+
+
+class _Made:
+    """An attribute of `Future` that is made when it is first asked for; the instance's own is found before this one."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, future: None, owner: type) -> _Made: ...
+    @overload
+    def __get__(self, future: TaskFuture, owner: type) -> Any: ...
+    def __get__(self, future: TaskFuture | None, owner: type) -> Any:
+        if future is None:
+            return self
+        future._watch()
+        return getattr(future, self._name)
 
 
 class TaskFuture(Future[Any]):
     """A `concurrent.futures.Future` of a task in the mesh."""
 
+    __init__ = object.__init__
+    _state = PENDING
+    _result: Any = None
+    _exception: BaseException | None = None
+    _condition = _Made()
+    _waiters = _Made()
+    _done_callbacks = _Made()
+    _watched = False
     _canceller: Canceller | None = None
-    _job: JobId | None = None
     _index: int = 0
+
+    def _watch(self) -> None:
+        """Become an ordinary future of the standard library."""
+        condition, waiters, callbacks = threading.Condition(), list[Any](), list[Any]()
+        with _MAKING:
+            if not self._watched:
+                self._condition, self._waiters, self._done_callbacks = condition, waiters, callbacks
+                self._watched = True
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Return the value, or raise what the task raised; see `concurrent.futures.Future.result`."""
+        if self._state == FINISHED and self._exception is None:
+            return self._result
+        try:
+            return super().result(timeout)
+        finally:
+            del self  # an exception that is raised here refers to this frame
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return what the task raised, or None; see `concurrent.futures.Future.exception`."""
+        return self._exception if self._state == FINISHED else super().exception(timeout)
+
+    def done(self) -> bool:
+        """Tell whether the task has ended or is cancelled."""
+        return self._state in _ENDED
+
+    def running(self) -> bool:
+        """Tell whether the task was sent to a node, and has not ended."""
+        return self._state == RUNNING
+
+    def cancelled(self) -> bool:
+        """Tell whether the task is cancelled."""
+        return self._state in (CANCELLED, CANCELLED_AND_NOTIFIED)
 
     def cancel(self) -> bool:
         """Take the task back, also from a node, unless it was begun; return whether it is cancelled.
@@ -51,17 +116,17 @@ class TaskFuture(Future[Any]):
         """
         if super().cancel():
             if self._canceller is not None:
-                self._canceller.withdrawn(self, kill=False)
+                self._canceller.withdrawn(self._index, kill=False)
             return True
         if self._canceller is None or self.done():
             return False
         if _in_event_loop():
-            self._canceller.wanted_back(self, None)
+            self._canceller.wanted_back(self._index, None)
             return False
         answered = threading.Event()
-        self._canceller.wanted_back(self, answered)
+        self._canceller.wanted_back(self._index, answered)
         if not answered.wait(ANSWER_S):
-            self._canceller.wanted_no_more(self)
+            self._canceller.wanted_no_more(self._index)
             answered.wait(ANSWER_S)
         return self.cancelled()
 
@@ -70,7 +135,7 @@ class TaskFuture(Future[Any]):
         if not self._end_cancelled():
             return False
         if self._canceller is not None:
-            self._canceller.withdrawn(self, kill=True)
+            self._canceller.withdrawn(self._index, kill=True)
         return True
 
     def _end_cancelled(self) -> bool:
@@ -99,10 +164,11 @@ def kill(future: Future[Any] | asyncio.Future[Any]) -> bool:
     Raises:
         TypeError: not a future of a task.
     """
-    own = getattr(future, TWIN, future)
-    if not isinstance(own, TaskFuture):
-        raise TypeError(f"kill() takes what submit() of a zmqtasks client returned, not {future!r}")
-    return own.kill()
+    own: object = getattr(future, TWIN, future)
+    if isinstance(own, TaskFuture):
+        killed: bool = own.kill()
+        return killed
+    raise TypeError(f"kill() takes what submit() of a zmqtasks client returned, not {future!r}")
 
 
 TWIN = "_zmqtasks_future"
@@ -129,102 +195,67 @@ class AwaitedFuture(TaskFuture):
         super().set_exception(exception)
 
 
-class SubmittedJob:
-    """The calls of one function with the same options, numbered as they were submitted.
+# Ranges of futures, in the loop's thread; None stands for a future that has ended
 
-    Args:
-        serializer: of the job; results of another are not opened.
 
-    `job_id` is filled in when the job is open.
-    """
-
-    def __init__(self, serializer: str) -> None:
-        self.job_id: JobId = ""
-        self.serializer = serializer
-        self.added = 0
-        self._futures: dict[int, TaskFuture] = {}
-
-    def add(self, futures: list[TaskFuture]) -> None:
-        """Number the next futures."""
-        for index, future in enumerate(futures, self.added):
-            future._job, future._index = self.job_id, index
-            self._futures[index] = future
-        self.added += len(futures)
-
-    @property
-    def is_idle(self) -> bool:
-        """Tell whether all calls have ended."""
-        return not self._futures
-
-    def sent(self, start: int, stop: int, nbytes: int) -> list[int]:
-        """These calls go to a node; return those that were cancelled at the last moment, and shall not."""
-        unwanted = []
-        for index in range(start, stop):
-            future = self._futures.get(index)
-            # A call that is sent again is running already.
-            if future is not None and not future.running() and not future.set_running_or_notify_cancel():
-                del self._futures[index]
-                unwanted.append(index)
-        return unwanted
-
-    def succeed(self, outcome: Outcome, start: int, stop: int) -> None:
-        """Resolve the futures of [start, stop), a part of an OK outcome."""
-        try:
-            first, last = start - outcome.start, stop - outcome.start
-            found = payload.unpack(outcome.body, first=first, last=last, serializer=self.serializer)
-        except Exception as error:
-            self.fail(start, stop, error)
-            return
-        for position, value in enumerate(found.values):
-            future = self._futures.pop(start + position, None)
-            if future is None:
-                continue
-            try:
-                if position in found.errors:
-                    future.set_exception(found.errors[position])
+def begin_all(futures: Sequence[TaskFuture | None]) -> list[int]:
+    """Set futures running; return the positions of those that were cancelled before, whose waiters are told now."""
+    watched = []
+    with _MAKING:
+        for position, future in enumerate(futures):
+            if future is not None:
+                if future._watched:
+                    watched.append((position, future))
                 else:
-                    future.set_result(value)
-            except InvalidStateError:  # it was killed in this moment
-                future.set_running_or_notify_cancel()
+                    future._state = RUNNING
+    # One that is sent again is running already.
+    return [p for p, future in watched if not future.running() and not future.set_running_or_notify_cancel()]
 
-    def fail(self, start: int, stop: int, error: BaseException) -> None:
-        """End the futures of [start, stop) with an error."""
-        for index in range(start, stop):
-            if future := self._futures.pop(index, None):
-                try:
-                    if future.running() or future.set_running_or_notify_cancel():
-                        future.set_exception(error)
-                except InvalidStateError:  # it was killed in this moment
-                    future.set_running_or_notify_cancel()
 
-    def cancelled(self, start: int, stop: int) -> None:
-        """End the futures of [start, stop) as cancelled: nobody has begun them."""
-        for index in range(start, stop):
-            if future := self._futures.pop(index, None):
-                future._end_cancelled()
-                future.set_running_or_notify_cancel()
-
-    def drop(self, index: int) -> None:
-        """Forget a future that was cancelled, and tell who waits for it."""
-        if future := self._futures.pop(index, None):
+def succeed_all(futures: Sequence[TaskFuture | None], values: Sequence[Any]) -> int:
+    """Resolve each future with the value beside it; return how many there were."""
+    watched = []
+    gone = 0
+    with _MAKING:
+        for future, value in zip(futures, values, strict=True):
+            if future is None:
+                gone += 1
+            elif future._watched:
+                watched.append((future, value))
+            else:
+                future._result = value
+                future._state = FINISHED
+    for future, value in watched:
+        try:
+            future.set_result(value)
+        except InvalidStateError:  # it was killed in this moment
             future.set_running_or_notify_cancel()
+    return len(futures) - gone
 
-    def has(self, index: int) -> bool:
-        """Tell whether this call has not ended."""
-        return index in self._futures
 
-    def fail_all(self, error: BaseException) -> None:
-        """End all futures that have not ended."""
-        for index in list(self._futures):
-            self.fail(index, index + 1, error)
+def fail_one(future: TaskFuture, error: BaseException) -> None:
+    """End a future with an error."""
+    try:
+        if future.running() or future.set_running_or_notify_cancel():
+            future.set_exception(error)
+    except InvalidStateError:  # it was killed in this moment
+        future.set_running_or_notify_cancel()
 
-    def cancel_pending(self) -> RangeSet:
-        """Cancel the futures whose calls were not sent; return their numbers."""
-        cancelled = [index for index, future in self._futures.items() if Future.cancel(future)]
-        for index in cancelled:
-            self.drop(index)
-        return RangeSet((index, index + 1) for index in cancelled)
 
-    def left(self) -> RangeSet:
-        """Return the calls that have not ended."""
-        return RangeSet((index, index + 1) for index in self._futures)
+def cancel_all(futures: Sequence[TaskFuture | None]) -> list[int]:
+    """Cancel the futures that are not running; return their positions. Their waiters are told."""
+    positions, watched = [], []
+    with _MAKING:
+        for position, future in enumerate(futures):
+            if future is None or future._state == RUNNING:
+                continue
+            if future._watched:
+                watched.append((position, future))
+            else:
+                future._state = CANCELLED_AND_NOTIFIED
+                positions.append(position)
+    for position, future in watched:
+        if Future.cancel(future):
+            future.set_running_or_notify_cancel()
+            positions.append(position)
+    return positions

@@ -44,20 +44,17 @@ class Run(NamedTuple):
     serializer: str
     error: BaseException | None = None
 
-    def checked_values(self) -> Iterable[Any]:
-        """Return the values in order; what failed raises its error when its turn comes."""
+    def opened(self) -> tuple[list[Any], BaseException | None]:
+        """Return the values in order up to the first task that failed, and its error."""
         if self.error is not None:
-            raise self.error
+            return [], self.error
         last = self.first + self.stop - self.start
         found = payload.unpack(self.body, first=self.first, last=last, serializer=self.serializer)
-        return _raising(found.values, found.errors) if found.errors else found.values
-
-
-def _raising(values: Sequence[Any], errors: dict[int, Exception]) -> Iterator[Any]:
-    for position, value in enumerate(values):
-        if position in errors:
-            raise errors[position]
-        yield value
+        values = found.values if type(found.values) is list else list(found.values)
+        if found.errors:
+            bad = min(found.errors)
+            return values[:bad], found.errors[bad]
+        return values, None
 
 
 class Mapping:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby
+from itertools import islice
 from types import BuiltinFunctionType, FunctionType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-from zmqtasks.embedded.futures import SubmittedJob, TaskFuture
+from zmqtasks.embedded.futures import TaskFuture
 from zmqtasks.embedded.mapping import Mapping
+from zmqtasks.embedded.submitted import Batch, SubmittedJob
 from zmqtasks.embedded.thread import Embedded, Where
+from zmqtasks.embedded.views import Known, View
 from zmqtasks.errors import TaskLost, ZmqtasksError
 from zmqtasks.machines.collection import Record
 from zmqtasks.machines.dispatch_moves import Finish
@@ -25,6 +27,8 @@ from zmqtasks.messages import JobId, Outcome, OutcomeKind, Range
 from zmqtasks.options import Limits, TaskOptions
 from zmqtasks.tasks import options_of
 from zmqtasks.wire import payload
+from zmqtasks.wire.functions import TASK_MARK
+from zmqtasks.wire.payload import Form
 
 logger = logging.getLogger(__name__)
 
@@ -33,32 +37,7 @@ OPEN_JOBS = 256
 KNOWN_FUNCTIONS = 1024
 AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
 _DEFAULT = TaskOptions()
-
-
-class _Call(NamedTuple):
-    """A submitted call on its way to the loop."""
-
-    function: bytes
-    name: str
-    options: TaskOptions
-    future: TaskFuture
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-    @property
-    def key(self) -> tuple[bytes, TaskOptions]:
-        return self.function, self.options
-
-    @property
-    def form(self) -> payload.Form:
-        if self.kwargs:
-            return payload.Form.CALL
-        return payload.Form.ONE if len(self.args) == 1 else payload.Form.MANY
-
-    def item(self, form: payload.Form) -> Any:
-        if form is payload.Form.ONE:
-            return self.args[0]
-        return self.args if form is payload.Form.MANY else (self.args, self.kwargs)
+ONE, MANY, CALL = Form.ONE, Form.MANY, Form.CALL
 
 
 class _Receiver(Protocol):
@@ -93,14 +72,17 @@ class Registry:
         self._defaults = defaults
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
-        self._pending = 0
+        self._open_mappings = 0
         self._shut = False
         self._broken: ZmqtasksError | None = None
         self._bodies: dict[Any, tuple[bytes, str]] = {}
-        self._calls: deque[_Call] = deque()
+        self._filled: list[SubmittedJob] = []
+        """Jobs with calls that the loop has not taken yet."""
         self._woken = False
         self._receivers: dict[JobId, _Receiver] = {}
-        self._submitted: OrderedDict[tuple[bytes, TaskOptions], SubmittedJob] = OrderedDict()
+        self._submitted: dict[tuple[bytes, TaskOptions], SubmittedJob] = {}
+        self._by_use: OrderedDict[SubmittedJob, None] = OrderedDict()
+        """Those of them that are open, the least recently used first."""
         self._mappings: weakref.WeakSet[Mapping] = weakref.WeakSet()
         self._failures: dict[tuple[JobId, int], Outcome] = {}
         self._unanswered: dict[tuple[JobId, int], list[threading.Event]] = {}
@@ -112,42 +94,89 @@ class Registry:
 
     def submit(
         self,
+        view: View,
         function: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        changes: dict[str, Any],
         future: TaskFuture | None = None,
     ) -> TaskFuture:
         """Submit a call; see `Client.submit`. `future` is to be resolved, where it shall be a special one."""
-        options = _options_for(function, changes, self._defaults)
-        body, name = self._function_body(function, options.serializer)
-        future = future or TaskFuture()
-        future._canceller = self
+        known = view.known.get(id(function))
+        if known is not None and known.mark is getattr(function, TASK_MARK, None):
+            job = known.job
+        else:
+            job = self._job_for(view, function)
+        item: Any
+        if kwargs:
+            form, item = CALL, (args, kwargs)
+        elif len(args) == 1:
+            form, item = ONE, args[0]
+        else:
+            form, item = MANY, args
+        if future is None:
+            future = TaskFuture()
         with self._lock:
-            self._check_open()
-            self._pending += 1
-            self._calls.append(_Call(body, name, options, future, args, kwargs))
+            if self._shut or self._broken:
+                self._check_open()
+            if job.closed:
+                job = self._reopened(view, function, job)
+            batch = job.filling
+            if batch is None or batch.form is not form:
+                batch = self._begin(job, form)
+            batch.futures.append(future)
+            batch.items.append(item)
+            future._canceller, future._index = job, job.added
+            job.added += 1
             wake, self._woken = not self._woken, True
-        future.add_done_callback(self._one_done)
         if wake:
             self.embedded.call_soon(self._take_calls)
         return future
 
+    def _job_for(self, view: View, function: Callable[..., Any]) -> SubmittedJob:
+        """Return the job that a function has with the options of this view, open or to be opened."""
+        mark = getattr(function, TASK_MARK, None)
+        options = _options_for(function, view.changes, self._defaults)
+        body, name = self._function_body(function, options.serializer)
+        with self._lock:
+            job = self._submitted.get((body, options))
+            if job is None:
+                job = self._submitted[body, options] = SubmittedJob(body, name, options, self, self._job_idle)
+        if _is_plain(function) and (function, options.serializer) in self._bodies and len(view.known) < KNOWN_FUNCTIONS:
+            view.known[id(function)] = Known(function, mark, job)
+        return job
+
+    def _reopened(self, view: View, function: Callable[..., Any], closed: SubmittedJob) -> SubmittedJob:
+        """Return the job that stands in the place of a closed one; the lock is held."""
+        key = closed.function, closed.options
+        job = self._submitted.get(key)
+        if job is None:
+            job = self._submitted[key] = SubmittedJob(key[0], closed.name, key[1], self, self._job_idle)
+        if known := view.known.get(id(function)):
+            view.known[id(function)] = known._replace(job=job)
+        return job
+
+    def _begin(self, job: SubmittedJob, form: Form) -> Batch:
+        """Begin a batch of calls that are of this form; the lock is held."""
+        batch, is_first = job.begin(form)
+        if is_first:
+            self._filled.append(job)
+        return batch
+
     def map(
         self,
+        view: View,
         function: Callable[..., Any],
         iterables: Sequence[Iterable[Any]],
-        changes: dict[str, Any],
         *,
         ordered: bool,
         bound: int | None,
     ) -> Mapping:
         """Open a mapping and pull its first arguments; see `Client.map`."""
-        options = _options_for(function, changes, self._defaults)
+        options = _options_for(function, view.changes, self._defaults)
         body, name = self._function_body(function, options.serializer)
         with self._lock:
             self._check_open()
-            self._pending += 1
+            self._open_mappings += 1
         mapping = self._open_mapping(body, name, options, iterables, ordered=ordered, bound=bound)
         self._mappings.add(mapping)
         try:
@@ -216,12 +245,17 @@ class Registry:
     def describe(self) -> str:
         """Return the state in a few words."""
         state = "shut down" if self._shut else "broken" if self._broken else "open"
-        return f"{state}, {self._pending} pending"
+        with self._lock:
+            pending = sum(job.added - job.ended for job in self._submitted.values())
+        return f"{state}, {pending + self._open_mappings} pending"
 
     def _close_when_idle(self) -> None:
         with self._idle:
-            self._idle.wait_for(lambda: self._pending == 0)
+            self._idle.wait_for(self._is_idle)
         self.embedded.close(in_order=True)
+
+    def _is_idle(self) -> bool:
+        return not self._open_mappings and all(job.is_idle for job in self._submitted.values())
 
     def _check_open(self) -> None:
         if self._shut:
@@ -236,7 +270,7 @@ class Registry:
         """
         if not callable(function):
             raise TypeError(f"{function!r} is not callable")
-        plain = isinstance(function, FunctionType | BuiltinFunctionType | type)
+        plain = _is_plain(function)
         if plain and (known := self._bodies.get((function, serializer))):
             return known
         packed = payload.pack_function(function, serializer), payload.function_name(function)
@@ -244,96 +278,88 @@ class Registry:
             self._bodies[function, serializer] = packed
         return packed
 
-    def _one_done(self, future: object) -> None:
-        with self._idle:
-            self._pending -= 1
-            if self._pending == 0:
-                self._idle.notify_all()
+    # From any thread: what becomes of a call that nobody wants (submitted.Registry)
 
-    # From any thread: what becomes of a call that nobody wants (futures.Canceller)
-
-    def withdrawn(self, future: TaskFuture, *, kill: bool) -> None:
+    def withdraw(self, job: SubmittedJob, index: int, *, kill: bool) -> None:
         """Give up a call whose future is cancelled already."""
-        self.embedded.call_soon(self._withdraw, future, kill)
+        self.embedded.call_soon(self._withdraw, job, index, kill)
 
-    def wanted_back(self, future: TaskFuture, answered: threading.Event | None) -> None:
+    def want_back(self, job: SubmittedJob, index: int, answered: threading.Event | None) -> None:
         """Try to take a call back from its node."""
-        self.embedded.call_soon(self._want_back, future, answered)
+        self.embedded.call_soon(self._want_back, job, index, answered)
 
-    def wanted_no_more(self, future: TaskFuture) -> None:
+    def want_no_more(self, job: SubmittedJob, index: int) -> None:
         """Let a call go on that could not be taken back in time."""
-        self.embedded.call_soon(self._want_no_more, future)
+        self.embedded.call_soon(self._want_no_more, job, index)
 
     # In the loop's thread: calls
 
     def _take_calls(self) -> None:
         with self._lock:
-            calls, self._calls = self._calls, deque()
+            jobs, self._filled = self._filled, []
             self._woken = False
-        for key, group in groupby(calls, key=lambda call: call.key):
-            self._submit_to(self._job_for(key, calls), list(group))
+            taken = [(job, job.take()) for job in jobs]
+        for job, batches in taken:
+            for batch in batches:
+                job.give(batch.futures)
+            if self._broken:
+                job.fail_all(self._broken)
+            else:
+                self._add_calls(job, batches)
 
-    def _job_for(self, key: tuple[bytes, TaskOptions], calls: Iterable[_Call]) -> SubmittedJob:
-        job = self._submitted.get(key)
-        if job is None:
-            call = next(call for call in calls if call.key == key)
-            job = SubmittedJob(call.options.serializer)
-            job.job_id = self._open(call.function, call.name, call.options, job)
-            self._submitted[key] = job
+    def _add_calls(self, job: SubmittedJob, batches: Iterable[Batch]) -> None:
+        if not job.job_id:
+            job.job_id = self._open(job.function, job.name, job.options, job)
+            self._by_use[job] = None
             self._close_oldest_idle()
-        self._submitted.move_to_end(key)
-        return job
+        self._by_use.move_to_end(job)
+        for batch in batches:
+            self.embedded.ventilator.add(job.job_id, batch.items, batch.form)
 
     def _close_oldest_idle(self) -> None:
         """Keep few jobs open: a program may submit a million different lambdas."""
-        if len(self._submitted) <= OPEN_JOBS:
+        if len(self._by_use) <= OPEN_JOBS:
             return
-        for key, job in list(self._submitted.items())[:OPEN_JOBS]:
-            if job.is_idle and job.added:
-                del self._submitted[key]
-                self.embedded.ventilator.close_job(job.job_id)
+        with self._lock:
+            job = next((job for job in islice(self._by_use, OPEN_JOBS) if job.is_idle), None)
+            if job is None:
                 return
+            job.closed = True
+            del self._by_use[job], self._submitted[job.function, job.options]
+        self.embedded.ventilator.close_job(job.job_id)
 
-    def _submit_to(self, job: SubmittedJob, calls: list[_Call]) -> None:
-        if self._broken:
-            for call in calls:
-                if call.future.set_running_or_notify_cancel():
-                    call.future.set_exception(self._broken)
-            return
-        for form, group in groupby(calls, key=lambda call: call.form):
-            same = list(group)
-            job.add([call.future for call in same])
-            self.embedded.ventilator.add(job.job_id, [call.item(form) for call in same], form)
+    def _job_idle(self) -> None:
+        if self._shut:
+            with self._idle:
+                self._idle.notify_all()
 
     # In the loop's thread: calls that nobody wants
 
-    def _job_of(self, future: TaskFuture) -> SubmittedJob | None:
-        """Return the job of a call that has not ended."""
-        if future._job is None:
+    def _has(self, job: SubmittedJob, index: int) -> bool:
+        """Tell whether a call has not ended."""
+        if index >= job.given:
             # Another thread announced this call, and has not come to it yet.
             self._take_calls()
-        job = self._receivers.get(future._job or "")
-        return job if isinstance(job, SubmittedJob) and job.has(future._index) else None
+        return job.has(index)
 
-    def _withdraw(self, future: TaskFuture, kill: bool) -> None:
-        if job := self._job_of(future):
-            job.drop(future._index)
-            self.embedded.ventilator.cancel(job.job_id, future._index, future._index + 1, kill=kill)
-            self._answer(job.job_id, future._index, future._index + 1)
+    def _withdraw(self, job: SubmittedJob, index: int, kill: bool) -> None:
+        if self._has(job, index):
+            job.drop(index)
+            self.embedded.ventilator.cancel(job.job_id, index, index + 1, kill=kill)
+            self._answer(job.job_id, index, index + 1)
 
-    def _want_back(self, future: TaskFuture, answered: threading.Event | None) -> None:
-        job = self._job_of(future)
-        if job is None:
+    def _want_back(self, job: SubmittedJob, index: int, answered: threading.Event | None) -> None:
+        if not self._has(job, index):
             if answered is not None:
                 answered.set()
             return
         if answered is not None:
-            self._unanswered.setdefault((job.job_id, future._index), []).append(answered)
-        self.embedded.ventilator.request_cancel([_range_of(future)])
+            self._unanswered.setdefault((job.job_id, index), []).append(answered)
+        self.embedded.ventilator.request_cancel([Range(job.job_id, index, index + 1)])
 
-    def _want_no_more(self, future: TaskFuture) -> None:
-        self.embedded.ventilator.withdraw_cancel([_range_of(future)])
-        self._answer(_range_of(future).job, future._index, future._index + 1)
+    def _want_no_more(self, job: SubmittedJob, index: int) -> None:
+        self.embedded.ventilator.withdraw_cancel([Range(job.job_id, index, index + 1)])
+        self._answer(job.job_id, index, index + 1)
 
     def _answer(self, job_id: JobId, start: int, stop: int) -> None:
         """Tell those who wait in `cancel` that it is decided."""
@@ -344,7 +370,7 @@ class Registry:
     def _cancel_all(self) -> None:
         self._take_calls()
         aboard: list[Range] = []
-        for job in list(self._submitted.values()):
+        for job in list(self._by_use):
             for start, stop in job.cancel_pending():
                 self.embedded.ventilator.cancel(job.job_id, start, stop)
             aboard += [Range(job.job_id, *part) for part in job.left()]
@@ -361,7 +387,9 @@ class Registry:
             self.embedded.ventilator.close_job(box[0])
 
     def _mapping_ended(self) -> None:
-        self._one_done(None)
+        with self._idle:
+            self._open_mappings -= 1
+            self._idle.notify_all()
 
     # In the loop's thread: jobs and their results
 
@@ -435,11 +463,10 @@ class Registry:
             self._broken = error
         self._take_calls()
         receivers, self._receivers = self._receivers, {}
-        self._submitted.clear()
         for receiver in receivers.values():
             receiver.fail_all(error)
             if isinstance(receiver, Mapping):
-                self._one_done(None)
+                self._mapping_ended()
         for job_id, index in list(self._unanswered):
             self._answer(job_id, index, index + 1)
 
@@ -451,6 +478,6 @@ def _options_for(function: Callable[..., Any], changes: dict[str, Any], defaults
     return defaults.replace(**{**marked, **changes})
 
 
-def _range_of(future: TaskFuture) -> Range:
-    assert future._job is not None
-    return Range(future._job, future._index, future._index + 1)
+def _is_plain(function: object) -> bool:
+    """Tell whether a callable is what it is: no object whose state may change."""
+    return isinstance(function, FunctionType | BuiltinFunctionType | type)
