@@ -116,7 +116,7 @@ def ventilator_of(job: JobId) -> PeerId:
 
 
 class Address(NamedTuple):
-    """How to reach a peer: `endpoints` in order of preference, `host` to tell whether ipc can work."""
+    """How to reach a peer: `endpoints` in order of preference, `host` to tell whether files can be shared."""
 
     peer: PeerId
     host: str

@@ -115,6 +115,8 @@ class Node:
         self._memory = MemoryWatch(peer.loop, options, self._workers, self._holding, self._relieve)
         self._offered: set[int] = set()
         self._routes: list[Route] = []
+        self._unsent: list[Route] = []
+        """Routes with outcomes of the event at hand: they go together, and at once."""
         self._timer: Timer | None = None
         self._draining = self._ending = self._closed = False
         self._done = self._failed = self._failed_starts = 0
@@ -138,11 +140,12 @@ class Node:
     def guest_delivered(self, guest: Guest, message: Bulk | Cancel | Query) -> None:
         """Take tasks, or give some up."""
         if isinstance(message, Tasks):
-            guest.processed(message.seq)
-            known = {job.id for job in message.jobs}
-            chunks = tuple(c for c in message.chunks if c.job in known or self._holding.knows(guest.id, c.job))
-            jobs = tuple(self._bounded(job) for job in message.jobs)
+            jobs = tuple([self._bounded(job) for job in message.jobs])
+            known = {job.id for job in jobs}
+            knows = self._holding.knows
+            chunks = tuple([c for c in message.chunks if c.job in known or knows(guest.id, c.job)])
             self._hold(moves.TasksTaken(guest.id, jobs, chunks, message.ended))
+            guest.processed(message.seq)
         elif isinstance(message, Cancel):
             self._hold(moves.RangesCancelled(guest.id, message.ranges, message.kill))
             # Whoever asks wants to know at once what is running, and so not taken back.
@@ -190,6 +193,7 @@ class Node:
     def _hold(self, event: moves.Event, error: ZmqtasksError | None = None) -> None:
         for command in self._holding.handle(event, self._peer.loop.time()):
             match command:
+                # Orders and results first: what is only ours to know can wait for them.
                 case moves.Give(slot, jobs, chunk, ended):
                     self._workers.send(slot, Tasks(NO_SESSION, 0, jobs, (chunk,), ended))
                     self._overseer.work_begun(slot)
@@ -203,6 +207,8 @@ class Node:
                     self._give_back(job, attempt, start, stop, kind)
                 case moves.KillWorker(slot):
                     self._workers.kill(slot)
+        while self._unsent:
+            self._unsent.pop().flush()
 
     def _emit(self, job: Job, outcomes: Iterable[Outcome]) -> None:
         route = self._route_to(job.sink)
@@ -213,6 +219,8 @@ class Node:
             elif outcome.kind not in (OutcomeKind.RETURNED, OutcomeKind.RETRY):
                 self._failed += 1
             route.add(outcome)
+        if route not in self._unsent:
+            self._unsent.append(route)
 
     def _route_to(self, sink: Address) -> Route:
         """Return the way to a sink; where the one there is leads nowhere, a job may know a newer address."""
@@ -246,19 +254,20 @@ class Node:
 
     def _worker_event(self, event: WorkerEvent) -> None:
         match event:
+            case WorkerSaid(slot, outcomes):
+                self._hold(moves.OutcomesSaid(slot, outcomes))
+                self._overseer.work_begun(slot)
+                if not self._slots.is_steady(slot):
+                    tasks = sum([outcome.stop - outcome.start for outcome in outcomes])
+                    self._manage(slots.TasksEnded(slot, tasks, self._holding.is_idle(slot)))
+            case WorkerPrinted():
+                self._listeners.printed(event)
             case WorkerStarted():
                 logger.debug("worker %d has pid %d", event.slot, event.pid)
                 self._manage(slots.WorkerStarted(event.slot))
             case WorkerReady(slot):
                 self._failed_starts = 0
                 self._manage(slots.WorkerReady(slot, self._peer.chance()))
-            case WorkerSaid(slot, outcomes):
-                self._hold(moves.OutcomesSaid(slot, outcomes))
-                self._overseer.work_begun(slot)
-                tasks = sum(outcome.stop - outcome.start for outcome in outcomes)
-                self._manage(slots.TasksEnded(slot, tasks, self._holding.is_idle(slot)))
-            case WorkerPrinted():
-                self._listeners.printed(event)
             case WorkerFailedToStart():
                 self._worker_failed(event)
             case WorkerLeft(slot, reason):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Place(Value):
-    """Where an inbox is: bound endpoints, advertised ones, and a private folder for ipc."""
+    """Where an inbox is: bound endpoints, advertised ones, and a private folder for a Unix socket."""
 
     bind: tuple[str, ...] = ()
     advertise: tuple[str, ...] = ()

@@ -57,13 +57,12 @@ class Route:
         self.address = address
         self.ventilators: set[PeerId] = set(earlier.ventilators) if earlier else set()
         """Whose tasks' outcomes go this way."""
-        self._loop = peer.loop
         self._most_bytes = most_bytes
         self._on_congestion = on_congestion
         self._congested: bool = earlier is not None and earlier._congested
         self._waiting: deque[Outcome] = deque(earlier.unsent() if earlier else ())
         self._waiting_bytes = sum(_weight(outcome) for outcome in self._waiting)
-        self._scheduled = self._closed = False
+        self._closed = False
         self._window_bytes = most_bytes
         self._link = peer.open(address, Role.NODE, self)
 
@@ -95,11 +94,9 @@ class Route:
         self._judge_congestion()
 
     def add(self, outcome: Outcome) -> None:
-        """Send an outcome, with those that come in the same turn of the loop."""
+        """Take an outcome, which goes at the next `flush`."""
         self._waiting.append(outcome)
         self._waiting_bytes += _weight(outcome)
-        self._schedule()
-        self._judge_congestion()
 
     def unsent(self) -> tuple[Outcome, ...]:
         """Return what the sink has not acknowledged."""
@@ -120,13 +117,8 @@ class Route:
         self._closed = True
         self._link.close()
 
-    def _schedule(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._scheduled = False
+    def flush(self) -> None:
+        """Send what the sink has room for."""
         while self._waiting and not self._closed and self._link.is_up and self._link.unacked_bytes < self._window_bytes:
             self._link.send(Results(NO_SESSION, 0, tuple(self._next_batch())))
         self._judge_congestion()
@@ -151,13 +143,13 @@ class Route:
     def link_opened(self, link: Link, status: Status) -> None:
         """The sink answered: send what waits."""
         self._window_bytes = status.window.bytes or self._most_bytes
-        self._schedule()
+        self.flush()
 
     def link_heard(self, link: Link, status: Status) -> None:
         """The sink acknowledged something, or told another window."""
         self._window_bytes = status.window.bytes or self._most_bytes
         if self._waiting or self._congested:
-            self._flush()
+            self.flush()
 
     def link_printed(self, link: Link, output: Output) -> None:
         """Nothing to do: a sink prints nothing."""

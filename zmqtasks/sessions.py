@@ -241,12 +241,12 @@ class Link(_End):
         wire = self._wire
         assert wire is not None
         match command:
-            case session.SendHello():
-                wire.send_control(self._peer.hello(self.machine.session, self._role))
-            case session.SendStatus(_, state):
-                wire.send_control(self._peer.status(self.machine.session, Report(state)))
             case session.Transmit(messages):
                 self._transmit(wire, messages)
+            case session.SendStatus(_, state):
+                wire.send_control(self._peer.status(self.machine.session, Report(state)))
+            case session.SendHello():
+                wire.send_control(self._peer.hello(self.machine.session, self._role))
             case session.Opened(status):
                 self._opened(wire, status)
             case session.Heard(status):
@@ -353,6 +353,8 @@ class Guest(_End):
 
     def _do(self, command: session.Command) -> None:
         match command:
+            case session.Deliver(message):
+                self._handler.guest_delivered(self, message)
             case session.SendStatus(full, state):
                 report = self._handler.report(self, full=full)
                 if state is not PeerState.UP:
@@ -360,8 +362,6 @@ class Guest(_End):
                 self._wire.send_control(
                     self._peer.status(self.machine.session, report, self.machine, borrows=self.borrows)
                 )
-            case session.Deliver(message):
-                self._handler.guest_delivered(self, message)
             case session.Heard():
                 pass
             case session.Closed():

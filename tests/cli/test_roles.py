@@ -99,9 +99,9 @@ def test_a_ventilator_without_a_sink_collects_the_results(tmp_path: Path) -> Non
         assert sorted(entry["value"] for entry in lines(done.stdout).values()) == [0, 2, 4, 6, 8]
 
 
-@pytest.mark.parametrize(("output", "through"), [("x.db", "ipc"), ("x.jsonl", "tcp")])
+@pytest.mark.parametrize(("output", "through"), [("x.db", "unix"), ("x.jsonl", "tcp")])
 def test_kill_9_of_the_sink_loses_and_doubles_nothing(tmp_path: Path, output: str, through: str) -> None:
-    """Over tcp the next sink says at once that it knows no such session; over ipc 10 s of silence have to tell."""
+    """Over tcp the next sink says at once that it knows no such session; here 10 s of silence have to tell."""
     address, total = f"tcp://127.0.0.1:{free_port()}", 100
     (tmp_path / "in").write_text(numbers(total))
     sink = ("sink", "--bind", address, "-o", output, *(("--advertise", address) if through == "tcp" else ()))

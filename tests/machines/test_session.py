@@ -224,13 +224,25 @@ def test_what_was_processed_is_acknowledged_soon_and_once() -> None:
         half.handle(BulkReceived(numbered(number)), 0.0)
     half.handle(Processed(2), 0.5)
     half.handle(Processed(3), 0.505)
-    assert half.next_deadline() == 0.51
-    assert half.tick(0.509) == []
-    assert half.tick(0.51) == [SendStatus(full=False)]
-    assert half.tick(0.52) == []
+    assert half.next_deadline() == 0.55
+    assert half.tick(0.549) == []
+    assert half.tick(0.55) == [SendStatus(full=False)]
+    assert half.tick(0.56) == []
     assert half.next_deadline() == 1.0
     assert half.tick(1.0) == [SendStatus(full=True)]
     assert repr(half) == "<Incoming 1 up cum=3 taken=3>"
+
+
+def test_the_more_has_come_the_sooner_it_is_acknowledged() -> None:
+    half = Incoming(SESSION, 0.0, Timing(small_bytes=2 * results(1).size_bytes))
+    for number in (1, 2):
+        half.handle(BulkReceived(numbered(number)), 0.0)
+        half.handle(Processed(number), 0.5)
+    assert half.next_deadline() == 0.51
+    assert half.tick(0.51) == [SendStatus(full=False)]
+    half.handle(BulkReceived(numbered(3)), 0.6)
+    half.handle(Processed(3), 0.6)
+    assert half.next_deadline() == pytest.approx(0.65), "what was acknowledged counts no more"
 
 
 def test_a_repetition_is_acknowledged_again() -> None:

@@ -133,6 +133,15 @@ def test_workers_that_started_together_do_not_end_together(chance: float, tasks:
     assert told(slots, TasksEnded(0, 1, idle=True)) == [Retire(0), StopWorker(0)]
 
 
+def test_a_worker_that_serves_without_end_need_not_tell_of_its_tasks() -> None:
+    slots = serving(standby=1)
+    assert slots.is_steady(0)
+    assert told(slots, TasksEnded(0, 10**9, idle=True)) == []
+    assert not slots.is_steady(1), "it does not serve"
+    assert not slots.is_steady(7), "nobody is there"
+    assert not serving(max_tasks_per_worker=3).is_steady(0), "its tasks are counted"
+
+
 def test_a_life_of_one_task_is_not_spread_to_none() -> None:
     slots = Slots(Staffing(1, max_tasks_per_worker=1, spread=1.0))
     told(slots, Opened(), WorkerReady(0, 0.0))

@@ -14,9 +14,10 @@ from zmqtasks.messages import Address, Cancel, Range, Results, SessionId
 SESSION = SessionId(1, 1)
 
 
-@pytest.fixture(params=["zmq", "fake", "fake-encoded"])
+@pytest.fixture(params=["ipc", "unix", "fake", "fake-encoded"])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    made: World = RealWorld(tmp_path) if request.param == "zmq" else FakeWorld(encoded="encoded" in request.param)
+    kind: str = request.param
+    made: World = FakeWorld(encoded="encoded" in kind) if "fake" in kind else RealWorld(tmp_path, kind)
     yield made
     made.close()
 

@@ -39,20 +39,24 @@ class World(Protocol):
 
 
 class RealWorld:
-    """ZeroMQ over ipc."""
+    """Peers on this host, through Unix sockets or through ZeroMQ."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, scheme: str) -> None:
         self.loop = asyncio.new_event_loop()
         self._folder = folder
+        self._scheme = scheme
         self._networks: list[ZmqNetwork] = []
 
     def join(self, place: str) -> ZmqNetwork:
-        network = ZmqNetwork(self.loop, place, "here", folder=self._folder)
+        if self._scheme == "unix":
+            network = ZmqNetwork(self.loop, place, "here", folder=self._folder)
+        else:
+            network = ZmqNetwork(self.loop, place, "here", bind=self.address(place).endpoints)
         self._networks.append(network)
         return network
 
     def address(self, place: PeerId) -> Address:
-        return Address(place, "here", (f"ipc://{self._folder}/{place}",))
+        return Address(place, "here", (f"{self._scheme}://{self._folder}/{place}",))
 
     def until(self, condition: Callable[[], object]) -> None:
         self.loop.run_until_complete(wait_until_async(condition))

@@ -12,12 +12,12 @@ from zmqtasks.transport.network import ZmqNetwork
 TCP = "tcp://127.0.0.1:9"
 
 
-def test_ipc_is_taken_only_where_somebody_listens(tmp_path: Path) -> None:
+def test_a_unix_socket_is_taken_only_where_somebody_listens(tmp_path: Path) -> None:
     """A peer that was killed leaves its socket; the one that replaces it is reached over tcp."""
     loop = asyncio.new_event_loop()
     network = ZmqNetwork(loop, "a" * 16, "here")
     path = tmp_path / "peer"
-    address = Address("b" * 16, "here", (TCP, f"ipc://{path}"))
+    address = Address("b" * 16, "here", (TCP, f"unix://{path}"))
     with socket.socket(socket.AF_UNIX) as listener:
         assert not network.prefers(address, TCP)
         listener.bind(str(path))
@@ -26,6 +26,6 @@ def test_ipc_is_taken_only_where_somebody_listens(tmp_path: Path) -> None:
         assert not network.prefers(address._replace(host="elsewhere"), TCP)
     assert path.exists()
     assert not network.prefers(address, TCP)
-    assert not network.prefers(address._replace(endpoints=(TCP, "ipc:///" + "x" * 200)), TCP)
+    assert not network.prefers(address._replace(endpoints=(TCP, "unix:///" + "x" * 200)), TCP)
     network.close()
     loop.close()

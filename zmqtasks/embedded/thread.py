@@ -42,7 +42,7 @@ class Where(Value):
         finalizer: encoded function that each of its workers runs last, or nothing.
         output: where its workers print: "inherit" for our stdout and stderr, "stderr" for both there.
         sink: address of a standalone sink, or None to collect the results here.
-        bind: where our inbox is bound besides ipc; None finds out from `addresses`.
+        bind: where our inbox is bound for other hosts; None finds out from `addresses`.
         advertise: what others shall connect to instead.
         connect_s: how long the first node may take to answer.
         lease_s: how long nodes keep what we gave them while they hear nothing of us; they grant 60 seconds at most.
@@ -274,7 +274,7 @@ class Embedded:
 
 
 def _bind_for(addresses: tuple[str, ...]) -> tuple[str, ...]:
-    """Return where the inbox has to be bound so that these peers can answer: nowhere but ipc, or loopback.
+    """Return where the inbox has to be bound so that these peers can answer: nowhere but here, or loopback.
 
     Raises:
         BindError: a peer is on another host, and nobody said that our inbox may be open to the network.
@@ -291,4 +291,4 @@ def _bind_for(addresses: tuple[str, ...]) -> tuple[str, ...]:
 def is_local(address: str) -> bool:
     """Tell whether an endpoint can only be reached from this host."""
     host = address.removeprefix("tcp://").rpartition(":")[0].strip("[]")
-    return address.startswith("ipc://") or host in ("localhost", "::1") or host.startswith("127.")
+    return address.startswith(("ipc://", "unix://")) or host in ("localhost", "::1") or host.startswith("127.")

@@ -31,6 +31,11 @@ class Timing(Value):
     hello_max_s: float = 2.0
     beat_s: float = 1.0
     ack_s: float = 0.01
+    """How long an acknowledgement may wait after much bulk: the sender keeps all of it until then."""
+    small_ack_s: float = 0.05
+    """The same after little: it must not cost a Status each few round trips."""
+    small_bytes: int = 1 << 20
+    """What is little, in bytes since the last Status."""
     suspect_s: float = 3.0
     close_s: float = 10.0
     retransmit_s: float = 2.0
@@ -331,25 +336,28 @@ class Incoming(_Half):
         self.taken = 0
         self.cum = 0
         self._ack_at = float("inf")
+        self._new_bytes = 0
+        """Of bulk that came since the last Status."""
 
     def handle(self, event: Event, now: float) -> list[Command]:
         """Take one event; return what to do, in order."""
         if self.state is State.CLOSED:
             return self._after_the_end(event)
         match event:
-            case HelloReceived():
-                self._heard_at = now
-                return self._speak(now, full=True)
             case BulkReceived(message):
                 self._heard_at = now
                 return self._take(message, now)
+            case Processed(seq) if self.cum <= seq <= self.taken:
+                self.cum = seq
+                few = self._new_bytes < self._timing.small_bytes
+                self._acknowledge_by(now + (self._timing.small_ack_s if few else self._timing.ack_s))
+                return []
             case StatusReceived(status):
                 self._heard_at = now
                 return self._listen(status)
-            case Processed(seq) if self.cum <= seq <= self.taken:
-                self.cum = seq
-                self._ack_at = min(self._ack_at, now + self._timing.ack_s)
-                return []
+            case HelloReceived():
+                self._heard_at = now
+                return self._speak(now, full=True)
             case LeaveRequested():
                 self.state = State.CLOSED
                 return [SendStatus(full=False, state=PeerState.BYE), Closed("left")]
@@ -376,8 +384,12 @@ class Incoming(_Half):
             return float("inf")
         return min(self._beat_at, self._ack_at, self._heard_at + self._timing.lease_s)
 
+    def _acknowledge_by(self, at: float) -> None:
+        if at < self._ack_at:
+            self._ack_at = at
+
     def _speak(self, now: float, *, full: bool) -> list[Command]:
-        self._ack_at = float("inf")
+        self._ack_at, self._new_bytes = float("inf"), 0
         if full:
             self._beat_at = now + self._timing.beat_s
         return [SendStatus(full)]
@@ -386,12 +398,13 @@ class Incoming(_Half):
         if message.seq == self.taken + 1:
             self.taken += 1
             self.gap = False
+            self._new_bytes += message.size_bytes
             return [Deliver(message)]
         if message.seq > self.taken and not self.gap:
             self.gap = True
             return self._speak(now, full=False)
         # A repetition (our acknowledgement was lost or is late), or more beyond a gap that is already reported.
-        self._ack_at = min(self._ack_at, now + self._timing.ack_s)
+        self._acknowledge_by(now + self._timing.ack_s)
         return []
 
     def _listen(self, status: Status) -> list[Command]:

@@ -269,6 +269,11 @@ class Slots:
         """Return how many workers take work."""
         return self._count(State.SERVING)
 
+    def is_steady(self, number: int) -> bool:
+        """Tell whether a worker serves without end, so that `TasksEnded` of it would change nothing."""
+        slot = self._slots.get(number)
+        return slot is not None and slot.state is State.SERVING and slot.tasks_left == NEVER
+
     def all_gone(self) -> bool:
         """Tell whether no process is left that could still end."""
         return self._count(State.EMPTY) + self.lost() == len(self._slots)

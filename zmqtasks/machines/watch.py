@@ -96,7 +96,7 @@ LEGAL: dict[type[Any], frozenset[State]] = {
 
 def has_limits(options: TaskOptions) -> bool:
     """Tell whether tasks with these options have to be watched."""
-    return any(bound is not None for bound in (options.timeout, options.stall_timeout, options.max_memory))
+    return options.timeout is not None or options.max_memory is not None or options.stall_timeout is not None
 
 
 class Watch:

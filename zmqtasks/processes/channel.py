@@ -79,10 +79,18 @@ class Channel:
         """
         if not self._open:
             return
+        head, sent = frame_head(kind, body), 0
+        if not self._outgoing and not fds:
+            try:
+                sent = self._sock.sendmsg((head, body))
+            except OSError:  # full, or gone: that is seen to below
+                sent = 0
+            if sent == len(head) + len(body):
+                return
         first = len(self._outgoing)
-        for part in (frame_head(kind, body), body):
+        for part in (memoryview(head)[sent:], memoryview(body)[max(0, sent - len(head)) :]):
             if len(part):
-                self._outgoing.append(memoryview(part))
+                self._outgoing.append(part)
                 self._backlog += len(part)
         if fds:
             self._marked.append((self._outgoing[first], fds, holder))
@@ -109,9 +117,8 @@ class Channel:
 
     def _readable(self) -> None:
         for _ in range(_RECEIVES_A_TURN):
-            if not self._open:
-                return
-            if not self._receive():
+            # Where less came than there was room for, the socket is empty; else the loop tells.
+            if not self._open or not self._receive() or not self._reader.may_have_more:
                 return
 
     def _receive(self) -> bool:

@@ -108,6 +108,8 @@ class FrameReader:
         self._body: memoryview | None = None  # a body that is not complete
         self._filled = 0
         self._fds: deque[int] = deque()  # that came with frames, and nobody asked for so far
+        self.may_have_more = False
+        """Whether the last call took all there was room for: else the socket is empty, or will tell."""
 
     def receive(self, sock: socket.socket) -> list[Frame] | None:
         """Make one system call and return the frames it completed, or None at the end of the stream.
@@ -128,6 +130,7 @@ class FrameReader:
                 self._fds.extend(array("i", data[: len(data) - len(data) % 4]))
         if received == 0:
             return None
+        self.may_have_more = received == len(target)
         if self._body is None:
             return list(self._cut(self._kept + received))
         self._filled += received
@@ -153,17 +156,18 @@ class FrameReader:
             os.close(self._fds.popleft())
 
     def _cut(self, end: int) -> Iterable[Frame]:
-        position = 0
+        position, scratch = 0, self._scratch
         while end - position >= _HEAD.size:
             kind, length = self._parse_head(position)
             position += _HEAD.size
             if end - position < length:
                 self._begin_body(kind, length, self._scratch[position:end])
                 return
-            yield kind, bytes(self._scratch[position : position + length])
+            yield kind, scratch[position : position + length].tobytes()
             position += length
         self._kept = end - position
-        self._scratch[: self._kept] = bytes(self._scratch[position:end])
+        if self._kept:
+            scratch[: self._kept] = scratch[position:end].tobytes()
 
     def _parse_head(self, position: int) -> tuple[FrameKind, int]:
         length, kind = _HEAD.unpack_from(self._scratch, position)

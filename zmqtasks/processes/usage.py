@@ -85,7 +85,7 @@ def _rss_by_psutil(pid: int) -> int:
 
 @cache
 def host_id() -> str:
-    """Return what two processes share exactly when they can talk over ipc: one boot of one kernel, one network.
+    """Return what two processes share exactly when they can talk through files: one boot of one kernel, one network.
 
     The network namespace tells containers on one host apart.
     """

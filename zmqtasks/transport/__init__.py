@@ -1,1 +1,1 @@
-"""ZeroMQ: sockets, inbox and outbox. The only importer of zmq."""
+"""Ways between peers: ZeroMQ between hosts, Unix sockets on one host. The only importer of zmq."""

@@ -1,4 +1,4 @@
-"""What `peer.py` sees of ZeroMQ: one inbox, outlets to others, addresses.
+"""What `peer.py` sees of the ways between peers: one inbox, outlets to others, addresses.
 
 Owns the context and the inbox. `testing.SimNetwork` has the same face.
 """
@@ -8,20 +8,26 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import resource
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from zmqtasks.messages import Address, Bulk, Control, Memory, Message, Output, PeerId
 from zmqtasks.options import Limits
-from zmqtasks.transport import sockets
-from zmqtasks.transport.inbox import Inbox
-from zmqtasks.transport.outlet import Outlet
+from zmqtasks.transport.intake import Intake
+from zmqtasks.transport.local import SCHEME, LocalInbox, LocalLane
+from zmqtasks.transport.outlet import Lane, Outlet
 from zmqtasks.wire import loans
 from zmqtasks.wire.loans import Loan, Pool
 
-LONGEST_IPC_PATH = 107
+if TYPE_CHECKING:
+    import zmq
+
+    from zmqtasks.transport.inbox import Inbox
+
+LONGEST_PATH = 107
 """sizeof(sockaddr_un.sun_path) - 1 on Linux."""
 
 
@@ -75,15 +81,15 @@ class Network(Protocol):
 
 
 class ZmqNetwork:
-    """A peer's inbox and outlets on ZeroMQ.
+    """A peer's inbox and outlets: ZeroMQ between hosts, Unix sockets on one host.
 
     Args:
         loop: everything runs in its thread.
         peer: id of this peer.
-        host: identity of this host; peers with the same one can use ipc.
-        bind: endpoints to bind, e.g. ("tcp://127.0.0.1:0",); () for ipc alone.
-        advertise: endpoints others shall use instead of the bound ones; then no ipc is offered either.
-        folder: private folder for an ipc endpoint; None for none.
+        host: identity of this host; peers with the same one reach each other through files.
+        bind: endpoints to bind with ZeroMQ, e.g. ("tcp://127.0.0.1:0",); () for this host alone.
+        advertise: endpoints others shall use instead of the bound ones; then this host has no way of its own either.
+        folder: private folder for a Unix socket; None for none.
         limits: of one message.
 
     Raises:
@@ -104,41 +110,76 @@ class ZmqNetwork:
         self._loop = loop
         self._limits = limits or Limits()
         self._host = host
+        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self._socket: zmq.Socket[bytes] | None = None
         self._inbox: Inbox | None = None
         self._examples = Pool()
         self._example: Loan | None = None
-        self._context = sockets.new_context()
-        ipc = (_ipc_endpoint(folder, peer),) if folder and not advertise else ()
+        self._local: LocalInbox | None = None
+        raise_descriptor_limit()
+        endpoints: tuple[str, ...] = ()
         try:
-            self._socket, bound = sockets.bound_pull(self._context, (*bind, *ipc), self._limits)
+            if bind:
+                from zmqtasks.transport import sockets  # a program that stays on its host need not have ZeroMQ loaded
+
+                self._socket, endpoints = sockets.bound_pull(self._zmq(), bind, self._limits)
+            if folder and not advertise:
+                path = _local_path(folder, peer)
+                self._local = LocalInbox(loop, path)
+                endpoints = (*endpoints, SCHEME + path)
         except Exception:
             self.close()
             raise
-        self.address = Address(peer, host, advertise or bound)
+        self.address = Address(peer, host, advertise or endpoints)
         self._example = self._examples.write(()) if loans.AVAILABLE else None
         self.memory = Memory(os.getpid(), self._example.fd, self._example.token) if self._example is not None else None
 
+    def _zmq(self) -> zmq.Context[zmq.Socket[bytes]]:
+        """Return the context of this peer, made when it is needed."""
+        if self._context is None:
+            from zmqtasks.transport import sockets
+
+            self._context = sockets.new_context()
+        return self._context
+
     def listen(self, on_message: Callable[[Message], None]) -> None:
         """Begin to deliver what comes."""
-        self._inbox = Inbox(self._loop, self._socket, self._limits, on_message)
+        intake = Intake(self._limits, on_message)
+        if self._socket is not None:
+            from zmqtasks.transport.inbox import Inbox
+
+            self._inbox = Inbox(self._loop, self._socket, intake)
+        if self._local is not None:
+            self._local.listen(intake)
 
     def drain(self) -> None:
         """Deliver what has come so far."""
-        if self._inbox:
-            self._inbox.drain()
+        for inbox in (self._inbox, self._local):
+            if inbox is not None:
+                inbox.drain()
 
     def reach(self, address: Address) -> Outlet:
-        """Return a new way to a peer: ipc on one host, else its first other endpoint.
+        """Return a new way to a peer: a Unix socket on one host, else its first other endpoint.
 
         Raises:
             BindError: the endpoint is malformed.
         """
-        return Outlet(self._loop, self._context, self._best(address))
+        endpoint = self._best(address)
+        return Outlet(endpoint, self._to_local(endpoint) if endpoint.startswith(SCHEME) else self._to_remote(endpoint))
+
+    def _to_local(self, endpoint: str) -> Callable[[int | None, int | None], Lane]:
+        path = endpoint.removeprefix(SCHEME)
+        return lambda most, taken: LocalLane(self._loop, path, most)
+
+    def _to_remote(self, endpoint: str) -> Callable[[int | None, int | None], Lane]:
+        from zmqtasks.transport.push import PushLane
+
+        return lambda most, taken: PushLane(self._loop, self._zmq(), endpoint, most, taken)
 
     def prefers(self, address: Address, endpoint: str) -> bool:
         """Tell whether a new way to `address` would be better than the one through `endpoint`."""
         best = self._best(address)
-        return best.startswith("ipc://") and best != endpoint
+        return best.startswith(SCHEME) and best != endpoint
 
     def can_borrow(self, address: Address, memory: Memory) -> bool:
         """Tell whether loans of the peer at `address` can be read here: on one host, as the same user."""
@@ -147,17 +188,26 @@ class ZmqNetwork:
     def _best(self, address: Address) -> str:
         if address.host == self._host:
             for endpoint in address.endpoints:
-                if endpoint.startswith("ipc://") and _is_listening(endpoint.removeprefix("ipc://")):
+                if endpoint.startswith(SCHEME) and _is_listening(endpoint.removeprefix(SCHEME)):
                     return endpoint
-        return next((e for e in address.endpoints if not e.startswith("ipc://")), address.endpoints[0])
+        return next((e for e in address.endpoints if not e.startswith(SCHEME)), address.endpoints[0])
 
     def close(self) -> None:
         """Close inbox and context; what says goodbye has its moment. Idempotent."""
-        if self._inbox:
-            self._inbox.close()
-        self._context.destroy(linger=None)
+        for inbox in (self._inbox, self._local):
+            if inbox is not None:
+                inbox.close()
+        if self._context is not None:
+            self._context.destroy(linger=None)
         self._example = None
         self._examples.close()
+
+
+def raise_descriptor_limit() -> None:
+    """Let this process hold as many descriptors as it may: each peer and each worker takes some."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _is_listening(path: str) -> bool:
@@ -170,8 +220,8 @@ def _is_listening(path: str) -> bool:
             return False
 
 
-def _ipc_endpoint(folder: Path, peer: PeerId) -> str:
+def _local_path(folder: Path, peer: PeerId) -> str:
     path = f"{folder}/{peer}"
-    if len(path) > LONGEST_IPC_PATH:
-        raise ValueError(f"the path of a socket may have {LONGEST_IPC_PATH} characters, {path} has {len(path)}")
-    return f"ipc://{path}"
+    if len(path) > LONGEST_PATH:
+        raise ValueError(f"the path of a socket may have {LONGEST_PATH} characters, {path} has {len(path)}")
+    return path

@@ -1,20 +1,17 @@
-"""The way to one peer's inbox: two PUSH connections, bulk and control, so that a heartbeat never waits behind data.
+"""The way to one peer's inbox: two connections, bulk and control, so that a heartbeat never waits behind data.
 
-Owns both sockets and what could not be handed to them yet. Never blocks, never drops bulk on its own account; the
-session retransmits what a connection loses. Called by `network.py`.
+Owns its lanes. Never blocks, never drops bulk on its own account; the session retransmits what a connection loses.
+Knows nothing of sockets. Called by `network.py`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
-from collections import deque
-
-import zmq
+from collections.abc import Callable
+from typing import Protocol
 
 from zmqtasks.messages import Bulk, Control, Output
-from zmqtasks.transport.sockets import connected_push
 from zmqtasks.wire import codec
 from zmqtasks.wire.loans import Loan
 
@@ -22,62 +19,24 @@ logger = logging.getLogger(__name__)
 
 CONTROL_WAITING = 16
 """Control messages kept while there is no connection; older ones are out of date by then, and repeated anyway."""
-
-
 OUTPUT_WAITING = 8
 """Output messages that ZeroMQ takes before it refuses: a slow link shall refuse early, for then lines are counted."""
 
 
-class _Lane:
-    """One PUSH socket and the frames that wait for its connection."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, socket: zmq.Socket[bytes], most: int | None) -> None:
-        self._loop = loop
-        self._socket = socket
-        self._waiting: deque[bytes | bytearray] = deque(maxlen=most)
-        self._watched = False
+class Lane(Protocol):
+    """One connection, and the frames that wait for it."""
 
     def send(self, frame: bytes | bytearray) -> None:
-        if self._waiting or not self._try(frame):
-            self._waiting.append(frame)
-            self._watch()
+        """Send a frame now, or when it can be."""
 
-    def _try(self, frame: bytes | bytearray) -> bool:
-        try:
-            # Copied: a send without a copy makes pyzmq start a thread that stays for good.
-            self._socket.send(frame, zmq.NOBLOCK)
-        except zmq.Again:
-            return False
-        return True
-
-    def _watch(self) -> None:
-        if not self._watched:
-            self._watched = True
-            self._loop.add_reader(self._socket.FD, self._flush)
-        # The descriptor is edge-triggered: the edge may have passed before anybody watched.
-        self._loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        if self._socket.closed:
-            return
-        self._socket.getsockopt(zmq.EVENTS)
-        while self._waiting and self._try(self._waiting[0]):
-            self._waiting.popleft()
-        if not self._waiting and self._watched:
-            self._watched = False
-            self._loop.remove_reader(self._socket.FD)
+    def offer(self, frame: bytes | bytearray) -> bool:
+        """Send a frame, or return False where it is not taken now."""
 
     def forget_waiting(self) -> None:
-        self._waiting.clear()
+        """Drop what waits for a connection."""
 
     def close(self, linger_s: float) -> None:
-        if self._socket.closed:
-            return
-        self._flush()
-        if self._watched:
-            self._watched = False
-            self._loop.remove_reader(self._socket.FD)
-        self._socket.close(linger=int(linger_s * 1000))
+        """Close it; what is on its way gets so many seconds. Idempotent."""
 
 
 def _by_name(loan: Loan) -> tuple[int, int, int]:
@@ -88,41 +47,39 @@ class Outlet:
     """Send messages to one inbox.
 
     Args:
-        loop: watches for connections.
-        context: of this peer.
         endpoint: where the inbox is bound.
+        new_lane: makes a connection there, given how many frames may wait for it and how many may be on their way;
+            None for any number.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> None:
+    def __init__(self, endpoint: str, new_lane: Callable[[int | None, int | None], Lane]) -> None:
         self.endpoint = endpoint
         self.lends = False
-        self._loop = loop
-        self._context = context
-        self._control = _Lane(loop, connected_push(context, endpoint), CONTROL_WAITING)
-        self._bulk: _Lane | None = None
-        self._output: zmq.Socket[bytes] | None = None
+        self._new_lane = new_lane
+        self._control = new_lane(CONTROL_WAITING, None)
+        self._bulk: Lane | None = None
+        self._output: Lane | None = None
+        self._debug = logger.isEnabledFor(logging.DEBUG)
 
     def send_control(self, message: Control) -> None:
         """Send a small message that may be lost and is repeated."""
-        logger.debug("> %s", type(message).__name__)
+        if self._debug:
+            logger.debug("> %s", type(message).__name__)
         self._control.send(codec.encode(message))
 
     def send_bulk(self, message: Bulk) -> None:
         """Send a numbered message; it waits here while there is no connection."""
-        logger.debug("> %s %d", type(message).__name__, message.seq)
+        if self._debug:
+            logger.debug("> %s %d", type(message).__name__, message.seq)
         if self._bulk is None:
-            self._bulk = _Lane(self._loop, connected_push(self._context, self.endpoint), None)
+            self._bulk = self._new_lane(None, None)
         self._bulk.send(codec.encode(message, lend=_by_name if self.lends else None))
 
     def send_output(self, message: Output) -> bool:
         """Send on a third connection, made at the first time; False where nothing can be taken now."""
         if self._output is None:
-            self._output = connected_push(self._context, self.endpoint, OUTPUT_WAITING)
-        try:
-            self._output.send(codec.encode(message), zmq.NOBLOCK)
-        except zmq.Again:
-            return False
-        return True
+            self._output = self._new_lane(0, OUTPUT_WAITING)
+        return self._output.offer(codec.encode(message))
 
     def forget_waiting(self) -> None:
         """Drop the bulk that still waits for a connection: the session is about to send it all again."""
@@ -131,8 +88,6 @@ class Outlet:
 
     def close(self, linger_s: float = 0.0) -> None:
         """Close all connections; what is on its way gets `linger_s` seconds. Idempotent."""
-        self._control.close(linger_s)
-        if self._bulk is not None:
-            self._bulk.close(linger_s)
-        if self._output is not None and not self._output.closed:
-            self._output.close(linger=int(linger_s * 1000))
+        for lane in (self._control, self._bulk, self._output):
+            if lane is not None:
+                lane.close(linger_s)

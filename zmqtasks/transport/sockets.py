@@ -28,9 +28,7 @@ def new_context() -> zmq.Context[zmq.Socket[bytes]]:
     if zmq.zmq_version_info() < LEAST_LIBZMQ:
         wanted = ".".join(map(str, LEAST_LIBZMQ))
         raise IncompatibleVersion(f"libzmq {zmq.zmq_version()} has known holes; zmqtasks needs {wanted} or later")
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     context = zmq.Context()
     context.set(zmq.MAX_SOCKETS, min(hard if hard > 0 else 65_536, 65_536, context.get(zmq.SOCKET_LIMIT)))
     return context
