@@ -62,4 +62,5 @@ def append(path: str | Path, records: Iterable[dict[str, Any]]) -> None:
 def read(folder: Path = RESULTS) -> list[dict[str, Any]]:
     """Return all records of a folder, the oldest first."""
     lines = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_text().splitlines()]
-    return sorted((json.loads(line) for line in lines), key=lambda record: (record["date"], record["time"]))
+    found = [record for record in map(json.loads, lines) if "run" in record]
+    return sorted(found, key=lambda record: (record["date"], record["time"]))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -219,6 +220,7 @@ def main(words: list[str] | None = None) -> int:
     """Measure, print a line each, and append the records to a file."""
     given = parsed(words)
     adopt_orphans()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     repeats = given.repeats or (2 if given.quick else REPEATS)
     budget_s = given.budget or (QUICK_BUDGET_S if given.quick else BUDGET_S)
     bench = Bench(repeats, budget_s, tuple(given.peer or KNOWN), tuple(given.variant))

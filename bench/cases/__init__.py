@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 NAMES = (
     "submit", "mapping", "round_trip", "payloads", "balance",
-    "kills", "deaths", "chaos", "endless", "fresh",
+    "kills", "deaths", "chaos", "orphans", "endless", "overruns", "leaks", "memory", "fresh", "recycling",
     "start", "shared", "nodes", "sizes",
 )  # fmt: skip
 

@@ -10,7 +10,7 @@ import random
 import time
 
 from bench.cases.case import BEST, FUTURES, LOCAL, MESH, PIPE, Case, Figures, Reach, times
-from bench.peers.peer import WORKERS, Runner
+from bench.peers.peer import WORKERS, Demand, Runner
 from bench.work import burn
 
 SHARE = "share"
@@ -64,6 +64,7 @@ CASE = Case(
     peers=(*(peer for peer in LOCAL if peer != "bare pyzmq"), BEST),
     variants=tuple(ORDERS),
     chunks=(1, 5, 20, 100),
+    demand=Demand(short=False),
     reaches=(
         Reach(
             "5 ms: 0.97 x two bare processes",

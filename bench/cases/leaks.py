@@ -1,85 +1,60 @@
-"""Tasks that leak, and workers that are replaced before it hurts: how much memory a worker ever held.
+"""100 tasks that leak 50 MB each, and workers that are replaced at 500 MB: how much memory a worker ever held.
 
-    python -m bench.cases.leaks [--tasks 100] [--size-mb 50] [--limit-mb 500] [--out bench/results/leaks.jsonl]
-
-Each task keeps so much memory for good. All have to succeed; the peak of a worker is measured by the kernel (VmHWM), at
-the end of each of its tasks. What a task allocates comes on top of the limit, because a worker leaves only after it.
+The peak of a worker is measured by the kernel (VmHWM), at the end of each of its tasks. What a task allocates comes on
+top of the limit, because a worker leaves only after it.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import platform
-import sys
 import time
-from collections.abc import Sequence
 
-import zmqtasks
+from bench.cases.case import MESH, Case, Figures, Reach
+from bench.peers.peer import WORKERS, Peer
 
 MB = 10**6
-ALLOWED_ABOVE = 64 * MB
+SIZE, LIMIT, ALLOWED_ABOVE = 50 * MB, 500 * MB, 64 * MB
+TASKS = 100
+PEAK = "most_peak_mb"
 _leaked: list[bytearray] = []
 
 
-def leak(size: int) -> tuple[int, int]:
+def leak(nbytes: int) -> tuple[int, int]:
     """Keep memory that is really there; return the process and the most it ever held."""
-    _leaked.append(bytearray(b"x") * size)
+    _leaked.append(bytearray(b"x") * nbytes)
     with open("/proc/self/status") as file:
         peak = next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
     return os.getpid(), peak
 
 
-def summary(results: Sequence[tuple[int, int]], size: int, limit: int) -> dict[str, object]:
-    """Return what is to be told of a run."""
-    peaks: dict[int, int] = {}
-    for pid, peak in results:
-        peaks[pid] = max(peak, peaks.get(pid, 0))
-    highest = max(peaks.values())
-    return {
-        "succeeded": len(results),
-        "workers_used": len(peaks),
-        "highest_peak_mb": round(highest / MB, 1),
-        "above_limit_and_task_mb": round((highest - limit - size) / MB, 1),
-        "within_reach": highest <= limit + size + ALLOWED_ABOVE,
-    }
+def measure(peer: Peer, variant: str, size: int, chunk: int | None) -> Figures:
+    """Expect all results, and tell the highest peak."""
+    import zmqtasks
 
-
-def main() -> None:
-    """Measure, print, and append the record to a file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--tasks", type=int, default=100)
-    parser.add_argument("--size-mb", type=int, default=50)
-    parser.add_argument("--limit-mb", type=int, default=500)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--out", default=None, help="append the record to this file")
-    given = parser.parse_args()
-    size, limit = given.size_mb * MB, given.limit_mb * MB
-    with zmqtasks.Client(workers=given.workers, recycle_memory=limit) as client:
+    with zmqtasks.Client(workers=WORKERS, recycle_memory=LIMIT) as client:
         started = time.perf_counter()
-        results = list(client.map(leak, [size] * given.tasks))
-        took_s = time.perf_counter() - started
-    record = {
-        "case": "leaks",
-        "date": time.strftime("%Y-%m-%d"),
-        **summary(results, size, limit),
-        "seconds": round(took_s, 2),
-        "tasks": given.tasks,
-        "size_mb": given.size_mb,
-        "limit_mb": given.limit_mb,
-        "workers": given.workers,
-        "cores": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-        "zmqtasks": zmqtasks.__version__,
-        "system": f"{platform.system()} {platform.machine()}",
-    }
-    if given.out:
-        with open(given.out, "a") as file:
-            file.write(json.dumps(record) + "\n")
-    json.dump(record, sys.stdout, indent=2)
-    print()
+        results = list(client.map(leak, [SIZE] * size))
+        seconds = time.perf_counter() - started
+    assert len(results) == size
+    processes = {pid for pid, _ in results}
+    return {"seconds": seconds, PEAK: max(peak for _, peak in results) / MB, "workers_used": len(processes)}
 
 
-if __name__ == "__main__":
-    main()
+CASE = Case(
+    "W8",
+    "leaks",
+    "megabytes that a worker ever held, of 100 tasks that leak 50 MB each, recycled at 500 MB",
+    measure,
+    PEAK,
+    less_is_better=True,
+    sizes=(TASKS, TASKS),
+    demand=None,
+    reaches=(
+        Reach(
+            "highest peak: limit + task + 64 MB",
+            lambda at: at(MESH, PEAK),
+            most=(LIMIT + SIZE + ALLOWED_ABOVE) / MB,
+            unit="MB",
+        ),
+    ),
+)

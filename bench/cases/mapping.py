@@ -21,7 +21,7 @@ CASE = Case(
     measure,
     RATE,
     peers=(*LOCAL, BEST),
-    sizes=(1000, 2_000_000),
+    sizes=(20, 2_000_000),
     chunks=(20, 200, 1000, 5000, 20_000, 100_000),
     reaches=(
         Reach("concurrent.futures' best", lambda at: times(at(MESH, RATE), at(FUTURES, RATE)), least=1),

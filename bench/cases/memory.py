@@ -1,29 +1,27 @@
 """Tasks that allocate without end, beside good ones: who survives.
 
-    python -m bench.cases.memory [--rounds 20] [--out bench/results/memory.jsonl]
-
-Each round sends four tasks that allocate until they are stopped and two hundred of 5 ms to a node with two workers and
-512 MiB of memory; every other round limits each task to 200 MiB instead. Supervisor and good tasks have to survive, the
-bad ones to end as MemoryLimitExceeded. A line a round, and a summary.
+A round sends four tasks that allocate until they are stopped, and two hundred of 5 ms, to a node with two workers
+and 512 MiB of memory; every other round limits each task to 200 MiB instead. A round is survived where the
+node is the same, all good tasks are right, and the bad ones have ended as MemoryLimitExceeded.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import platform
-import statistics
 import time
 from typing import Any
 
-import zmqtasks
-from zmqtasks.errors import MemoryLimitExceeded
-from zmqtasks.options import MIB
+from bench.cases.case import MESH, Case, Figures, Reach
+from bench.peers.peer import WORKERS, Peer
 
+MIB = 2**20
+ROUNDS = 4
 BAD, GOOD = 4, 200
+A_NODE, A_TASK = 512 * MIB, 200 * MIB
 MOST_MIB = 2048
 """A bad task that nobody stops ends itself: the machine shall survive the bench."""
+ANSWER_S = 60.0
+SURVIVED = "rounds_survived"
 
 
 def devour(step_mib: int) -> None:
@@ -40,54 +38,39 @@ def square(value: int) -> int:
     return value * value
 
 
-def play(client: zmqtasks.Client, node: int, a_task: int | None) -> dict[str, Any]:
-    """Play one round and return its record."""
-    started = time.monotonic()
+def play(client: Any, node: int, a_task: int | None) -> tuple[bool, float]:
+    """Play one round; return whether it was survived, and the highest peak that was told, in MiB."""
     bad = [client.options(max_memory=a_task).submit(devour, 4 + 4 * (n % 2)) for n in range(BAD)]
     good = [client.submit(square, n) for n in range(GOOD)]
-    right = sum(future.result(120) == n * n for n, future in enumerate(good))
-    ends = [future.exception(120) for future in bad]
-    peaks = [end.peak_bytes for end in ends if isinstance(end, MemoryLimitExceeded)]
+    right = all(future.result(ANSWER_S) == n * n for n, future in enumerate(good))
+    peaks = [getattr(future.exception(ANSWER_S), "peak_bytes", None) for future in bad]
+    same = client.submit(os.getppid).result(ANSWER_S) == node
+    return right and same and None not in peaks, max(filter(None, peaks), default=0) / MIB
+
+
+def measure(peer: Peer, variant: str, size: int, chunk: int | None) -> Figures:
+    """Play rounds on one node, and count those that were survived."""
+    import zmqtasks
+
+    started = time.perf_counter()
+    with zmqtasks.Client(workers=WORKERS, memory=A_NODE) as client:
+        node = client.submit(os.getppid).result(ANSWER_S)
+        rounds = [play(client, node, A_TASK if n % 2 else None) for n in range(size)]
+    seconds = time.perf_counter() - started
     return {
-        "limit": "task" if a_task else "node",
-        "good_right": right,
-        "bad_ended_so": len(peaks),
-        "most_peak_mib": round(max(peaks, default=0) / MIB),
-        "node_survived": client.submit(os.getppid).result(60) == node,
-        "seconds": round(time.monotonic() - started, 2),
+        "seconds": seconds,
+        SURVIVED: sum(survived for survived, _ in rounds) / size,
+        "most_peak_mib": max(peak for _, peak in rounds),
     }
 
 
-def main() -> None:
-    """Play all rounds, print a line each and a summary."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--out", default=None, help="append the summary to this file")
-    arguments = parser.parse_args()
-    rounds = []
-    with zmqtasks.Client(workers=2, memory="512 MiB") as client:
-        node = client.submit(os.getppid).result(60)
-        for n in range(arguments.rounds):
-            rounds.append(play(client, node, 200 * MIB if n % 2 else None))
-            print(json.dumps(rounds[-1]), flush=True)
-    survived = [r for r in rounds if r["node_survived"] and r["good_right"] == GOOD and r["bad_ended_so"] == BAD]
-    summary = {
-        "date": time.strftime("%Y-%m-%d"),
-        "case": "memory",
-        "rounds": len(rounds),
-        "survived": len(survived),
-        "most_peak_mib": max(r["most_peak_mib"] for r in rounds),
-        "seconds_median": statistics.median(r["seconds"] for r in rounds),
-        "cores": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-        "zmqtasks": zmqtasks.__version__,
-        "system": f"{platform.system()} {platform.machine()}",
-    }
-    print(json.dumps(summary))
-    if arguments.out:
-        with open(arguments.out, "a") as file:
-            file.write(json.dumps(summary) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+CASE = Case(
+    "W8",
+    "memory",
+    "share of the rounds that node and neighbours of tasks that allocate without end survive",
+    measure,
+    SURVIVED,
+    sizes=(ROUNDS, ROUNDS),
+    demand=None,
+    reaches=(Reach("all rounds survived", lambda at: at(MESH, SURVIVED), least=1, unit=""),),
+)

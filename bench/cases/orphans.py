@@ -1,36 +1,45 @@
 """What is left when supervisors are killed: tasks with children of all kinds, processes killed with SIGKILL.
 
-    python -m bench.cases.orphans [--rounds 100] [--out bench/results/orphans.jsonl]
-
 Each round starts a client with two workers, whose tasks start plain children, new sessions, such without an
 environment, double-forked daemons, processes that ignore signals or change their name, a hundred at once, and one that
 forks on and on. Then the supervisor is killed, by turns alone, with its zygote, and with its client; half of the rounds
-without cgroups. A line a round tells how many processes there were, how many were left after 2 s, and when the last one
-had gone.
+without cgroups.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import platform
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 
-import zmqtasks
-from tests.mesh import runaways
+from bench.cases.case import MESH, Case, Figures, Reach, median
+from bench.peers.peer import Peer
 
 LEFT_AFTER_S = 2.0
 GIVE_UP_S = 10.0
 VICTIMS = ("node", "node and zygote", "zygote and node", "client and node", "client")
+CGROUPS = {"without cgroups": "0", "with cgroups": "1"}
+LEFT, GONE = "processes_left", "gone_after_s"
 
 
-def play(victims: str, cgroups: str) -> dict[str, object]:
-    """Play one round and return its record."""
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What was seen of one round: how many processes there were and were left, files, and seconds to the last end."""
+
+    processes: int
+    left: int
+    gone_after_s: float
+    files_left: int
+
+
+def play(victims: str, cgroups: str) -> Round:
+    """Play one round and return what was seen."""
+    from tests.mesh import runaways
+
     with tempfile.TemporaryDirectory(prefix="own-") as folder:
         temporary = os.path.join(folder, "tmp")
         told = os.path.join(folder, "told")
@@ -53,14 +62,7 @@ def play(victims: str, cgroups: str) -> dict[str, object]:
             killed_s = time.monotonic()
         last_s, left = _watch(number, killed_s)
         files = os.listdir(temporary)
-    return {
-        "victims": victims,
-        "cgroups": cgroups == "1",
-        "processes": before,
-        "left_after_2_s": len(left),
-        "gone_after_s": round(last_s - killed_s, 3),
-        "files_left": len(files),
-    }
+    return Round(before, len(left), last_s - killed_s, len(files))
 
 
 def _watch(number: int, killed_s: float) -> tuple[float, list[str]]:
@@ -68,6 +70,8 @@ def _watch(number: int, killed_s: float) -> tuple[float, list[str]]:
 
     One that forks on and on may hide from a look: so it looks on until the two seconds are over.
     """
+    from tests.mesh import runaways
+
     last_s, left = killed_s, None
     while (now := time.monotonic()) - killed_s < GIVE_UP_S:
         living = runaways.living(number)
@@ -81,34 +85,33 @@ def _watch(number: int, killed_s: float) -> tuple[float, list[str]]:
     return last_s, left or []
 
 
-def main() -> None:
-    """Play all rounds, print a line each and a summary."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--out", default=None, help="append the summary to this file")
-    arguments = parser.parse_args()
-    rounds = []
-    for n in range(arguments.rounds):
-        rounds.append(play(VICTIMS[n % len(VICTIMS)], str(n // len(VICTIMS) % 2)))
-        print(json.dumps(rounds[-1]), flush=True)
-    gone = sorted(float(str(r["gone_after_s"])) for r in rounds)
-    summary = {
-        "date": time.strftime("%Y-%m-%d"),
-        "case": "orphans",
-        "rounds": len(rounds),
-        "rounds_with_processes_left_after_2_s": sum(bool(r["left_after_2_s"]) for r in rounds),
-        "rounds_with_files_left": sum(bool(r["files_left"]) for r in rounds),
-        "gone_after_s": {"median": gone[len(gone) // 2], "most": gone[-1]},
-        "cores": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-        "zmqtasks": zmqtasks.__version__,
-        "system": f"{platform.system()} {platform.machine()}",
+def measure(peer: Peer, variant: str, size: int, chunk: int | None) -> Figures:
+    """Play a round for each choice of victims."""
+    started = time.perf_counter()
+    rounds = [play(victims, CGROUPS[variant]) for victims in VICTIMS]
+    return {
+        "seconds": time.perf_counter() - started,
+        LEFT: sum(each.left for each in rounds),
+        "files_left": sum(each.files_left for each in rounds),
+        GONE: median([each.gone_after_s for each in rounds]),
+        "gone_after_most_s": max(each.gone_after_s for each in rounds),
+        "processes": sum(each.processes for each in rounds),
     }
-    print(json.dumps(summary))
-    if arguments.out:
-        with open(arguments.out, "a") as file:
-            file.write(json.dumps(summary) + "\n")
 
 
-if __name__ == "__main__":
-    main()
+def _none_left(variant: str) -> Reach:
+    return Reach(f"{variant}: left after 2 s", lambda at: at(MESH, LEFT, variant), most=0, unit="processes")
+
+
+CASE = Case(
+    "W6",
+    "orphans",
+    "seconds until all is gone that tasks had started, of a node that was killed",
+    measure,
+    GONE,
+    less_is_better=True,
+    variants=tuple(CGROUPS),
+    sizes=(len(VICTIMS), len(VICTIMS)),
+    demand=None,
+    reaches=tuple(_none_left(variant) for variant in CGROUPS),
+)

@@ -31,7 +31,7 @@ CASE = Case(
     P50,
     less_is_better=True,
     peers=LOCAL,
-    sizes=(20, 2000),
+    sizes=(5, 2000),
     reaches=(
         Reach("p50: concurrent.futures", lambda at: times(at(MESH, P50), at(FUTURES, P50)), most=1),
         Reach(

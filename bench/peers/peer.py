@@ -31,10 +31,12 @@ class Demand:
     Args:
         workers: how many.
         fresh: whether each task gets a process of its own.
+        short: whether tasks are short and many, for peers whose documentation tells to prefetch then.
     """
 
     workers: int = WORKERS
     fresh: bool = False
+    short: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Any
 
+from bench.peers.executor import ExecutorRunner
 from bench.peers.peer import WORKERS, Answer, Demand, Peer, Runner, Work
 from bench.work import keep, nothing, with_kept
 
@@ -20,30 +21,11 @@ assert pool.submit(abs, -1).result() == 1
 """
 
 
-class Executor(Runner):
-    """Any `concurrent.futures.Executor`."""
-
-    takes_chunks = True
-
-    def __init__(self, pool: concurrent.futures.Executor) -> None:
-        self.pool = pool
-
-    def call(self, function: Callable[..., Any], argument: Any) -> Any:
-        """See `Runner`."""
-        return self.pool.submit(function, argument).result()
-
-    def submit(self, function: Callable[..., Any], arguments: Iterable[Any]) -> list[Any]:
-        """See `Runner`."""
-        return [future.result() for future in [self.pool.submit(function, argument) for argument in arguments]]
-
-    def map(self, function: Callable[..., Any], arguments: Iterable[Any], chunk: int | None) -> Iterable[Any]:
-        """See `Runner`."""
-        return self.pool.map(function, arguments, chunksize=chunk or 1)
-
+class _Pool(ExecutorRunner):
     def share(self, function: Callable[..., Any], big: Any, arguments: Iterable[Any]) -> Iterable[Any]:
         """Let new workers inherit it, by fork, in their initializer: so it is never sent."""
         context = multiprocessing.get_context("fork")
-        with concurrent.futures.ProcessPoolExecutor(WORKERS, context, initializer=keep, initargs=(big,)) as pool:
+        with ProcessPoolExecutor(WORKERS, context, initializer=keep, initargs=(big,)) as pool:
             return list(pool.map(partial(with_kept, function), arguments, chunksize=SHARED_CHUNK))
 
     def outcomes(self, work: Work) -> list[Answer]:
@@ -55,9 +37,9 @@ class Executor(Runner):
 def _open(demand: Demand) -> Iterator[Runner]:
     context = multiprocessing.get_context("forkserver" if demand.fresh else "fork")
     tasks = 1 if demand.fresh else None
-    with concurrent.futures.ProcessPoolExecutor(demand.workers, mp_context=context, max_tasks_per_child=tasks) as pool:
+    with ProcessPoolExecutor(demand.workers, mp_context=context, max_tasks_per_child=tasks) as pool:
         pool.submit(nothing, 0).result()
-        yield Executor(pool)
+        yield _Pool(pool)
 
 
 PEER = Peer((), _open, FIRST, "pool.shutdown()")

@@ -3,52 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from bench.bodies import DiesWhenSent, abort, exit_hard, exit_softly, kill, overflow_the_stack, segfault
 
 
 def print_lines(number: int) -> None:
     for line in range(number):
         print(f"line {line}")
-
-
-def segfault() -> None:
-    import ctypes
-
-    ctypes.string_at(0)
-
-
-def kill() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def abort() -> None:
-    os.abort()
-
-
-def exit_hard() -> None:
-    os._exit(3)
-
-
-def overflow_the_stack() -> None:
-    """Recurse in C, where nothing counts how deep."""
-    nested: tuple[Any, ...] = ()
-    for _ in range(160_000):
-        nested = (nested,)
-    hash(nested)
-
-
-def exit_softly() -> None:
-    sys.exit(4)
-
-
-class DiesWhenSent:
-    def __reduce__(self) -> Any:
-        kill()
-        return int, ()
 
 
 def die_when_sent() -> Any:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import signal
 import subprocess
 import sys
 import threading
@@ -13,50 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import zmqtasks
+from bench.stuck import STUCK, sleep_on
 from zmqtasks.errors import TaskInterrupted
 
-
-def note_start(path: str) -> None:
-    """Write who we are and when it began; the clock is the same in all processes of a host."""
-    Path(f"{path}.new").write_text(f"{os.getpid()} {time.monotonic()}")
-    os.rename(f"{path}.new", path)
-
-
-def sleep_on(path: str) -> None:
-    note_start(path)
-    time.sleep(300)
-
-
-def loop_on(path: str) -> None:
-    note_start(path)
-    while True:
-        pass
-
-
-def hold_the_interpreter(path: str) -> int:
-    note_start(path)
-    return sum(range(10**12))
-
-
-def match_a_bomb(path: str) -> Any:
-    note_start(path)
-    return re.match(r"(a+)+$", "a" * 60 + "b")
-
-
-def ignore_sigterm(path: str) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    note_start(path)
-    while True:
-        time.sleep(1)
-
-
-def stop_itself(path: str) -> None:
-    note_start(path)
-    while True:
-        os.kill(os.getpid(), signal.SIGSTOP)
-
-
-STUCK = [sleep_on, loop_on, hold_the_interpreter, match_a_bomb, ignore_sigterm, stop_itself]
+__all__ = ["STUCK", "sleep_on"]  # those that never end, which the bench has as well
 
 
 class HangsWhenLoaded:

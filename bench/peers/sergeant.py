@@ -1,0 +1,93 @@
+"""Sergeant with Redis. Source: https://github.com/Intsights/sergeant, documentation of Worker and Supervisor.
+
+It returns no results: its workers push them into a second queue, which is read here. `tasks_per_transaction` is 100 for
+many short tasks, 1 for long ones. A worker that finds no task sleeps for a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import sergeant  # type: ignore[import-not-found, unused-ignore]
+
+from bench.peers.peer import Demand, Hung, Peer, Runner
+from bench.redis_server import redis_server
+from bench.work import nothing
+
+PORT, TRANSACTION = "BENCH_SERGEANT_PORT", "BENCH_SERGEANT_TRANSACTION"
+RESULTS = "results"
+READ_AT_ONCE = 1000
+HUNG_S = 60.0
+
+
+class Worker(sergeant.worker.Worker):  # type: ignore[misc, unused-ignore]
+    """Calls a function, and pushes its result."""
+
+    def generate_config(self) -> Any:
+        """Return where tasks come from."""
+        node = {"host": "127.0.0.1", "port": int(os.environ[PORT]), "password": None, "database": 0}
+        return sergeant.config.WorkerConfig(
+            name="calls",
+            connector=sergeant.config.Connector(type="redis", params={"nodes": [node]}),
+            tasks_per_transaction=int(os.environ[TRANSACTION]),
+        )
+
+    def work(self, task: Any) -> None:
+        """Do one task."""
+        result = task.kwargs["function"](task.kwargs["value"])
+        self.push_task({"number": task.kwargs["number"], "result": result}, task_name=RESULTS)
+
+
+class _Sergeant(Runner):
+    def __init__(self, producer: Any) -> None:
+        self._producer = producer
+
+    def call(self, function: Callable[..., Any], argument: Any) -> Any:
+        return self.submit(function, [argument])[0]
+
+    def submit(self, function: Callable[..., Any], arguments: Iterable[Any]) -> list[Any]:
+        number = -1
+        for number, value in enumerate(arguments):
+            self._producer.push_task({"function": function, "value": value, "number": number})
+        return self._collect(number + 1)
+
+    def map(self, function: Callable[..., Any], arguments: Iterable[Any], chunk: int | None) -> Iterable[Any]:
+        calls = [{"function": function, "value": value, "number": n} for n, value in enumerate(arguments)]
+        self._producer.push_tasks(calls)
+        return self._collect(len(calls))
+
+    def _collect(self, number: int) -> list[Any]:
+        results: dict[int, Any] = {}
+        deadline = time.monotonic() + HUNG_S
+        while len(results) < number:
+            if time.monotonic() > deadline:
+                raise Hung(f"{len(results)} of {number} results after {HUNG_S:.0f} s")
+            for task in self._producer.get_next_tasks(READ_AT_ONCE, task_name=RESULTS):
+                results[task.kwargs["number"]] = task.kwargs["result"]
+        return [results[n] for n in range(number)]
+
+
+@contextlib.contextmanager
+def _open(demand: Demand) -> Iterator[Runner]:
+    with redis_server() as port:
+        os.environ[PORT], os.environ[TRANSACTION] = str(port), "100" if demand.short else "1"
+        command = [sys.executable, "-m", "sergeant.supervisor", "--concurrent-workers", str(demand.workers)]
+        command += ["--worker-module", "bench.peers.sergeant", "--worker-class", "Worker"]
+        with subprocess.Popen(command) as supervisor:
+            try:
+                producer = Worker()
+                producer.init_broker()
+                runner = _Sergeant(producer)
+                runner.call(nothing, 0)
+                yield runner
+            finally:
+                supervisor.terminate()
+
+
+PEER = Peer(("sergeant", "redis"), _open)
