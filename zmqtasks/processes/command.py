@@ -6,8 +6,8 @@ child's module search path. Starts nothing itself; `spawn.py`, `zygote_spawner.p
 
 from __future__ import annotations
 
+import os
 import sys
-from pathlib import Path
 
 import zmqtasks
 
@@ -20,6 +20,6 @@ _PROGRAM = (
 
 def python_command(module: str, *args: int) -> list[str]:
     """Return the arguments that start this interpreter and call `module.main(*args)`."""
-    root = str(Path(zmqtasks.__file__).resolve().parent.parent)
+    root = os.path.dirname(os.path.dirname(os.path.realpath(zmqtasks.__file__)))
     program = _PROGRAM.format(root=root, module=module, args=", ".join(map(str, args)))
     return [sys.executable, "-P", "-c", program]
