@@ -114,6 +114,7 @@ def test_who_is_stopped_says_farewell(ledger: Path) -> None:
 
 def test_at_the_end_of_a_client_its_workers_say_farewell(ledger: Path) -> None:
     with zmqtasks.Client(workers=2, finalizer=wishes.finalize) as client:
+        wait_until(lambda: len(set(client.map(wishes.pid_after, [0.01] * 4))) == 2)  # both workers are ready
         pid = client.submit(wishes.register_exit, str(ledger)).result(30)
     assert said(ledger, pid) == ["finalizer", "exit handler"]
     assert lines(ledger).count("finalizer") >= 2, "those that had nothing to do as well"

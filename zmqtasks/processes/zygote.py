@@ -34,7 +34,8 @@ PACKET_BYTES = 128 * 1024
 FAREWELL = b"E"
 """A request without descriptors: the supervisor ends in order, and sees to its owner's folder itself."""
 WORKER_FDS = 4
-_SWEEP_S = 2.0
+_SWEEP_S = 10.0
+"""So long a chain of processes that fork and end is hunted where it was quicker than us, as on a busy machine."""
 _SWEEP_POLL_S = 0.001
 _LINGER_S = 0.5
 _TOGETHER_S = 1.0
@@ -250,21 +251,27 @@ def kill_marked(mark: str, linger_s: float = 0.0, spared: int = 0) -> None:
     """
     begun_s = seen_s = time.monotonic()
     strangers = {spared}  # looked at once: then a look is quicker than a fork
+    killed: set[int] = set()
     while time.monotonic() - begun_s < _SWEEP_S:
         pids = [pid for pid in _all_pids() if pid not in strangers]
-        ours = [pid for pid in pids if _kill_if_marked(pid, mark)]
+        ours = [pid for pid in pids if _kill_if_ours(pid, mark)]
         strangers.update(set(pids).difference(ours))
         if ours:
             seen_s = time.monotonic()
         elif time.monotonic() - seen_s >= linger_s:
             return
-        time.sleep(_SWEEP_POLL_S)
+        if killed.issuperset(ours):  # else look again at once: it may be about to fork
+            time.sleep(_SWEEP_POLL_S)
+        killed.update(ours)
 
 
-def _kill_if_marked(pid: int, mark: str) -> bool:
-    """Kill a process of this workforce; return whether it is one, and not dead already."""
+def _kill_if_ours(pid: int, mark: str) -> bool:
+    """Kill a process of this workforce; return whether there was one, and not dead already.
+
+    What had gone before it could be looked at counts as well: it may have forked before.
+    """
     if brand.worker_of(pid, mark) is None and linux.environment_of(pid, MARK_VARIABLE) != mark:
-        return False
+        return not os.path.exists(f"/proc/{pid}")
     _kill(pid)
     stat = linux.stat_of(pid)
     return stat is not None and stat.state != "Z"
