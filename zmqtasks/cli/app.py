@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from zmqtasks import __version__
+from zmqtasks.cli.bench import bench
 from zmqtasks.cli.exits import Exit, Refusal, say
 from zmqtasks.cli.run import run
 from zmqtasks.cli.sink import sink
@@ -87,5 +88,5 @@ def program(verbose: int) -> None:
     logging.basicConfig(level=LEVELS[min(verbose, 2)], handlers=[handler], force=True)
 
 
-for _command in (run, worker, sink, ventilator, status):
+for _command in (run, worker, sink, ventilator, status, bench):
     program.add_command(_command)

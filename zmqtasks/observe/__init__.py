@@ -1,1 +1,5 @@
-"""Metrics, tracing and dashboards of a mesh, each behind an extra. Nothing yet."""
+"""Looking at a mesh. Metrics, tracing and dashboards will be here, each behind an extra; so far there is:
+
+yardstick    how fast a mesh is, asked through a client
+chores       what workers do meanwhile
+"""
