@@ -33,6 +33,8 @@ REPEATS = 5
 BUDGET_S = 0.5
 QUICK_BUDGET_S = 0.05
 MOST_GROWTH = 10
+SEARCH_SHARE = 0.3
+"""Of that time, for a run of the search for the best chunk size."""
 
 
 @dataclass(slots=True)
@@ -133,31 +135,30 @@ class Bench:
 
     def _prepared(self, case: Case, variant: str, peer: Asked) -> Entry:
         """Warm a peer up; find the size that takes it the time given, and the chunk size that suits it best."""
-        least, most = case.size_of(variant)
-        entry = Entry(peer, least)
+        entry = Entry(peer, case.size_of(variant)[0])
         if case.chunks and peer.takes_chunks:
             entry.chunk = case.chunks[0]
-            self._size(case, variant, entry, least, most)
-            entry.chunk = self._best_chunk(case, variant, entry, most)
-        self._size(case, variant, entry, least, most)
+            self._size(case, variant, entry, SEARCH_SHARE)
+            entry.chunk = self._best_chunk(case, variant, entry)
+        self._size(case, variant, entry)
         return entry
 
-    def _size(self, case: Case, variant: str, entry: Entry, least: int, most: int) -> None:
-        if least == most:
-            return
-        while True:
+    def _size(self, case: Case, variant: str, entry: Entry, share: float = 1.0) -> None:
+        """Let the work grow until it takes a share of the time given."""
+        least, most = case.size_of(variant)
+        while least < most:
             seconds = entry.measure(case, variant)["seconds"]
-            growth = min(MOST_GROWTH, self._budget_s / max(seconds, 1e-9))
+            growth = min(MOST_GROWTH, share * self._budget_s / max(seconds, 1e-9))
             entry.size = max(least, min(most, int(entry.size * growth)))
             if growth < 2 or entry.size == most:
                 return
 
-    def _best_chunk(self, case: Case, variant: str, entry: Entry, most: int) -> int:
-        """Try each chunk size on work that takes about the time given, and return the fastest."""
+    def _best_chunk(self, case: Case, variant: str, entry: Entry) -> int:
+        """Try each chunk size twice, and return the fastest."""
         tried: dict[int, float] = {}
         for chunk in case.chunks:
             entry.chunk = chunk
-            self._size(case, variant, entry, entry.size, most)
+            self._size(case, variant, entry, SEARCH_SHARE)
             rates = [entry.measure(case, variant)[case.figure] for _ in range(2)]
             tried[chunk] = -min(rates) if case.less_is_better else max(rates)
         return max(tried, key=lambda chunk: tried[chunk])
