@@ -42,3 +42,22 @@ def test_handlers_of_the_zygote_are_not_run_by_a_worker() -> None:
     assert worker == ["handler of the worker", "finalized by the worker's", "logged at last"]
     assert zygote.endswith(" True")
     assert last == "handler of the zygote"
+
+
+def test_a_worker_with_nothing_to_call_needs_no_thread_that_could_end_it() -> None:
+    program = """if True:
+        import atexit, logging
+        from zmqtasks.processes import farewell, streams
+        farewell.disown_exit_handlers()
+        streams.log_to_stderr("INFO")
+        print(farewell._nothing_may_hang())
+        handler = logging.FileHandler("/dev/null")
+        print(farewell._nothing_may_hang())
+        handler.close()
+        del handler
+        print(farewell._nothing_may_hang())
+        atexit.register(print)
+        print(farewell._nothing_may_hang())
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["True", "False", "True", "False"]

@@ -24,13 +24,14 @@ from zmqtasks.processes.progress import (
     Progress,
     ProgressTable,
     WorkPhase,
-    slot_for_writing,
+    slot_of,
+    slots_for_writing,
 )
 
 
 def test_each_slot_is_its_own() -> None:
     table = ProgressTable(3)
-    slot = slot_for_writing(table.fd, 1)
+    slot = slot_of(slots_for_writing(table.fd), 1)
     slot[CHUNK], slot[ATTEMPT], slot[INDEX], slot[PHASE], slot[STARTED] = 1, 2**63, 3, 2, 5
     assert table.read(1) == Progress(1, 2**63, 3, WorkPhase.RUNNING, 5)
     assert table.read(0) == table.read(2) == Progress(0, 0, 0, WorkPhase.IDLE, 0)
@@ -44,7 +45,7 @@ def test_each_slot_is_its_own() -> None:
 
 def test_what_is_told_of_another_task_is_not_of_this_one() -> None:
     table = ProgressTable(2)
-    slot = slot_for_writing(table.fd, 1)
+    slot = slot_of(slots_for_writing(table.fd), 1)
     slot[CHUNK], slot[INDEX], slot[PHASE] = 4, 10, 2
     slot[DONE], slot[TOTAL], slot[RENEWED] = 3, 8, 99
     slot[OF_CHUNK], slot[OF_INDEX] = 4, 10
@@ -58,7 +59,7 @@ def test_what_is_told_of_another_task_is_not_of_this_one() -> None:
 
 def test_who_is_asked_finds_it_in_its_slot() -> None:
     table = ProgressTable(2)
-    slot = slot_for_writing(table.fd, 1)
+    slot = slot_of(slots_for_writing(table.fd), 1)
     table.ask(1, 4, 10, STALLED)
     assert (slot[ASKED_CHUNK], slot[ASKED_INDEX], slot[ASKED_WHY]) == (4, 10, STALLED)
     table.close()
@@ -68,7 +69,7 @@ def test_without_memfd_nothing_is_left_in_the_file_system(monkeypatch: pytest.Mo
     monkeypatch.delattr(os, "memfd_create")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     table = ProgressTable(1)
-    slot_for_writing(table.fd, 0)[INDEX] = 9
+    slot_of(slots_for_writing(table.fd), 0)[INDEX] = 9
     assert table.read(0).index == 9
     assert os.listdir(str(tmp_path)) == []
     table.close()

@@ -12,6 +12,7 @@ import pytest
 
 from tests.processes import tasks
 from tests.processes.crew import NODE, Crew
+from zmqtasks.machines.phases import WorkPhase
 from zmqtasks.processes import linux, zygote_spawner
 from zmqtasks.processes.command import python_command
 from zmqtasks.processes.events import WorkerExited, WorkerFailedToStart, WorkerReady
@@ -65,6 +66,15 @@ def test_what_forks_stays_as_it_was() -> None:
         assert codes == {0}, codes
     """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
+
+
+def test_a_worker_has_nothing_of_the_rehearsal() -> None:
+    with Crew() as crew:
+        crew.ready()
+        assert (crew.force.progress(0).chunk, crew.force.progress(0).phase) == (0, WorkPhase.IDLE)
+        chunk = crew.give(tasks.double, [4])
+        crew.until(lambda: crew.said(chunk))
+        assert crew.force.progress(0).chunk == 1
 
 
 def test_preloaded_modules_are_there_from_the_start() -> None:

@@ -7,6 +7,7 @@ worker it came from. Kills nothing; `zygote.py` and `orphans.py` do. Source: get
 
 from __future__ import annotations
 
+import functools
 import os
 
 MARK_VARIABLE = "ZMQTASKS_MARK"
@@ -61,6 +62,7 @@ def own_mark() -> str | None:
     return os.environ.get(MARK_VARIABLE)
 
 
+@functools.cache  # of the zygote's for all its workers
 def _number(mark: str) -> int:
     number = 1
     for byte in mark.encode():

@@ -163,7 +163,7 @@ class Execution:
 
     Args:
         send: takes outcomes away, at once and in order.
-        slot: where progress is shown, as given by `slot_for_writing`.
+        slot: where progress is shown, as given by `slot_of`.
         node: peer id that goes into the outcomes.
         host: identity of this host; results to a sink elsewhere are worth compressing.
         limits: what the sink takes in one message.
@@ -193,13 +193,18 @@ class Execution:
         self._limits = limits
         self._pool = pool
         self._stop_node = stop_node
-        self._why_leave = why_leave
+        self.why_leave = why_leave
+        """As given; a worker may find a reason later."""
         self._most_bytes = limits.message_bytes - 64 * KIB  # leaves room for the header of the message
         self._jobs: dict[JobId, _Job] = {}
         self._outcomes: list[Outcome] = []
         self._outcome_bytes = 0
         self._sent_ns = 0
         self.at_hand = AtHand()
+
+    def take_place(self, slot: memoryview) -> None:
+        """Show progress in this slot from now on."""
+        self._slot = slot
 
     def add_job(self, job: Job) -> None:
         """Make a job known."""
@@ -268,8 +273,8 @@ class Execution:
                 self._end_raised(at, start + done, failure, now - ended_ns)
                 done += 1
             self._flush_if_due(at.job)
-            if self._why_leave is not None and not self.leaving:
-                self.leaving = self._why_leave(now)
+            if self.why_leave is not None and not self.leaving:
+                self.leaving = self.why_leave(now)
 
     def _begin(self, index: int) -> int:
         slot = self._slot

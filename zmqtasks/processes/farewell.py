@@ -16,6 +16,9 @@ from typing import Any, NoReturn
 from zmqtasks.processes import streams
 from zmqtasks.wire import payload
 
+_LAST_RESORTS = 2
+"""Handlers of logging that write where nothing is set up: the standard library's, and the one of `streams.py`."""
+
 
 def disown_exit_handlers() -> None:
     """Drop the exit handlers of the process that forked this one: its temporary folders, say, are not ours to remove.
@@ -35,15 +38,27 @@ def disown_exit_handlers() -> None:
         atexit.register(util._exit_function)
 
 
+def _nothing_may_hang() -> bool:
+    """Return whether no exit handler is left but logging's own, and that has nothing to flush but its last resorts."""
+    logging: Any = sys.modules.get("logging")
+    if logging is None:
+        return atexit._ncallbacks() == 0
+    return atexit._ncallbacks() <= 1 and len(logging._handlerList) <= _LAST_RESORTS
+
+
 def say_farewell(finalizer: bytes, timeout_s: float) -> NoReturn:
     """Call the finalizer and what was registered with `atexit`, and end; threads that are left do not hold the process.
 
-    What hangs is cut short by a thread that needs no interpreter lock: it prints the stacks and ends the process.
+    What hangs is cut short by a thread that needs no interpreter lock: it prints the stacks and ends the process. A
+    thread costs more than all the rest, so there is none where nothing is called that could hang.
 
     Args:
         finalizer: encoded function without arguments, or nothing; what it raises is printed.
         timeout_s: how long all of it may take.
     """
+    if not finalizer and _nothing_may_hang():
+        flush_streams()
+        os._exit(0)
     faulthandler.dump_traceback_later(timeout_s, exit=True, file=2)
     if finalizer:
         try:

@@ -193,14 +193,20 @@ class WorkerEnd:
     """The worker's end: it blocks, because a worker has nothing else to do.
 
     Args:
-        sock: a blocking stream socket; owned from here on.
+        sock: a blocking stream socket; owned from here on. It may come later, by `attach`.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._pid = os.getpid()
+    _sock: socket.socket
+
+    def __init__(self, sock: socket.socket | None = None) -> None:
+        if sock is not None:
+            self.attach(sock)
         self._reader = FrameReader(MOST_BYTES)  # the supervisor is trusted: it has checked what it passes on
         self._frames: deque[Frame] = deque()
+
+    def attach(self, sock: socket.socket) -> None:
+        """Speak through this socket from now on, in this process."""
+        self._sock, self._pid = sock, os.getpid()
 
     def receive(self) -> Frame:
         """Return the next frame.

@@ -67,9 +67,8 @@ def _libc() -> ctypes.CDLL:
 
 
 def _prctl(option: int, value: int | ctypes.c_void_p) -> None:
-    library = _libc()
     argument = ctypes.c_ulong(value) if isinstance(value, int) else value
-    if library.prctl(option, argument, 0, 0, 0) != 0:
+    if _libc().prctl(option, argument, 0, 0, 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"prctl({option}): {os.strerror(number)}")
 
@@ -98,15 +97,20 @@ def die_with_parent(parent: int) -> None:
     The signal belongs to the parent at the time, so this waits until an intermediate one has gone. Anywhere, not only
     on Linux, it ends this process where `parent` has died already.
     """
+    if os.getppid() != parent:
+        _await_parent(parent)
+    if AVAILABLE:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(0)
+
+
+def _await_parent(parent: int) -> None:
     deadline = time.monotonic() + _ADOPTION_S
     while os.getppid() != parent:
         if time.monotonic() > deadline:
             os._exit(0)
         time.sleep(_ADOPTION_POLL_S)
-    if AVAILABLE:
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(0)
 
 
 def fork_sibling() -> int:
@@ -184,7 +188,7 @@ def set_process_name(name: str) -> None:
 
 def count_threads() -> int:
     """Return how many threads this process has, those of C libraries included."""
-    return len(os.listdir("/proc/self/task"))
+    return os.stat("/proc/self/task").st_nlink - 2  # the folder itself, and what it is listed in; proc(5)
 
 
 def children_of(pid: int) -> list[int]:

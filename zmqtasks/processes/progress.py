@@ -100,10 +100,19 @@ class ProgressTable:
         self.fd = -1
 
 
-def slot_for_writing(fd: int, slot: int) -> memoryview:
-    """Return the fields of one slot, in the worker that owns it; `fd` may be closed afterwards."""
-    shared = mmap.mmap(fd, os.fstat(fd).st_size)
-    return memoryview(shared).cast("Q")[slot * FIELDS : (slot + 1) * FIELDS]
+def slots_for_writing(fd: int) -> memoryview:
+    """Return the fields of all slots, for `slot_of`, in a worker or in what forks it; `fd` may be closed afterwards."""
+    return memoryview(mmap.mmap(fd, os.fstat(fd).st_size)).cast("Q")
+
+
+def slot_of(slots: memoryview, slot: int) -> memoryview:
+    """Return the fields of one slot, for the worker that owns it."""
+    return slots[slot * FIELDS : (slot + 1) * FIELDS]
+
+
+def slot_to_rehearse() -> memoryview:
+    """Return fields that nobody looks at."""
+    return memoryview(bytearray(SLOT_BYTES)).cast("Q")
 
 
 def _anonymous_file() -> int:

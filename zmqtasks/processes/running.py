@@ -68,7 +68,7 @@ class RunningTask:
     """What a task and its worker know of each other while it runs.
 
     Args:
-        slot: of the worker, as given by `slot_for_writing`.
+        slot: of the worker, as given by `slot_of`.
         at_hand: what the loops go through.
         loops: the code that calls tasks.
     """
@@ -77,6 +77,10 @@ class RunningTask:
         self._slot = slot
         self._at_hand = at_hand
         self._loops = loops
+
+    def take_place(self, slot: memoryview) -> None:
+        """Look into this slot from now on."""
+        self._slot = slot
 
     def install(self) -> None:
         """Be what `zmqtasks.progress` reaches, and take the signal."""

@@ -72,7 +72,7 @@ class Seat:
 
     Args:
         slot: its place.
-        start: body of the START frame.
+        start: body of the START frame, or nothing: then none is sent.
         around: what all seats share.
     """
 
@@ -113,13 +113,14 @@ class Seat:
             on_frame=self._heard,
             on_ended=self._fell_mute,
         )
-        self._channel.send(FrameKind.START, self._start)
+        if self._start:
+            self._channel.send(FrameKind.START, self._start)
         outputs = [os.pipe() for _ in around.targets]
         self._drains = [
             Drain(around.loop, reader, self._tail, partial(self._voice.printed, stream))
             for stream, (reader, _) in enumerate(outputs)
         ]
-        return WorkerFds(theirs.detach(), outputs[0][1], outputs[1][1], around.table.fd)
+        return WorkerFds(theirs.detach(), outputs[0][1], outputs[1][1])
 
     def started(self, pid: int) -> None:
         """Take note of the process and listen to it."""

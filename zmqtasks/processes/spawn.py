@@ -28,19 +28,20 @@ class WorkerFds(NamedTuple):
     channel: int
     stdout: int
     stderr: int
-    progress: int
 
 
 class SpawnRequest(Value):
     """One worker wanted.
 
     Args:
+        slot: its place.
         open_fds: makes fresh ends; called again when an attempt was lost, and then the former ones are worthless.
-            All but `progress` are closed by the spawner.
+            They are closed by the spawner.
         on_started: called with the pid of the worker, a child of this process.
         on_failed: called with the reason when there will be no process.
     """
 
+    slot: int
     open_fds: Callable[[], WorkerFds]
     on_started: Callable[[int], None]
     on_failed: Callable[[str], None]
@@ -51,6 +52,8 @@ class Spawner(Protocol):
 
     tells_peak: bool
     """Whether the peak of memory that the kernel keeps of a worker (ru_maxrss) is its own."""
+    tells_settings: bool
+    """Whether workers know their settings, but for functions, without a START frame."""
 
     def spawn(self, request: SpawnRequest) -> None:
         """Start one worker."""
@@ -72,8 +75,8 @@ def child_environment(mark: str) -> dict[str, str]:
 
 
 def close_fds(fds: WorkerFds) -> None:
-    """Close the worker's ends in the supervisor; the progress memory is shared by all and stays."""
-    for fd in (fds.channel, fds.stdout, fds.stderr):
+    """Close the worker's ends in the supervisor."""
+    for fd in fds:
         os.close(fd)
 
 
@@ -83,12 +86,15 @@ class DirectSpawner:
     Args:
         loop: where the answers are called.
         mark: what the processes carry in their environment.
+        progress_fd: the memory that shows their progress.
     """
 
     tells_peak = False  # it survives vfork and exec: that of a large supervisor would be told as the worker's
+    tells_settings = False
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, mark: str) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, mark: str, progress_fd: int) -> None:
         self._loop = loop
+        self._progress_fd = progress_fd
         self._mark = mark
         self._answers: deque[Callable[[], None]] = deque()
 
@@ -120,11 +126,11 @@ class DirectSpawner:
 
     def _execute(self, fds: WorkerFds) -> int:
         process = subprocess.Popen(
-            python_command("zmqtasks.processes.worker", fds.channel, fds.progress),
+            python_command("zmqtasks.processes.worker", fds.channel, self._progress_fd),
             stdin=subprocess.DEVNULL,
             stdout=fds.stdout,
             stderr=fds.stderr,
-            pass_fds=(fds.channel, fds.progress),
+            pass_fds=(fds.channel, self._progress_fd),
             start_new_session=True,
             env=child_environment(self._mark),
         )

@@ -45,12 +45,18 @@ class _Stream(io.TextIOWrapper):
 def open_streams() -> None:
     """Set up `sys.stdout` and `sys.stderr`.
 
-    New ones: those of the zygote remember what its own descriptors were. By lines: a crash loses none of them.
+    New ones: those of the zygote remember what its own descriptors were. By lines: a crash loses none of them. Where
+    they are set up before the process is forked that will use them, descriptors 1 and 2 must be pipes already.
     """
     for name, fd in (("stdout", 1), ("stderr", 2)):
-        _spares[fd] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _SPARES_FROM)
         _streams[name] = _open(fd)
         setattr(sys, name, _streams[name])
+
+
+def keep_spares() -> None:
+    """Copy descriptors 1 and 2, for the time when a task has closed them."""
+    for fd in (1, 2):
+        _spares[fd] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _SPARES_FROM)
 
 
 def _open(fd: int) -> TextIO:

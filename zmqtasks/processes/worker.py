@@ -24,7 +24,7 @@ from zmqtasks.processes.execution import LOOPS, Execution
 from zmqtasks.processes.farewell import flush_streams, say_farewell
 from zmqtasks.processes.framing import FrameKind, Passed, SupervisorGone, WorkerEnd, inner_limits
 from zmqtasks.processes.own_memory import OwnMemory
-from zmqtasks.processes.progress import PHASE, WorkPhase, slot_for_writing
+from zmqtasks.processes.progress import PHASE, WorkPhase, slot_of, slot_to_rehearse, slots_for_writing
 from zmqtasks.processes.running import RunningTask
 from zmqtasks.wire import codec, loans, payload
 from zmqtasks.wire.loans import Pool
@@ -66,6 +66,11 @@ class Settings(NamedTuple):
     log_level: str = "WARNING"
     """Of the root logger."""
 
+    @property
+    def has_functions(self) -> bool:
+        """Whether there is an initializer or a finalizer."""
+        return bool(self.initializer or self.finalizer)
+
     def pack(self) -> bytes:
         """Return the body of the frame."""
         limits = [self.limits.message_bytes, self.limits.header_bytes, self.limits.items]
@@ -88,90 +93,113 @@ def main(channel_fd: int, progress_fd: int) -> NoReturn:
     """Live in a process that was executed for it and leads its own session."""
     for fd in (channel_fd, progress_fd):
         os.set_inheritable(fd, False)  # what a task executes shall not hold them
-    live(socket.socket(fileno=channel_fd), progress_fd)
-
-
-def live(channel: socket.socket, progress_fd: int) -> NoReturn:
-    """Be a worker until told to stop, or until the supervisor is gone."""
+    channel = socket.socket(fileno=channel_fd)
     end = WorkerEnd(channel)
     try:
         _, start = end.receive()
-        settings = Settings.unpack(bytes(start))
-        _settle(settings)
-        slot = slot_for_writing(progress_fd, settings.slot)
-        os.close(progress_fd)
-        if settings.initializer:
-            _initialize(settings, end, slot)
-        end.send(FrameKind.READY)
-        _Worker(end, settings, slot).serve()
-        say_farewell(settings.finalizer, settings.end_timeout_s)
-    except SupervisorGone:  # nobody wants what we do
+    except SupervisorGone:
         os._exit(0)
-    except BaseException:  # a defect, or a signal handler of a task: nothing may run on in the code that forked us
-        traceback.print_exc()
-        flush_streams()
-        os._exit(1)
+    settings = Settings.unpack(bytes(start))
+    worker = Worker(settings, progress_fd, end)
+    os.close(progress_fd)
+    worker.live(channel, settings.slot)
 
 
-def _settle(settings: Settings) -> None:
-    linux.die_with_parent(settings.supervisor)
-    if mark := brand.own_mark():
-        brand.put(mark, os.getpid())
-    if settings.group:
-        cgroup.enter(settings.group)
-    linux.set_process_name(process_name(os.getpid()))
-    linux.raise_oom_score(OOM_SCORE)
-    os.environ[WORKER_VARIABLE] = str(os.getpid())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides what Ctrl-C means
-    faulthandler.enable(file=2)
-    faulthandler.register(STACK_SIGNAL, file=2, all_threads=True, chain=False)
-    sys.path[:] = settings.sys_path
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    streams.open_streams()
-    streams.log_to_stderr(settings.log_level)
-    _reseed()
+class Worker:
+    """A worker, up to where it matters which one it is: made once, in what forks it, so that no worker pays for it.
 
+    Args:
+        settings: of all workers.
+        progress_fd: the memory that shows their progress.
+        end: what has come from the supervisor before, or None.
+        awaits_functions: whether a START frame is to come first, which tells initializer and finalizer.
+    """
 
-def _reseed() -> None:
-    """Give each worker its own random numbers where the zygote has imported numpy; `random` does so by itself."""
-    numpy_random: Any = sys.modules.get("numpy.random")
-    if numpy_random is not None:
-        numpy_random.seed()
-
-
-def _initialize(settings: Settings, end: WorkerEnd, slot: memoryview) -> None:
-    slot[PHASE] = int(WorkPhase.LOADING)
-    try:
-        payload.unpack_function(settings.initializer)()
-    except BaseException as error:
-        end.send(FrameKind.FAILED, payload.pack_failure(error))
-        flush_streams()
-        os._exit(EXIT_INITIALIZER_FAILED)
-    slot[PHASE] = int(WorkPhase.IDLE)
-
-
-class _Worker:
-    """The loop: frames in, outcomes out."""
-
-    def __init__(self, end: WorkerEnd, settings: Settings, slot: memoryview) -> None:
-        self._end = end
+    def __init__(
+        self, settings: Settings, progress_fd: int, end: WorkerEnd | None = None, *, awaits_functions: bool = False
+    ) -> None:
+        self._settings = settings
+        self._awaits_functions = awaits_functions
+        self._mark = brand.own_mark()
+        self._slots = slots_for_writing(progress_fd)
         self._limits = inner_limits(settings.limits)
+        self._end = end or WorkerEnd()
         self._sent = 0
-        memory = settings.recycle_memory
+        nowhere = slot_to_rehearse()
         self._execution = Execution(
             self._send,
-            slot,
+            nowhere,
             node=settings.node,
             host=settings.host,
             limits=settings.limits,
             pool=Pool(told=True) if loans.AVAILABLE else None,
-            stop_node=lambda: end.send(FrameKind.STOP_NODE),
-            why_leave=None if memory is None else OwnMemory(memory).why_leave,
+            stop_node=lambda: self._end.send(FrameKind.STOP_NODE),
         )
-        RunningTask(slot, self._execution.at_hand, LOOPS).install()
+        self._running = RunningTask(nowhere, self._execution.at_hand, LOOPS)
+        self._settle()
 
-    def serve(self) -> None:
-        """Run what comes until a STOP frame, or until there is a reason to leave, and tell that."""
+    def _settle(self) -> None:
+        """Set up what a fork passes on."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides what Ctrl-C means
+        faulthandler.enable(file=2)
+        faulthandler.register(STACK_SIGNAL, file=2, all_threads=True, chain=False)
+        self._running.install()
+        sys.path[:] = self._settings.sys_path
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        streams.open_streams()
+        streams.log_to_stderr(self._settings.log_level)
+
+    def live(self, channel: socket.socket, number: int) -> NoReturn:
+        """Be a worker in slot `number` until told to stop, or until the supervisor is gone."""
+        try:
+            self._begin()
+            self.serve(channel, slot_of(self._slots, number))
+            say_farewell(self._settings.finalizer, self._settings.end_timeout_s)
+        except SupervisorGone:  # nobody wants what we do
+            os._exit(0)
+        except BaseException:  # a defect, or a signal handler of a task: nothing may run on in the code that forked us
+            traceback.print_exc()
+            flush_streams()
+            os._exit(1)
+
+    def _begin(self) -> None:
+        """Become this one; a page that is touched here is paid for by each worker."""
+        settings, pid = self._settings, os.getpid()
+        linux.die_with_parent(settings.supervisor)
+        if self._mark:
+            brand.put(self._mark, pid)
+        if settings.group:
+            cgroup.enter(settings.group)
+        linux.set_process_name(process_name(pid))
+        linux.raise_oom_score(OOM_SCORE)
+        os.environ[WORKER_VARIABLE] = str(pid)
+        streams.keep_spares()
+        _reseed()
+        if settings.recycle_memory is not None:
+            self._execution.why_leave = OwnMemory(settings.recycle_memory).why_leave
+
+    def _initialize(self, slot: memoryview) -> None:
+        slot[PHASE] = int(WorkPhase.LOADING)
+        try:
+            payload.unpack_function(self._settings.initializer)()
+        except BaseException as error:
+            self._end.send(FrameKind.FAILED, payload.pack_failure(error))
+            flush_streams()
+            os._exit(EXIT_INITIALIZER_FAILED)
+        slot[PHASE] = int(WorkPhase.IDLE)
+
+    def serve(self, channel: socket.socket, slot: memoryview) -> None:
+        """Be ready, and run what comes until a STOP frame, or until there is a reason to leave, and tell that."""
+        self._end.attach(channel)
+        self._running.take_place(slot)
+        self._execution.take_place(slot)
+        self._sent = 0
+        if self._awaits_functions:
+            _, start = self._end.receive()
+            self._settings = Settings.unpack(bytes(start))
+        if self._settings.initializer:
+            self._initialize(slot)
+        self._end.send(FrameKind.READY)
         while not self._execution.leaving:
             kind, body = self._end.receive()
             if kind is FrameKind.STOP:
@@ -196,3 +224,10 @@ class _Worker:
         passed = Passed()
         frame = codec.encode(Results(NO_SESSION, self._sent, outcomes), lend=passed.lend)
         self._end.send(FrameKind.RESULTS, frame, passed.fds)
+
+
+def _reseed() -> None:
+    """Give each worker its own random numbers where the zygote has imported numpy; `random` does so by itself."""
+    numpy_random: Any = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()

@@ -137,13 +137,14 @@ class Workforce:
             group,
             log_level,
         )
+        self._table = ProgressTable(slots)
         try:
             self._spawner = self._choose_spawner(method, tuple(preload), zygote)
         except BaseException:
+            self._table.close()
             if self._group is not None:
                 self._group.close()
             raise
-        self._table = ProgressTable(slots)
         self._outlet = Outlet()
         self._around = Surroundings(
             loop,
@@ -171,9 +172,10 @@ class Workforce:
             state = "closed" if self._closed else "taken" if slot in self._seats else f"not one of {self._slots}"
             raise LocalProtocolError(f"cannot start a worker in slot {slot}: {state}")
         self._table.clear(slot)
-        seat = Seat(slot, self._settings._replace(slot=slot).pack(), self._around)
+        untold = self._settings.has_functions or not self._spawner.tells_settings
+        seat = Seat(slot, self._settings._replace(slot=slot).pack() if untold else b"", self._around)
         self._seats[slot] = seat
-        self._spawner.spawn(SpawnRequest(seat.open_fds, seat.started, seat.failed))
+        self._spawner.spawn(SpawnRequest(slot, seat.open_fds, seat.started, seat.failed))
 
     def send(self, slot: int, tasks: Tasks) -> None:
         """Send work without waiting; what the worker has not taken counts as `backlog_bytes`."""
@@ -278,11 +280,11 @@ class Workforce:
             shutil.rmtree(self._cleanup_dir, ignore_errors=True)
 
     def _choose_spawner(self, method: Method, preload: tuple[str, ...], first: FirstZygote | None) -> Spawner:
-        mark, path = self._mark, self._settings.sys_path
+        mark, progress_fd = self._mark, self._table.fd
         if method == "spawn" or (method == "auto" and not linux.AVAILABLE):
             if first is not None:
                 first.dismiss()
-            return DirectSpawner(self._loop, mark)
+            return DirectSpawner(self._loop, mark, progress_fd)
         if method not in ("auto", "zygote") or not linux.AVAILABLE:
             raise ValueError(f"workers cannot be started by {method!r} here")
         folders = {
@@ -290,7 +292,7 @@ class Workforce:
             "owner_dir": self._owner_dir,
             "cgroup": self._settings.group or None,
         }
-        spawner = ZygoteSpawner(self._loop, mark, sys_path=path, preload=preload, first=first, **folders)
+        spawner = ZygoteSpawner(self._loop, mark, self._settings, progress_fd, preload=preload, first=first, **folders)
         spawner.start()
         return spawner
 

@@ -6,8 +6,9 @@ When the supervisor is gone it kills what carries the mark of the workforce, rem
 warden, a child of it that does nothing else, does so in its place where both were killed at once. Started by
 `zygote_spawner.py`.
 
-    settings   JSON: supervisor, mark, sys_path, preload, cleanup_dir, owner_dir, cgroup -> {} or {"error": text}
-    request    descriptors of channel, stdout, stderr, progress             -> {"pid": n} or {"error": text}
+    settings   JSON: supervisor, mark, sys_path, worker, has_functions, preload, cleanup_dir, owner_dir, cgroup;
+               the descriptor of the progress memory                        -> {} or {"error": text}
+    request    number of the slot; descriptors of channel, stdout, stderr   -> {"pid": n} or {"error": text}
     farewell   "E": the supervisor ends in order
 
 One packet (SOCK_SEQPACKET) a message; the next request is sent when the last is answered.
@@ -15,25 +16,28 @@ One packet (SOCK_SEQPACKET) a message; the next request is sent when the last is
 
 from __future__ import annotations
 
-import gc
+import contextlib
 import importlib
 import json
 import os
 import select
 import signal
 import socket
+import struct
 import sys
 import time
 from typing import Any, NoReturn
 
-from zmqtasks.processes import brand, linux, worker
+from zmqtasks.processes import brand, linux
 from zmqtasks.processes.brand import MARK_VARIABLE as MARK_VARIABLE
-from zmqtasks.processes.farewell import disown_exit_handlers
+from zmqtasks.processes.mould import Mould
+from zmqtasks.processes.worker import Settings
 
 PACKET_BYTES = 128 * 1024
 FAREWELL = b"E"
 """A request without descriptors: the supervisor ends in order, and sees to its owner's folder itself."""
-WORKER_FDS = 4
+_FDS = struct.Struct("3i")
+_REQUEST_BYTES = 16
 _SWEEP_S = 10.0
 """So long a chain of processes that fork and end is hunted where it was quicker than us, as on a busy machine."""
 _SWEEP_POLL_S = 0.001
@@ -49,7 +53,8 @@ def main(control_fd: int) -> NoReturn:
     """Serve requests until the supervisor is gone."""
     os.set_inheritable(control_fd, False)
     control = socket.socket(fileno=control_fd)
-    settings = json.loads(control.recv(PACKET_BYTES) or b"null")
+    packet, (*progress,), _, _ = socket.recv_fds(control, PACKET_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+    settings = json.loads(packet or b"null")
     if settings is not None:
         linux.set_process_name("zmqtasks-zygote")
         brand.put(settings["mark"])
@@ -59,8 +64,7 @@ def main(control_fd: int) -> NoReturn:
             os._exit(0)
         warden = _fork_warden(control, settings)
         error = _prepare(settings)
-        _answer(control, {"error": error} if error else {})
-        in_order = _serve(control)
+        in_order = _refuse(control, error) if error else _serve(control, _make_mould(control, settings, *progress))
         _end(settings, in_order=in_order, spared=warden)
         os.kill(warden, signal.SIGKILL)  # last: until here we may be killed ourselves
         os.waitpid(warden, 0)
@@ -151,94 +155,41 @@ def _prepare(settings: dict[str, Any]) -> str:
         return f"cannot preload {name}: {type(error).__name__}: {error}"
     linux.outlive_parent()
     linux.keep_freed_memory()
-    gc.collect()
-    gc.disable()  # a collection before a fork would only make pages that are no longer shared
-    gc.freeze()
     return ""
 
 
-def _serve(control: socket.socket) -> bool:
+def _refuse(control: socket.socket, error: str) -> bool:
+    """Tell why there can be no workers, and wait for the supervisor to draw its conclusion; return False."""
+    with contextlib.suppress(OSError):  # it is gone
+        control.send(json.dumps({"error": error}).encode())
+        control.recv(_REQUEST_BYTES)
+    return False
+
+
+def _make_mould(control: socket.socket, settings: dict[str, Any], progress_fd: int) -> Mould:
+    workers = Settings.unpack(settings["worker"].encode())
+    return Mould(control, workers, progress_fd, has_functions=settings["has_functions"])
+
+
+def _serve(control: socket.socket, mould: Mould) -> bool:
     """Fork workers until the supervisor is gone; return whether it said farewell."""
+    room = socket.CMSG_SPACE(_FDS.size)
+    answer = b"{}"
     while True:
         try:
-            packet, fds, _, _ = socket.recv_fds(control, 1, WORKER_FDS, socket.MSG_CMSG_CLOEXEC)
+            control.send(answer)
+        except OSError:  # the supervisor is gone
+            return False
+        try:
+            packet, ancillary, _, _ = control.recvmsg(_REQUEST_BYTES, room, socket.MSG_CMSG_CLOEXEC)
         except ConnectionResetError:
             return False
         if packet in (b"", FAREWELL):
             return packet == FAREWELL
-        answer = _fork_worker(control, fds)
+        fds = _FDS.unpack(ancillary[0][2])
+        answer = mould.fork(int(packet), fds)
         for fd in fds:
             os.close(fd)
-        if not _answer(control, answer):
-            return False
-
-
-def _answer(control: socket.socket, answer: dict[str, Any]) -> bool:
-    try:
-        control.send(json.dumps(answer).encode())
-    except OSError:  # the supervisor is gone
-        return False
-    return True
-
-
-def _fork_worker(control: socket.socket, fds: list[int]) -> dict[str, Any]:
-    if (threads := linux.count_threads()) > 1:
-        return {"error": f"the zygote has {threads} threads and cannot fork safely"}
-    try:
-        pid = linux.fork_sibling()
-    except NotImplementedError:
-        return _fork_twice(control, fds)
-    except OSError as error:
-        return {"error": f"cannot fork: {error}"}
-    if pid == 0:
-        control.close()
-        _become_worker(*fds)
-    return {"pid": pid}
-
-
-def _fork_twice(control: socket.socket, fds: list[int]) -> dict[str, Any]:
-    """Give the worker to the supervisor by ending the process between us and it."""
-    reader, writer = os.pipe()
-    try:
-        between = os.fork()
-        if between == 0:
-            os.close(reader)
-            _fork_again(control, writer, fds)
-        os.waitpid(between, 0)  # when it has gone, the worker is a child of the supervisor
-        os.close(writer)
-        writer = -1
-        report = os.read(reader, 256)
-        return dict(json.loads(report)) if report else {"error": "the process between zygote and worker died"}
-    except OSError as error:
-        return {"error": f"cannot fork: {error}"}
-    finally:
-        os.close(reader)
-        if writer >= 0:
-            os.close(writer)
-
-
-def _fork_again(control: socket.socket, writer: int, fds: list[int]) -> NoReturn:
-    try:
-        pid = os.fork()
-    except OSError as error:
-        os.write(writer, json.dumps({"error": f"cannot fork: {error}"}).encode())
-        os._exit(1)
-    if pid:
-        os.write(writer, json.dumps({"pid": pid}).encode())
-        os._exit(0)
-    control.close()
-    os.close(writer)
-    _become_worker(*fds)
-
-
-def _become_worker(channel_fd: int, stdout_fd: int, stderr_fd: int, progress_fd: int) -> NoReturn:
-    os.setsid()
-    for source, target in ((stdout_fd, 1), (stderr_fd, 2)):
-        os.dup2(source, target)
-        os.close(source)
-    disown_exit_handlers()
-    gc.enable()
-    worker.live(socket.socket(fileno=channel_fd), progress_fd)
 
 
 def kill_marked(mark: str, linger_s: float = 0.0, spared: int = 0) -> None:

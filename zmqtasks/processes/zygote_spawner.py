@@ -20,6 +20,7 @@ from zmqtasks.processes.command import python_command
 from zmqtasks.processes.exits import await_end, reap
 from zmqtasks.processes.first_zygote import FirstZygote
 from zmqtasks.processes.spawn import SpawnRequest, child_environment, close_fds
+from zmqtasks.processes.worker import Settings
 from zmqtasks.processes.zygote import FAREWELL, PACKET_BYTES
 from zmqtasks.records import Entity
 
@@ -43,7 +44,8 @@ class ZygoteSpawner:
     Args:
         loop: where the control socket is watched and answers are called.
         mark: what the processes carry in their environment.
-        sys_path: module search path of the zygote.
+        settings: of the workers, which the zygote sets up before it forks them.
+        progress_fd: the memory that shows their progress; open until this is closed.
         preload: modules it imports before it forks.
         cleanup_dir: folder it removes when this process is gone, or None.
         owner_dir: folder it removes then if nobody has it locked, or None.
@@ -52,13 +54,15 @@ class ZygoteSpawner:
     """
 
     tells_peak = True
+    tells_settings = True
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         mark: str,
+        settings: Settings,
+        progress_fd: int,
         *,
-        sys_path: list[str],
         preload: tuple[str, ...] = (),
         cleanup_dir: str | None = None,
         owner_dir: str | None = None,
@@ -67,10 +71,13 @@ class ZygoteSpawner:
     ) -> None:
         self._loop = loop
         self._mark = mark
+        self._progress_fd = progress_fd
         self._settings = {
             "supervisor": os.getpid(),
             "mark": mark,
-            "sys_path": sys_path,
+            "sys_path": settings.sys_path,
+            "has_functions": settings.has_functions,
+            "worker": settings._replace(initializer=b"", finalizer=b"").pack().decode(),
             "preload": list(preload),
             "cleanup_dir": cleanup_dir,
             "owner_dir": owner_dir,
@@ -98,7 +105,7 @@ class ZygoteSpawner:
         self._pid, ours = self._first or self._execute()
         self._first = None
         ours.setblocking(False)
-        ours.send(json.dumps(self._settings).encode())
+        socket.send_fds(ours, [json.dumps(self._settings).encode()], [self._progress_fd])
         self._control, self._ready = ours, False
         self._loop.add_reader(ours, self._answered)
 
@@ -148,7 +155,7 @@ class ZygoteSpawner:
             self._finish({"error": f"cannot start a worker: {error}"})
             return
         try:
-            socket.send_fds(self._control, [b"W"], fds)
+            socket.send_fds(self._control, [b"%d" % self._current.request.slot], fds)
         except OSError:  # it died: the end of the socket is about to tell
             pass
         finally:

@@ -1,0 +1,165 @@
+"""The mould: a worker that was set up once, and of which each worker is a copy (Linux).
+
+Owns how the zygote forks. A process that was forked pays some microseconds for each page it writes to, and a reference
+that is counted is a write; so all that does not depend on which worker it is happens here, before, and the way of a
+task is gone a few times. Never runs a task of anybody. `zygote.py` makes one, and calls it for each worker.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import socket
+from typing import NoReturn
+
+from zmqtasks.messages import NO_SESSION, Address, Chunk, Job, Tasks
+from zmqtasks.options import TaskOptions
+from zmqtasks.processes import linux
+from zmqtasks.processes.farewell import disown_exit_handlers
+from zmqtasks.processes.framing import FrameKind, frame_head
+from zmqtasks.processes.progress import slot_to_rehearse
+from zmqtasks.processes.worker import Settings, Worker
+from zmqtasks.wire import codec, payload
+
+REHEARSALS = 2
+"""The first imports and binds what comes late; the second leaves a few pages less to write to, more of them none."""
+_ANSWER = b'{"pid": %d}'
+
+
+class Mould:
+    """What each worker is a copy of.
+
+    Args:
+        control: socket of the zygote, which workers do not keep.
+        settings: of all workers, without their functions.
+        progress_fd: the memory that shows their progress; closed here.
+        has_functions: whether each worker is told initializer and finalizer by a START frame.
+    """
+
+    def __init__(self, control: socket.socket, settings: Settings, progress_fd: int, *, has_functions: bool) -> None:
+        self._control = control
+        with _StreamsInPlace():
+            self._worker = Worker(settings, progress_fd, awaits_functions=has_functions)
+        os.close(progress_fd)
+        disown_exit_handlers()
+        rehearse(self._worker, settings.pack() if has_functions else b"")
+        gc.collect()
+        gc.disable()  # a collection before a fork would only make pages that are no longer shared
+        gc.freeze()
+
+    def fork(self, slot: int, fds: tuple[int, ...]) -> bytes:
+        """Fork a worker, and return the answer to who asked for it.
+
+        Args:
+            slot: its place.
+            fds: its channel, standard output and standard error.
+        """
+        if (threads := linux.count_threads()) > 1:
+            return _error(f"the zygote has {threads} threads and cannot fork safely")
+        try:
+            pid = linux.fork_sibling()
+        except NotImplementedError:
+            return self._fork_twice(slot, fds)
+        except OSError as error:
+            return _error(f"cannot fork: {error}")
+        if pid == 0:
+            self._become_worker(slot, *fds)
+        return _ANSWER % pid
+
+    def _fork_twice(self, slot: int, fds: tuple[int, ...]) -> bytes:
+        """Give the worker to the supervisor by ending the process between us and it."""
+        reader, writer = os.pipe()
+        try:
+            between = os.fork()
+            if between == 0:
+                os.close(reader)
+                self._fork_again(writer, slot, fds)
+            os.waitpid(between, 0)  # when it has gone, the worker is a child of the supervisor
+            os.close(writer)
+            writer = -1
+            return os.read(reader, 256) or _error("the process between zygote and worker died")
+        except OSError as error:
+            return _error(f"cannot fork: {error}")
+        finally:
+            os.close(reader)
+            if writer >= 0:
+                os.close(writer)
+
+    def _fork_again(self, writer: int, slot: int, fds: tuple[int, ...]) -> NoReturn:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            os.write(writer, _error(f"cannot fork: {error}"))
+            os._exit(1)
+        if pid:
+            os.write(writer, _ANSWER % pid)
+            os._exit(0)
+        os.close(writer)
+        self._become_worker(slot, *fds)
+
+    def _become_worker(self, slot: int, channel_fd: int, stdout_fd: int, stderr_fd: int) -> NoReturn:
+        os.setsid()
+        os.close(self._control.fileno())
+        for source, target in ((stdout_fd, 1), (stderr_fd, 2)):
+            os.dup2(source, target)
+            os.close(source)
+        gc.enable()
+        self._worker.live(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, channel_fd), slot)
+
+
+class _StreamsInPlace:
+    """Pipes as standard output and error, for streams that shall write to pipes later."""
+
+    def __enter__(self) -> None:
+        self._kept = [(os.dup(fd), fd) for fd in (1, 2)]
+        pipe = os.pipe()
+        for _, fd in self._kept:
+            os.dup2(pipe[1], fd)
+        for fd in pipe:
+            os.close(fd)
+
+    def __exit__(self, *exc_info: object) -> None:
+        for kept, fd in self._kept:
+            os.dup2(kept, fd)
+            os.close(kept)
+
+
+def rehearse(worker: Worker, start: bytes) -> None:
+    """Have a worker run tasks that do nothing, and throw away what comes of them.
+
+    Args:
+        worker: it.
+        start: body of the START frame it waits for, or nothing.
+    """
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        if start:
+            ours.sendall(frame_head(FrameKind.START, start) + start)
+        for number in range(REHEARSALS):
+            body = codec.encode(_tasks(number))
+            ours.sendall(frame_head(FrameKind.TASKS, body) + body)
+        ours.sendall(frame_head(FrameKind.STOP, b""))
+        worker.serve(theirs, slot_to_rehearse())
+
+
+def _tasks(number: int) -> Tasks:
+    """Return a task called as `submit` does, and one as `map` does."""
+    job = Job(f"rehearsal:{number}", "nothing", Address("rehearsal", "here", ()), TaskOptions(), _NOTHING)
+    bodies = [
+        payload.pack([((number,), {})], form=payload.Form.CALL)[0].body,
+        payload.pack([number], form=payload.Form.ONE)[0].body,
+    ]
+    chunks = tuple(Chunk(job.id, 1, 0, 1, 0, body) for body in bodies if body is not None)
+    return Tasks(NO_SESSION, number, (job,), chunks, (job.id,))
+
+
+def nothing(value: int) -> None:
+    """Do nothing."""
+
+
+_NOTHING = payload.pack_function(nothing)
+
+
+def _error(text: str) -> bytes:
+    return json.dumps({"error": text}).encode()
