@@ -16,7 +16,8 @@ from zmqtasks.embedded.registry import Registry
 from zmqtasks.embedded.settings import encoded, split
 from zmqtasks.embedded.thread import Where
 from zmqtasks.embedded.views import View
-from zmqtasks.options import CONNECT_S, LEASE_S, TaskOptions
+from zmqtasks.options import TaskOptions
+from zmqtasks.waits import CONNECT_S, LEASE_S
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -24,8 +24,11 @@ def main(report_fd: int) -> None:
     gc.freeze()  # before the fork: a collection in one of the two must not touch, and so copy, what they share
     zygote = fork_zygote(report_fd)
 
+    # asyncio does without where it is missing; nothing here speaks TLS, and to load it takes 5 ms.
+    sys.modules["ssl"] = None  # type: ignore[assignment]
     from zmqtasks import serving
 
+    del sys.modules["ssl"]
     gc.freeze()
     gc.enable()
     try:

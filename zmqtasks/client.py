@@ -14,9 +14,8 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from zmqtasks.embedded.launching import launch_ahead
-from zmqtasks.embedded.settings import encoded, split
 from zmqtasks.embedded.views import View
-from zmqtasks.options import CONNECT_S, LEASE_S, TaskOptions
+from zmqtasks.waits import CONNECT_S, LEASE_S
 
 if TYPE_CHECKING:
     from zmqtasks.embedded.futures import TaskFuture
@@ -95,6 +94,8 @@ class _Calls(Executor):
             TypeError: no such option.
             ValueError: a value out of range.
         """
+        from zmqtasks.options import TaskOptions
+
         merged = {**self._view.changes, **changes}
         TaskOptions().replace(**merged)
         return Options(self, self._registry, merged)
@@ -163,11 +164,14 @@ class Client(_Calls):
         on_output: OnOutput | None = None,
         **settings: Any,
     ) -> None:
-        node, of_calls = split(addresses, (initializer, finalizer), workers, settings)
         self._view = View({})
         # First the node's process, then our own imports: two processes begin in the time of one.
         ahead = None if addresses else launch_ahead()
         try:
+            from zmqtasks.embedded.settings import encoded, split
+
+            node, of_calls = split(addresses, (initializer, finalizer), workers, settings)
+
             from zmqtasks.embedded.output import print_line
             from zmqtasks.embedded.registry import Registry
             from zmqtasks.embedded.thread import Where

@@ -218,12 +218,6 @@ def cgroups_wanted() -> bool:
     return os.environ.get("ZMQTASKS_CGROUPS", "0") == "1"
 
 
-CONNECT_S = 10.0
-"""How long the first node may take to answer."""
-LEASE_S = 60.0
-"""How long a node keeps what a silent client gave it; no node grants more."""
-LEAST_LEASE_S = 2.0
-"""Twice the beat: less would be the end of a client that is well."""
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SERIALIZERS = ("pickle", "msgpack")
 COMPRESSIONS = ("auto", "none", "lz4", "zlib", "gzip", "bzip2", "lzma")

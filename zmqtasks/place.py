@@ -5,8 +5,8 @@ Owns the making of a peer: its id, its epoch and its sockets are new each time. 
 
 from __future__ import annotations
 
+import os
 import random
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,6 @@ def open_peer(loop: asyncio.AbstractEventLoop, place: Place, *, lease_s: float |
         BindError: an endpoint cannot be bound.
     """
     network = ZmqNetwork(
-        loop, secrets.token_hex(8), host_id(), bind=place.bind, advertise=place.advertise, folder=place.folder
+        loop, os.urandom(8).hex(), host_id(), bind=place.bind, advertise=place.advertise, folder=place.folder
     )
-    return Peer(loop, network, secrets.randbits(63), random.random, lease_s=lease_s)
+    return Peer(loop, network, int.from_bytes(os.urandom(8)) >> 1, random.random, lease_s=lease_s)

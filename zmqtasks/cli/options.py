@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 import click
 
-from zmqtasks.options import COMPRESSIONS, LEAST_LEASE_S, LOG_LEVELS, SERIALIZERS, parse_bytes, parse_duration
+from zmqtasks.options import COMPRESSIONS, LOG_LEVELS, SERIALIZERS, parse_bytes, parse_duration
+from zmqtasks.waits import LEAST_LEASE_S
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -15,7 +15,8 @@ from zmqtasks.cli.inputs import Source
 from zmqtasks.cli.job import JobRun, Task
 from zmqtasks.cli.output import is_terminal, open_results
 from zmqtasks.embedded.thread import Where
-from zmqtasks.options import LEASE_S, NodeOptions
+from zmqtasks.options import NodeOptions
+from zmqtasks.waits import LEASE_S
 
 OWN_NODE = ("workers", "max_tasks_per_worker", "max_worker_age", "recycle_memory", "preload", "log_level")
 OUTPUT = ("output", "append", "overwrite")

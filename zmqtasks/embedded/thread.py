@@ -17,13 +17,14 @@ from zmqtasks.embedded.output import OnOutput, OutputFeed, print_line
 from zmqtasks.embedded.own_node import NodeSettings, OwnNode
 from zmqtasks.errors import BindError, LocalProtocolError, NoNodes, ZmqtasksError
 from zmqtasks.messages import Address, Output, PeerId, Query
-from zmqtasks.options import CONNECT_S, LEASE_S, LEAST_LEASE_S, NodeOptions
+from zmqtasks.options import NodeOptions
 from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.folder import PrivateFolder
 from zmqtasks.processes.launch import Launched
 from zmqtasks.records import Value
 from zmqtasks.sink import Recorder, Sink
 from zmqtasks.ventilator import Ventilator
+from zmqtasks.waits import CONNECT_S, LEASE_S, LEAST_LEASE_S
 
 logger = logging.getLogger(__name__)
 
