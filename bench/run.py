@@ -68,21 +68,34 @@ class Bench:
         budget_s: how long one answer should take, where the size of the work is free.
         peers: who may be asked.
         variants: of the cases; all where none is named.
+        quick: ask for those variants only that do not take long.
     """
 
-    def __init__(self, repeats: int, budget_s: float, peers: tuple[str, ...], variants: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        repeats: int,
+        budget_s: float,
+        peers: tuple[str, ...],
+        variants: tuple[str, ...] = (),
+        *,
+        quick: bool = False,
+    ) -> None:
         self.repeats = repeats
         self.skipped: dict[str, str] = {}
         self._budget_s = budget_s
         self._peers = peers
         self._variants = variants
+        self._quick = quick
         self._id = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
 
     def run(self, case: Case) -> Iterator[dict[str, Any]]:
         """Measure a case, and yield the record of each variant and peer."""
+        asked_for = self._variants or (case.quick if self._quick else case.variants)
+        variants = [variant for variant in case.variants if variant in asked_for]
         with ExitStack() as stack:
-            open_peers = [peer for name in case.peers if (peer := self._open(case, name, stack))]
-            for variant in (v for v in case.variants if not self._variants or v in self._variants):
+            wanted = case.peers if variants else ()
+            open_peers = [peer for name in wanted if (peer := self._open(case, name, stack))]
+            for variant in variants:
                 yield from self._variant(case, variant, open_peers)
 
     def _open(self, case: Case, name: str, stack: ExitStack) -> Asked | None:
@@ -205,7 +218,9 @@ def parsed(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--variant", action="append", default=[], metavar="NAME", help="of a case; repeatable")
     parser.add_argument("--repeats", type=int, default=None, help=f"default: {REPEATS}")
     parser.add_argument("--budget", type=float, default=None, help="seconds one answer may take, where that is free")
-    parser.add_argument("--quick", action="store_true", help="2 repeats of small work: does it run, not how fast")
+    parser.add_argument(
+        "--quick", action="store_true", help="2 repeats of small work, no peers of other environments: does it run"
+    )
     parser.add_argument("--out", default=None, help="append the records to this file")
     given = parser.parse_args(words)
     if unknown := set(given.peer) - set(KNOWN):
@@ -224,7 +239,8 @@ def main(words: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     repeats = given.repeats or (2 if given.quick else REPEATS)
     budget_s = given.budget or (QUICK_BUDGET_S if given.quick else BUDGET_S)
-    bench = Bench(repeats, budget_s, tuple(given.peer or KNOWN), tuple(given.variant))
+    everybody = [name for name, known in KNOWN.items() if not (given.quick and known.requires)]
+    bench = Bench(repeats, budget_s, tuple(given.peer or everybody), tuple(given.variant), quick=given.quick)
     for case in given.cases:
         for record in bench.run(case):
             print(line(record), flush=True)

@@ -77,6 +77,7 @@ class Case:
         demand: what workers are wanted; None where `measure` opens what it needs by itself.
         reaches: what is asked for.
         repeats: so many at most, where more would tell nothing.
+        quick: the variants that a quick run asks for; none where even one takes long.
     """
 
     number: str
@@ -92,6 +93,7 @@ class Case:
     demand: Demand | None = Demand()
     reaches: tuple[Reach, ...] = ()
     repeats: int = 1000
+    quick: tuple[str, ...] = ("",)
 
     def size_of(self, variant: str) -> tuple[int, int]:
         """Return the least and the most of a variant."""

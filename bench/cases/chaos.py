@@ -31,4 +31,5 @@ CASE = Case(
     less_is_better=True,
     peers=("zmqtasks, observed",),
     sizes=(TASKS, TASKS),
+    quick=(),
 )

@@ -56,4 +56,5 @@ CASE = Case(
         Reach("serves again: median 10 ms", lambda at: at(PEER, "served_ms_p50"), most=10, unit="ms"),
         Reach("serves again: p99 50 ms", lambda at: at(PEER, "served_ms_p99"), most=50, unit="ms"),
     ),
+    quick=(),
 )

@@ -29,4 +29,5 @@ CASE = Case(
     sizes=(TASKS, TASKS),
     demand=Demand(fresh=True),
     reaches=(Reach("Pool(maxtasksperchild=1)", lambda at: times(at(MESH, RATE), at(POOL, RATE)), least=1),),
+    quick=(),
 )

@@ -73,4 +73,5 @@ CASE = Case(
     sizes=(ROUNDS, ROUNDS),
     demand=None,
     reaches=(Reach("all rounds survived", lambda at: at(MESH, SURVIVED), least=1, unit=""),),
+    quick=(),
 )

@@ -41,4 +41,5 @@ CASE = Case(
     peers=(MESH,),
     variants=tuple(WORKERS),
     demand=None,
+    quick=("1 node", "2 nodes"),
 )

@@ -114,4 +114,5 @@ CASE = Case(
     sizes=(len(VICTIMS), len(VICTIMS)),
     demand=None,
     reaches=tuple(_none_left(variant) for variant in CGROUPS),
+    quick=(),
 )

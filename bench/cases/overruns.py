@@ -93,4 +93,5 @@ CASE = Case(
         Reach("the stack names the function", lambda at: at(MESH, NAMED, STUCK_TASKS), least=0.99, unit=""),
         Reach("stopped at max_memory + 0.5 s", lambda at: at(MESH, P99, MEMORY), most=0.5, unit="s"),
     ),
+    quick=(),
 )

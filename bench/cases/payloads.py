@@ -66,4 +66,5 @@ CASE = Case(
     variants=VARIANTS,
     sizes={variant: (2, min(4096, IN_FLIGHT // nbytes(variant))) for variant in VARIANTS},
     reaches=(_reach("64 KiB bytes", 1.5), _reach("1 MiB bytes", 1.2), _reach("1 MiB numpy", 2.0)),
+    quick=("64 KiB bytes", "1 MiB numpy"),
 )

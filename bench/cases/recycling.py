@@ -80,4 +80,5 @@ CASE = Case(
         Reach(f"{kind}: costs less than 2 %", lambda at, kind=kind: at(MESH, RATIO, kind), least=0.98)  # type: ignore[misc]
         for kind in KINDS
     ),
+    quick=(),
 )

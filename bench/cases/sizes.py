@@ -42,4 +42,5 @@ CASE = Case(
         Reach("10^7: 1.2 x 10^5", lambda at: times(at(MESH, COST, "10^7"), at(MESH, COST, "10^5")), most=1.2),
         Reach("client grew at 10^7", lambda at: at(MESH, "client_grew_mb", "10^7"), unit="MB"),
     ),
+    quick=("10^3", "10^5"),
 )

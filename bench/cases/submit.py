@@ -21,7 +21,7 @@ CASE = Case(
     measure,
     RATE,
     peers=tuple(peer for peer in LOCAL if peer != "joblib"),
-    sizes=(20, 100_000),
+    sizes=(20, 300_000),
     reaches=(
         Reach("10 x concurrent.futures", lambda at: times(at(MESH, RATE), at(FUTURES, RATE)), least=10),
         Reach("4 x Pool.apply_async", lambda at: times(at(MESH, RATE), at(POOL, RATE)), least=4),
