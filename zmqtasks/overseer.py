@@ -17,7 +17,7 @@ from zmqtasks.machines.watch_moves import Doing, Limit, Place, Sentence
 from zmqtasks.messages import Job, OutcomeKind, PeerId
 from zmqtasks.peer import Loop, Timer
 from zmqtasks.processes.events import WorkerExited
-from zmqtasks.processes.execution import GRANULE_NS
+from zmqtasks.processes.loops import GRANULE_NS
 from zmqtasks.processes.progress import Progress
 from zmqtasks.processes.running import how_far
 

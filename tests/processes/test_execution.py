@@ -25,6 +25,7 @@ from zmqtasks.errors import (
 from zmqtasks.messages import Address, Chunk, Job, Outcome, OutcomeKind
 from zmqtasks.options import MIB, Limits, TaskOptions
 from zmqtasks.processes.execution import FLUSH_NS, Execution
+from zmqtasks.processes.loops import CALLS, CALLS_OF_FOUR
 from zmqtasks.processes.progress import ATTEMPT, CHUNK, INDEX, PHASE, SLOT_BYTES, WorkPhase
 from zmqtasks.wire import payload
 from zmqtasks.wire.payload import Form
@@ -213,6 +214,44 @@ def test_the_slot_tells_where_it_is(bench: Bench) -> None:
     assert seen == [(1, 7, index, WorkPhase.RUNNING) for index in (10, 11, 12)]
     assert bench.slot[PHASE] == WorkPhase.IDLE
     assert payload.count_of(bench.outcomes[0].body) >= 1
+
+
+@pytest.mark.parametrize("form", [Form.ONE, Form.MANY])
+def test_tiny_tasks_are_shown_and_counted_one_by_one_as_well(bench: Bench, form: Form) -> None:
+    def look(value: int) -> int:
+        seen.append(bench.slot[INDEX])
+        if value in bad:
+            raise ValueError(value)
+        return -value
+
+    wrapped = {Form.ONE: lambda n: n, Form.MANY: lambda n: (n,)}[form]
+    job = make_job(tasks.nothing)
+    bench.execution.add_job(job)
+    bench.execution._jobs[job.id]._function = look
+    # At each place in four; and the number of them is no multiple of it.
+    for bad in ([], [40], [61], [82], [103], [150, 151, 152, 153]):
+        seen: list[int] = []
+        bench.sent.clear()
+        bench.execution._jobs[job.id].batch, bench.execution._jobs[job.id]._tiny = 100, True
+        bench.execution.run(make_chunk(job, [wrapped(n) for n in range(191)], form, start=0))
+        assert seen == list(range(191))
+        failed = [outcome.start for outcome in bench.outcomes if outcome.kind is OutcomeKind.ERROR]
+        assert failed == bad
+        values = opened(bench.outcomes)
+        assert all(values[n] == -n for n in range(191) if n not in bad)
+
+
+def test_what_is_watched_is_never_taken_for_tiny(bench: Bench) -> None:
+    for options, tiny in (({}, True), ({"timeout": 5.0}, False), ({"retry": False}, False)):
+        job = make_job(tasks.nothing, **options)
+        bench.execution.add_job(job)
+        known = bench.execution._jobs[job.id]
+        known.batch = 100
+        known.measure_time(1000, 1_000_000)
+        assert known.loop_for(Form.ONE, 103) == ((CALLS_OF_FOUR if tiny else CALLS)[Form.ONE], 100)
+        assert known.loop_for(Form.CALL, 30) == (CALLS[Form.CALL], 30)
+        known.measure_time(10, 1_000_000)
+        assert known.loop_for(Form.ONE, 30) == (CALLS[Form.ONE], 30)
 
 
 class TestWishes:

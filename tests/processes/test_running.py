@@ -18,8 +18,9 @@ from zmqtasks import control
 from zmqtasks.errors import TaskInterrupted, TaskTimeout
 from zmqtasks.messages import Outcome, OutcomeKind
 from zmqtasks.options import Limits
-from zmqtasks.processes import execution
-from zmqtasks.processes.execution import LOOPS, Execution
+from zmqtasks.processes import execution, loops
+from zmqtasks.processes.execution import Execution
+from zmqtasks.processes.loops import LOOPS
 from zmqtasks.processes.progress import (
     ASKED_CHUNK,
     ASKED_INDEX,
@@ -161,7 +162,7 @@ def test_at_whatever_instruction_it_comes_only_the_one_that_is_meant_may_fail(
 ) -> None:
     """The signal is let in before each instruction of the loop and of the task in turn, until the chunk is through."""
     monkeypatch.setattr(execution, "FLUSH_NS", -1 if hurry else 10**12)
-    monkeypatch.setattr(execution, "GRANULE_NS", -1 if hurry else 10**12)
+    monkeypatch.setattr(loops, "GRANULE_NS", -1 if hurry else 10**12)
     wrapped = {Form.ONE: lambda n: n, Form.MANY: lambda n: (n,), Form.CALL: lambda n: ((n,), {})}[form]
     items = [wrapped(n) for n in range(4)]
     assert worker.run(plain_call, items, form) == {n: 4 * n for n in range(4)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from time import monotonic_ns
 from typing import Any, NamedTuple, cast
 
@@ -26,6 +26,7 @@ from zmqtasks.errors import (
 from zmqtasks.messages import Body, Chunk, Job, JobId, Outcome, OutcomeKind, PeerId
 from zmqtasks.options import KIB, MIB, Limits
 from zmqtasks.processes.exits import own_peak_bytes
+from zmqtasks.processes.loops import CALLS, CALLS_OF_FOUR, TINY_NS, CallEach, Function, Values
 from zmqtasks.processes.progress import ATTEMPT, CHUNK, INDEX, PHASE, STARTED, WorkPhase
 from zmqtasks.processes.running import AtHand, as_timeout
 from zmqtasks.wire import payload
@@ -34,89 +35,11 @@ from zmqtasks.wire.payload import Form
 FLUSH_NS = 5_000_000
 """Results wait no longer than this for company; the first ones of a long chunk are on their way while it runs."""
 FLUSH_BYTES = MIB
-GRANULE_NS = 1_000_000
-"""The slot may say that a task began this much earlier than it did, no more: telling exactly costs too much a task."""
 MOST_VALUES = 10_000
 _GROWTH = 16
 """How much more results than last time are packed together: the first one of a job tells how large they are."""
 
 IDLE, LOADING, RUNNING, PACKING, IMPORTING = (int(phase) for phase in WorkPhase)
-
-Function = Callable[..., Any]
-Values = Sequence[Any]
-Ended = tuple[int, BaseException | None]
-CallEach = Callable[[Function, Values, memoryview, list[Any], int], Ended]
-
-# The loops that each task passes, one a form because a test or a second call a task would cost more than all the rest.
-# The start of a task is stored before its index (see `ProgressTable.read`), and only when it is news.
-
-
-def _call_one(function: Function, values: Values, slot: memoryview, results: list[Any], flush_ns: int) -> Ended:
-    """Call `function(value)` for each value until one raises or the clock passes `flush_ns`.
-
-    What is done is in `results`. Return when the last of them ended, and what was raised.
-    """
-    append, clock = results.append, monotonic_ns
-    index, now = slot[INDEX], slot[STARTED]
-    mark_ns = now + GRANULE_NS
-    try:
-        for value in values:
-            append(function(value))
-            now = clock()
-            if now > mark_ns:
-                slot[STARTED] = now
-                if now > flush_ns:
-                    slot[INDEX] = index + 1
-                    break
-                mark_ns = now + GRANULE_NS
-            slot[INDEX] = index = index + 1
-    except BaseException as error:
-        return now, error
-    return now, None
-
-
-def _call_many(function: Function, values: Values, slot: memoryview, results: list[Any], flush_ns: int) -> Ended:
-    append, clock = results.append, monotonic_ns
-    index, now = slot[INDEX], slot[STARTED]
-    mark_ns = now + GRANULE_NS
-    try:
-        for args in values:
-            append(function(*args))
-            now = clock()
-            if now > mark_ns:
-                slot[STARTED] = now
-                if now > flush_ns:
-                    slot[INDEX] = index + 1
-                    break
-                mark_ns = now + GRANULE_NS
-            slot[INDEX] = index = index + 1
-    except BaseException as error:
-        return now, error
-    return now, None
-
-
-def _call_call(function: Function, values: Values, slot: memoryview, results: list[Any], flush_ns: int) -> Ended:
-    append, clock = results.append, monotonic_ns
-    index, now = slot[INDEX], slot[STARTED]
-    mark_ns = now + GRANULE_NS
-    try:
-        for args, kwargs in values:
-            append(function(*args, **kwargs))
-            now = clock()
-            if now > mark_ns:
-                slot[STARTED] = now
-                if now > flush_ns:
-                    slot[INDEX] = index + 1
-                    break
-                mark_ns = now + GRANULE_NS
-            slot[INDEX] = index = index + 1
-    except BaseException as error:
-        return now, error
-    return now, None
-
-
-_CALLS: dict[Form, CallEach] = {Form.ONE: _call_one, Form.MANY: _call_many, Form.CALL: _call_call}
-LOOPS = frozenset(loop.__code__ for loop in (_call_one, _call_many, _call_call))
 
 
 class _Job:
@@ -129,6 +52,8 @@ class _Job:
         self.leaves_host = job.sink.host != own_host
         self.one_by_one = not job.options.retry
         self.batch = 1
+        self._limits = (job.options.timeout, job.options.stall_timeout, job.options.max_memory)
+        self._tiny = False
         self._packed = job.function
         self._function: Function | None = None
         self._failure: BaseException | None = None
@@ -144,6 +69,18 @@ class _Job:
                 raise
             self._packed = b""
         return self._function
+
+    def loop_for(self, form: Form, waiting: int) -> tuple[CallEach, int]:
+        """Return the loop for the next of so many tasks that wait, and how many it may take."""
+        number = min(self.batch, waiting)
+        if self._tiny and number >= 4 and form in CALLS_OF_FOUR:
+            return CALLS_OF_FOUR[form], number // 4 * 4
+        return CALLS[form], number
+
+    def measure_time(self, results: int, elapsed_ns: int) -> None:
+        """Take note of how long tasks took: those that somebody watches are never taken for tiny."""
+        watched = self.one_by_one or any(bound is not None for bound in self._limits)
+        self._tiny = not watched and elapsed_ns < TINY_NS * results
 
     def measure(self, results: int, nbytes: int) -> None:
         """Choose how many results to pack together next, from what the last ones took."""
@@ -252,18 +189,20 @@ class Execution:
 
     def _run_stretch(self, at: _At, function: Function, form: Form, values: Values, start: int) -> None:
         """Run consecutive tasks whose arguments are good; go on after each one that fails."""
-        call, slot = _CALLS[form], self._slot
+        slot = self._slot
         done, count = 0, len(values)
         while done < count and not self.leaving:
             results: list[Any] = []
             self.at_hand.begin(start + done, results, at.job.options)
             begun_ns = self._begin(start + done)
-            batch = values[done : done + at.job.batch]
+            call, number = at.job.loop_for(form, count - done)
+            batch = values[done : done + number]
             try:
                 ended_ns, failure = call(function, batch, slot, results, self._sent_ns + FLUSH_NS)
             except TaskInterrupted as error:  # it came while the loop was entered or left
                 ended_ns, failure = monotonic_ns(), error
             self.at_hand.end()
+            at.job.measure_time(len(results), ended_ns - begun_ns)
             slot[STARTED] = now = monotonic_ns()
             slot[INDEX] = start + done + len(results) + (failure is not None)
             slot[PHASE] = PACKING

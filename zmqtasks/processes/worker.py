@@ -20,9 +20,10 @@ from typing import Any, NamedTuple, NoReturn
 from zmqtasks.messages import NO_SESSION, Outcome, PeerId, Results, Tasks
 from zmqtasks.options import Limits
 from zmqtasks.processes import brand, cgroup, linux, streams
-from zmqtasks.processes.execution import LOOPS, Execution
+from zmqtasks.processes.execution import Execution
 from zmqtasks.processes.farewell import flush_streams, say_farewell
 from zmqtasks.processes.framing import FrameKind, Passed, SupervisorGone, WorkerEnd, inner_limits
+from zmqtasks.processes.loops import LOOPS
 from zmqtasks.processes.own_memory import OwnMemory
 from zmqtasks.processes.progress import PHASE, WorkPhase, slot_of, slot_to_rehearse, slots_for_writing
 from zmqtasks.processes.running import RunningTask
