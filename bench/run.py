@@ -33,6 +33,8 @@ REPEATS = 5
 BUDGET_S = 0.5
 QUICK_BUDGET_S = 0.05
 MOST_GROWTH = 10
+CHEAPER, FEW, LONG_S = 1.5, 10_000, 3.0
+"""Fewer tasks than these are made more, unless that takes long, where their rate rises by this factor."""
 SEARCH_SHARE = 0.3
 """Of that time, for a run of the search for the best chunk size."""
 
@@ -157,13 +159,24 @@ class Bench:
         return entry
 
     def _size(self, case: Case, variant: str, entry: Entry, share: float = 1.0) -> None:
-        """Let the work grow until it takes a share of the time given."""
+        """Let the work grow until it takes a share of the time given; further where that makes tasks cheaper.
+
+        It does where a peer takes its time before the first task, whatever comes after: then that is not what is asked.
+        """
         least, most = case.size_of(variant)
+        size, rate = least, 0.0
         while least < most:
             seconds = entry.measure(case, variant)["seconds"]
             growth = min(MOST_GROWTH, share * self._budget_s / max(seconds, 1e-9))
+            if growth < 2:
+                if entry.size / seconds < CHEAPER * rate:  # the last step was in vain
+                    entry.size = size
+                    return
+                if case.less_is_better or entry.size >= FEW or seconds > LONG_S:
+                    return
+                size, rate, growth = entry.size, entry.size / seconds, MOST_GROWTH / 2
             entry.size = max(least, min(most, int(entry.size * growth)))
-            if growth < 2 or entry.size == most:
+            if entry.size == most:
                 return
 
     def _best_chunk(self, case: Case, variant: str, entry: Entry) -> int:
@@ -219,7 +232,7 @@ def parsed(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=None, help=f"default: {REPEATS}")
     parser.add_argument("--budget", type=float, default=None, help="seconds one answer may take, where that is free")
     parser.add_argument(
-        "--quick", action="store_true", help="2 repeats of small work, no peers of other environments: does it run"
+        "--quick", action="store_true", help="one repeat of small work, no peers of other environments: does it run"
     )
     parser.add_argument("--out", default=None, help="append the records to this file")
     given = parser.parse_args(words)
@@ -237,7 +250,7 @@ def main(words: list[str] | None = None) -> int:
     given = parsed(words)
     adopt_orphans()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    repeats = given.repeats or (2 if given.quick else REPEATS)
+    repeats = given.repeats or (1 if given.quick else REPEATS)
     budget_s = given.budget or (QUICK_BUDGET_S if given.quick else BUDGET_S)
     everybody = [name for name, known in KNOWN.items() if not (given.quick and known.requires)]
     bench = Bench(repeats, budget_s, tuple(given.peer or everybody), tuple(given.variant), quick=given.quick)
