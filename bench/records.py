@@ -6,10 +6,12 @@ Owns the form of the records, one line of JSON each, and the file they are appen
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -26,8 +28,19 @@ def surroundings() -> dict[str, Any]:
         "machine": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
+        "commit": _commit(),
         "load": [round(load, 1) for load in os.getloadavg()],
     }
+
+
+@functools.cache
+def _commit() -> str:
+    """Return what is checked out; empty where that is not known."""
+    command = ["git", "-C", str(RESULTS.parent), "rev-parse", "--short", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return ""
 
 
 def _processor() -> str:

@@ -111,7 +111,11 @@ def row(runs: Runs, case: Case, reach: Reach) -> str:
     middle = median(values)
     verdict = "" if not _bound(reach) else "yes" if reach.reached(middle) else "**no**"
     spread = f"{number(min(values))} to {number(max(values))}"
-    return f"{asked_for} {number(middle)} {reach.unit} ({spread}) | {verdict} | {record['date']} {record['time'][:5]} |"
+    return f"{asked_for} {number(middle)} {reach.unit} ({spread}) | {verdict} | {_when(record)} |"
+
+
+def _when(record: Record) -> str:
+    return " ".join(filter(None, (record["date"], record["time"][:5], record.get("commit"))))
 
 
 def _bound(reach: Reach) -> str:
