@@ -43,12 +43,14 @@ if TYPE_CHECKING:
     from zmqtasks.options import NodeOptions as NodeOptions
     from zmqtasks.options import TaskOptions as TaskOptions
     from zmqtasks.tasks import task as task
+    from zmqtasks.wire.references import Reference as Reference
 
 _HOMES = {
     "AsyncClient": "aio",
     "Client": "client",
     "NodeOptions": "options",
     "OutputLine": "embedded.output",
+    "Reference": "wire.references",
     "TaskOptions": "options",
     "kill": "embedded.futures",
     "task": "tasks",

@@ -18,6 +18,7 @@ from zmqtasks.embedded.thread import Where
 from zmqtasks.embedded.views import View
 from zmqtasks.options import TaskOptions
 from zmqtasks.waits import CONNECT_S, LEASE_S
+from zmqtasks.wire.references import Reference
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -75,6 +76,10 @@ class _AsyncCalls:
         finally:
             mapping.on_change = None
             mapping.close()
+
+    def put(self, obj: object) -> Reference:
+        """Send an object once to each node that needs it; see `Client.put`. It is encoded before this returns."""
+        return self._open_registry().put(obj)
 
     def options(self, **changes: Any) -> AsyncOptions:
         """Return a view of the same client whose calls have other options; see `Client.options`."""

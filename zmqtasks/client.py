@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from zmqtasks.embedded.futures import TaskFuture
     from zmqtasks.embedded.output import OnOutput
     from zmqtasks.embedded.registry import Registry
+    from zmqtasks.wire.references import Reference
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -83,6 +84,24 @@ class _Calls(Executor):
         from zmqtasks.embedded.results import results_of  # not before the node of this program was started
 
         return results_of(mapping, deadline)
+
+    def put(self, obj: object) -> Reference:
+        """Send an object once to each node that needs it, rather than with each call; return what stands for it.
+
+            model = client.put(load_model())
+            client.map(predict, [(model, row) for row in rows])
+
+        Give the reference to `submit` and `map` in place of the object, alone or within other arguments; the task gets
+        the object. All tasks of a worker get the same one, opened once, and have to leave it as it is; the buffers of
+        arrays in it are read-only memory that all workers of a node share. The object is encoded at once, in this
+        thread, and kept until the reference is gone and all tasks that were given it have ended.
+
+        Raises:
+            RuntimeError: the client was shut down.
+            SerializationError: the object cannot travel.
+            TooBig: it is larger than a message may be (512 MiB).
+        """
+        return self._registry.put(obj)
 
     def options(self, **changes: Any) -> Options:
         """Return a view of the same client whose calls have other options.

@@ -20,6 +20,8 @@ PeerId = str
 """16 hexadecimal digits, drawn at random by each peer when it starts."""
 JobId = str
 """`peer:number`, unique in the mesh; `ventilator_of` reads the peer."""
+ObjectId = str
+"""Of what a client has put: `peer:number`, apart from jobs."""
 Buffer = bytes | memoryview
 """An encoded body; a memoryview where it is a slice of a received frame."""
 
@@ -34,6 +36,9 @@ class Lent(Protocol):
 
     def read_into(self, start: int, buffer: bytearray) -> None:
         """Fill `buffer` with what begins at `start`."""
+
+    def mapped(self) -> memoryview:
+        """Return all of it as read-only memory that others share."""
 
     def at_hand(self) -> AbstractContextManager[memoryview]:
         """Give all of it for a moment."""
@@ -188,6 +193,15 @@ class Chunk(Value):
     stop: int
     origin: int
     body: Body
+    needs: tuple[ObjectId, ...] = ()
+    """Objects that its arguments refer to."""
+
+
+class PutObject(Value):
+    """An object that a client has put: sent once in a session, before the first chunk that needs it."""
+
+    id: ObjectId
+    body: Body
 
 
 class Outcome(Value):
@@ -268,10 +282,14 @@ class Tasks(Value):
     jobs: tuple[Job, ...] = ()
     chunks: tuple[Chunk, ...] = ()
     ended: tuple[JobId, ...] = ()
+    objects: tuple[PutObject, ...] = ()
+    dropped: tuple[ObjectId, ...] = ()
+    """Objects that nobody refers to any more."""
 
     @property
     def size_bytes(self) -> int:
-        return sum(len(c.body) for c in self.chunks) + sum(len(j.function) for j in self.jobs)
+        nbytes = sum(len(c.body) for c in self.chunks) + sum(len(j.function) for j in self.jobs)
+        return nbytes + sum(len(o.body) for o in self.objects) if self.objects else nbytes
 
 
 class Results(Value):

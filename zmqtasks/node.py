@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from zmqtasks.errors import TaskLost, WorkerCrashed, ZmqtasksError
+from zmqtasks.errors import TaskLost, TooBig, WorkerCrashed, ZmqtasksError
 from zmqtasks.live_output import Listeners
 from zmqtasks.machines import holding_moves as moves
 from zmqtasks.machines import pressure, slots
@@ -22,6 +22,7 @@ from zmqtasks.messages import (
     Address,
     Bulk,
     Cancel,
+    Chunk,
     Job,
     Load,
     Outcome,
@@ -34,6 +35,7 @@ from zmqtasks.messages import (
     Window,
     ventilator_of,
 )
+from zmqtasks.objects import ObjectShelf
 from zmqtasks.options import NodeOptions
 from zmqtasks.overseer import Overseer, Verdict, Watched
 from zmqtasks.peer import Guest, Peer, Report, Timer
@@ -113,6 +115,7 @@ class Node:
         self._workers = make_workers(self._worker_event)
         self._overseer = Overseer(peer.loop, peer.id, self._workers, self._holding.running)
         self._memory = MemoryWatch(peer.loop, options, self._workers, self._holding, self._relieve)
+        self._shelf = ObjectShelf(peer.id, options.put_bytes, self._workers.send)
         self._offered: set[int] = set()
         self._routes: list[Route] = []
         self._unsent: list[Route] = []
@@ -135,15 +138,22 @@ class Node:
     def guest_joined(self, guest: Guest, *, again: bool) -> None:
         """A ventilator opened a session; after an earlier one its queue starts anew."""
         if again and guest.role is Role.VENTILATOR:
+            self._shelf.left(guest.id)
             self._hold(moves.SessionReplaced(guest.id))
 
     def guest_delivered(self, guest: Guest, message: Bulk | Cancel | Query) -> None:
         """Take tasks, or give some up."""
         if isinstance(message, Tasks):
+            if message.objects or message.dropped:
+                self._shelf.taken(guest.id, message.objects, message.dropped)
             jobs = tuple([self._bounded(job) for job in message.jobs])
             known = {job.id for job in jobs}
             knows = self._holding.knows
             chunks = tuple([c for c in message.chunks if c.job in known or knows(guest.id, c.job)])
+            refused = [(chunk, error) for chunk in chunks if chunk.needs and (error := self._shelf.objection(chunk))]
+            if refused:
+                self._refuse(guest.id, jobs, refused)
+                chunks = tuple(chunk for chunk in chunks if not self._shelf.objection(chunk))
             self._hold(moves.TasksTaken(guest.id, jobs, chunks, message.ended))
             guest.processed(message.seq)
         elif isinstance(message, Cancel):
@@ -152,6 +162,15 @@ class Node:
             guest.speak()
         elif isinstance(message, Query):
             self._listeners.end(guest.id)
+
+    def _refuse(self, ventilator: PeerId, new: tuple[Job, ...], refused: list[tuple[Chunk, TooBig]]) -> None:
+        """End tasks that cannot be run here for want of an object."""
+        jobs = {job.id: job for job in new}
+        for chunk, error in refused:
+            if job := jobs.get(chunk.job) or self._holding.job(ventilator, chunk.job):
+                tasks = range(chunk.start, chunk.stop)
+                kind = OutcomeKind.TOO_BIG
+                self._emit(job, [self._failure(job, chunk.attempt, index, kind, error) for index in tasks])
 
     def _bounded(self, job: Job) -> Job:
         """Return a job with the limits of this node where it has none of its own."""
@@ -162,6 +181,7 @@ class Node:
         if self._closed:
             return
         self._listeners.leave(guest.id)
+        self._shelf.left(guest.id)
         self._hold(moves.VentilatorGone(guest.id))
         for route in [route for route in self._routes if guest.id in route.ventilators]:
             route.leave(guest.id)
@@ -195,6 +215,8 @@ class Node:
             match command:
                 # Orders and results first: what is only ours to know can wait for them.
                 case moves.Give(slot, jobs, chunk, ended):
+                    if chunk.needs:
+                        self._shelf.give(slot, chunk.needs)
                     self._workers.send(slot, Tasks(NO_SESSION, 0, jobs, (chunk,), ended))
                     self._overseer.work_begun(slot)
                     self._memory.work_begun()
@@ -311,6 +333,7 @@ class Node:
         offered = event.slot in self._offered
         self._offered.discard(event.slot)
         self._memory.worker_gone(event.slot)
+        self._shelf.worker_gone(event.slot)
         # The next worker first: then what the dead one had finds it ready.
         self._manage(fact)
         if offered:

@@ -159,6 +159,7 @@ class NodeOptions(Value):
         label_output: whether each line that workers print is passed on with the names of worker and task.
         window_tasks: most tasks held for one client, queued or running.
         window_bytes: most bytes of arguments held for one client, and of its results not yet acknowledged.
+        put_bytes: most bytes of objects that clients have put here, all together.
         preload: modules that workers shall find imported.
         method: how workers are started: "auto", "zygote" (Linux) or "spawn".
     """
@@ -179,6 +180,7 @@ class NodeOptions(Value):
     label_output: bool = False
     window_tasks: int = 1_000_000
     window_bytes: int = 256 * MIB
+    put_bytes: int = 4 * GIB
     preload: tuple[str, ...] = ()
     method: str = "auto"
 
@@ -196,6 +198,7 @@ class NodeOptions(Value):
         for name in ("recycle_memory", "max_memory", "memory"):
             if getattr(self, name) is not None:
                 amend(self, name, parse_bytes(getattr(self, name)))
+        amend(self, "put_bytes", parse_bytes(self.put_bytes))
         if self.memory == 0:
             raise ValueError("memory must be above 0 bytes")
         if not 0 < self.memory_pause <= self.memory_stop <= 1:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from zmqtasks.machines.accounts import CHUNK_BYTES
 from zmqtasks.machines.ranges import RangeSet
-from zmqtasks.messages import Body
+from zmqtasks.messages import Body, ObjectId
 from zmqtasks.options import TaskOptions
 from zmqtasks.wire import payload
+
+Needs = tuple[payload.Reference, ...]
+"""What the arguments of a body refer to."""
 
 
 class Part(NamedTuple):
@@ -25,6 +28,7 @@ class Part(NamedTuple):
     stop: int
     origin: int
     body: Body
+    needs: Needs = ()
 
 
 class _Segment(NamedTuple):
@@ -32,6 +36,14 @@ class _Segment(NamedTuple):
     stop: int
     items: Sequence[Any]
     form: payload.Form
+
+
+class _How(NamedTuple):
+    """How arguments are encoded: for whom, to where, and what they refer to."""
+
+    leaves_host: bool
+    pool: payload.Pool | None
+    found: Mapping[ObjectId, payload.Reference]
 
 
 class Source:
@@ -53,8 +65,8 @@ class Source:
         """Tasks that have not ended."""
         self._unencoded = RangeSet()
         self._starts: list[int] = []
-        self._bodies: list[tuple[int, Body, int]] = []
-        """(stop, body, tasks that have not ended), in the order of `_starts`."""
+        self._bodies: list[tuple[int, Body, int, Needs]] = []
+        """(stop, body, tasks that have not ended, what they refer to), in the order of `_starts`."""
 
     def add(self, items: Sequence[Any], form: payload.Form) -> None:
         """Add the arguments of the next tasks; `items` is owned from now on."""
@@ -64,69 +76,72 @@ class Source:
         self._unencoded.add(first, self._added)
 
     def encode(
-        self, start: int, stop: int, *, leaves_host: bool = False, pool: payload.Pool | None = None
+        self,
+        start: int,
+        stop: int,
+        *,
+        leaves_host: bool = False,
+        pool: payload.Pool | None = None,
+        known: Container[ObjectId] = (),
     ) -> tuple[list[Part], list[tuple[int, Exception]]]:
         """Return [start, stop) as parts of bodies, and the tasks that cannot be encoded with the reason.
 
         Tasks may be asked for in any order; nearly ascending costs least. `leaves_host` says whether they go to
         another host, where `compression="auto"` compresses; `pool` is where large bodies are put for a node that reads
-        them there.
+        them there; `known` are the objects that arguments may refer to.
         """
         failures = []
         for first, last in self._unencoded.common(start, stop):
-            failures += self._encode(first, last, leaves_host, pool)
+            with payload.noted(known) as found:
+                failures += self._encode(first, last, _How(leaves_host, pool, found))
         self._drop_encoded_segments()
         return self._encoded_parts(start, stop), failures
 
-    def _encode(
-        self, start: int, stop: int, leaves_host: bool, pool: payload.Pool | None
-    ) -> list[tuple[int, Exception]]:
+    def _encode(self, start: int, stop: int, how: _How) -> list[tuple[int, Exception]]:
         self._unencoded.remove(start, stop)
         failures: list[tuple[int, Exception]] = []
         for segment in self._segments:
             if segment.first >= stop:
                 break
             first = max(start, segment.first)
-            for run in self._pack(segment, first, min(stop, segment.stop), leaves_host, pool):
+            for run in self._pack(segment, first, min(stop, segment.stop), how):
                 if run.body is not None:
-                    self._keep(first + run.start, first + run.stop, run.body)
+                    self._keep(first + run.start, first + run.stop, run.body, tuple(how.found.values()))
                 else:
                     assert run.error is not None
                     failures.append((first + run.start, run.error))
         return failures
 
-    def _pack(
-        self, segment: _Segment, start: int, stop: int, leaves_host: bool, pool: payload.Pool | None
-    ) -> list[payload.Run]:
+    def _pack(self, segment: _Segment, start: int, stop: int, how: _How) -> list[payload.Run]:
         if start >= stop:
             return []
         return payload.pack(
             segment.items[start - segment.first : stop - segment.first],
             form=segment.form,
             serializer=self._options.serializer,
-            compression=payload.choose(self._options.compression, CHUNK_BYTES, leaves_host=leaves_host),
+            compression=payload.choose(self._options.compression, CHUNK_BYTES, leaves_host=how.leaves_host),
             most_bytes=self._most_bytes,
             cut_bytes=CHUNK_BYTES,
-            pool=pool,
+            pool=how.pool,
         )
 
     def _drop_encoded_segments(self) -> None:
         while self._segments and not self._unencoded.common(self._segments[0].first, self._segments[0].stop):
             self._segments.popleft()
 
-    def _keep(self, start: int, stop: int, body: Body) -> None:
+    def _keep(self, start: int, stop: int, body: Body, needs: Needs) -> None:
         position = bisect_right(self._starts, start)
         self.kept_bytes += len(body)
         self._starts.insert(position, start)
-        self._bodies.insert(position, (stop, body, stop - start))
+        self._bodies.insert(position, (stop, body, stop - start, needs))
 
     def _encoded_parts(self, start: int, stop: int) -> list[Part]:
         parts = []
         position = max(0, bisect_right(self._starts, start) - 1)
         while position < len(self._starts) and self._starts[position] < stop:
-            origin, (end, body, _) = self._starts[position], self._bodies[position]
+            origin, (end, body, _, needs) = self._starts[position], self._bodies[position]
             if max(start, origin) < min(stop, end):
-                parts.append(Part(max(start, origin), min(stop, end), origin, body))
+                parts.append(Part(max(start, origin), min(stop, end), origin, body, needs))
             position += 1
         return parts
 
@@ -141,11 +156,11 @@ class Source:
     def _release(self, start: int, stop: int) -> None:
         position = max(0, bisect_right(self._starts, start) - 1)
         while position < len(self._starts) and self._starts[position] < stop:
-            origin, (end, body, left) = self._starts[position], self._bodies[position]
+            origin, (end, body, left, needs) = self._starts[position], self._bodies[position]
             left -= max(0, min(stop, end) - max(start, origin))
             if left <= 0:
                 self.kept_bytes -= len(body)
                 del self._starts[position], self._bodies[position]
             else:
-                self._bodies[position] = (end, body, left)
+                self._bodies[position] = (end, body, left, needs)
                 position += 1

@@ -19,16 +19,19 @@ from zmqtasks.machines.session import Closed
 from zmqtasks.messages import (
     NO_SESSION,
     Address,
+    Body,
     Bulk,
     Cancel,
     Chunk,
     Job,
     JobId,
+    ObjectId,
     Outcome,
     OutcomeKind,
     Output,
     PeerId,
     PeerState,
+    PutObject,
     Query,
     Range,
     Results,
@@ -76,6 +79,8 @@ class NodeLink(Entity):
     ended: list[JobId] = field(default_factory=list)
     open: bool = False
     status: Status | None = None
+    objects: set[ObjectId] = field(default_factory=set)
+    """That were sent in this session."""
 
 
 class Ventilator:
@@ -111,6 +116,7 @@ class Ventilator:
         """Whether any job asked for output."""
         self._dispatch = Dispatch(first_attempt)
         self._pool = payload.Pool()
+        self._objects: dict[ObjectId, Body] = {}
         self._jobs: dict[JobId, _Job] = {}
         self._numbers = 0
         self._commands: deque[moves.Command] = deque()
@@ -154,6 +160,7 @@ class Ventilator:
         if self._sink_link:
             self._sink_link.close()
         self._pool.close()
+        self._objects.clear()
 
     # Jobs
 
@@ -217,6 +224,19 @@ class Ventilator:
     def withdraw_cancel(self, ranges: Sequence[Range]) -> None:
         """Let tasks go on that were asked for, and not taken back so far."""
         self._handle(moves.CancelWithdrawn(tuple(ranges)))
+
+    def keep_object(self, object_id: ObjectId, body: Body) -> None:
+        """Keep an object, for the nodes that will need it."""
+        self._objects[object_id] = body
+
+    def drop_object(self, object_id: ObjectId) -> None:
+        """Let go of an object that nobody refers to, here and on the nodes."""
+        self._objects.pop(object_id, None)
+        for link in self.links:
+            if link.data and object_id in link.data.objects:
+                link.data.objects.discard(object_id)
+                if link.is_up:
+                    link.send(Tasks(NO_SESSION, 0, dropped=(object_id,)))
 
     def settle(self, settled: Settled) -> None:
         """Take the word of the sink of this program that an outcome is recorded."""
@@ -291,11 +311,15 @@ class Ventilator:
         chunks: list[Chunk] = []
         for cut in cuts:
             job = self._jobs[cut.job]
-            encoded, failures = job.source.encode(cut.start, cut.stop, leaves_host=link.leaves_host, pool=pool)
+            encoded, failures = job.source.encode(
+                cut.start, cut.stop, leaves_host=link.leaves_host, pool=pool, known=self._objects
+            )
             nbytes = sum(len(part.body) for part in encoded)
             unwanted = job.on_sent(cut.start, cut.stop, nbytes) or ()
             for part in _without(encoded, unwanted) if unwanted else encoded:
-                chunks.append(Chunk(cut.job, cut.attempt, part.start, part.stop, part.origin, part.body))
+                chunks.append(
+                    Chunk(cut.job, cut.attempt, part.start, part.stop, part.origin, part.body, _ids(part.needs))
+                )
             events.append(moves.Encoded(cut.attempt, nbytes))
             for index in unwanted:
                 job.source.release(index, index + 1)
@@ -325,6 +349,10 @@ class Ventilator:
         unnamed = dict.fromkeys(chunk.job for chunk in chunks if chunk.job not in known.named)
         known.named.update(unnamed)
         jobs = tuple(self._jobs[job_id].wire for job_id in unnamed)
+        for object_id in dict.fromkeys(needed for chunk in chunks for needed in chunk.needs):
+            if object_id not in known.objects:
+                known.objects.add(object_id)
+                link.send(Tasks(NO_SESSION, 0, objects=(PutObject(object_id, self._objects[object_id]),)))
         ended, known.ended = tuple(known.ended), []
         link.send(Tasks(NO_SESSION, 0, jobs, tuple(chunks), ended))
 
@@ -479,11 +507,15 @@ class Ventilator:
         return Report(window=Window(1_000_000, 64 * MIB))
 
 
+def _ids(needs: Sequence[payload.Reference]) -> tuple[ObjectId, ...]:
+    return tuple(reference.id for reference in needs) if needs else ()
+
+
 def _without(parts: Sequence[Part], unwanted: Sequence[int]) -> list[Part]:
     """Return the parts without some of their tasks; the bodies stay as they are."""
     gone = RangeSet((index, index + 1) for index in unwanted)
     return [
-        Part(start, stop, part.origin, part.body)
+        Part(start, stop, part.origin, part.body, part.needs)
         for part in parts
         for start, stop in gone.missing(part.start, part.stop)
     ]

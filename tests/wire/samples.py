@@ -23,6 +23,7 @@ from zmqtasks.messages import (
     PeerState,
     Phase,
     Printed,
+    PutObject,
     Query,
     Range,
     Results,
@@ -86,6 +87,15 @@ SAMPLES: dict[str, Message] = {
         ),
         (Chunk(JOB, 1, 40, 60, 40, b"twenty arguments"), Chunk(JOB, 2, 5, 6, 0, b"")),
         ("00112233445566aa:0",),
+    ),
+    "tasks-with-objects": Tasks(
+        SESSION,
+        43,
+        (),
+        (Chunk(JOB, 3, 60, 61, 60, b"argument", ("00112233445566aa:7",)),),
+        (),
+        (PutObject("00112233445566aa:7", b"the object"),),
+        ("00112233445566aa:6",),
     ),
     "results": Results(
         SESSION,

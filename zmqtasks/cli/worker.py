@@ -50,6 +50,13 @@ PART = click.FloatRange(0, 1, min_open=True)
 @click.option(
     "--memory-stop", type=PART, default=0.95, show_default=True, help="Part of it above which one is stopped."
 )
+@click.option(
+    "--put-bytes",
+    type=options.BYTES,
+    default="4 GiB",
+    show_default=True,
+    help="Kept of objects that clients put, at most.",
+)
 @click.option("--preload", multiple=True, metavar="MODULE", help="Import it once, for all workers; repeatable.")
 @click.option(
     "--python-path",

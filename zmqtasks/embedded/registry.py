@@ -23,8 +23,8 @@ from zmqtasks.embedded.views import Known, View
 from zmqtasks.errors import TaskLost, ZmqtasksError
 from zmqtasks.machines.collection import Record
 from zmqtasks.machines.dispatch_moves import Finish
-from zmqtasks.messages import JobId, Outcome, OutcomeKind, Range
-from zmqtasks.options import Limits, TaskOptions
+from zmqtasks.messages import JobId, ObjectId, Outcome, OutcomeKind, Range
+from zmqtasks.options import KIB, Limits, TaskOptions
 from zmqtasks.tasks import options_of
 from zmqtasks.wire import payload
 from zmqtasks.wire.functions import TASK_MARK
@@ -74,6 +74,7 @@ class Registry:
         self._idle = threading.Condition(self._lock)
         self._open_mappings = 0
         self._shut = False
+        self._puts = 0
         self._broken: ZmqtasksError | None = None
         self._bodies: dict[Any, tuple[bytes, str]] = {}
         self._filled: list[SubmittedJob] = []
@@ -218,6 +219,24 @@ class Registry:
         )
         self.embedded.call_soon(lambda: box.append(self._open(body, name, options, mapping, self._mapping_ended)))
         return mapping
+
+    def put(self, value: object) -> payload.Reference:
+        """Encode an object, and keep it for nodes that will need it; see `Client.put`."""
+        with self._lock:
+            self._check_open()
+            self._puts += 1
+            object_id = f"{self.embedded.peer.id}:{self._puts}"
+        most_bytes = self.embedded.peer.limits.message_bytes - 64 * KIB
+        (run,) = payload.pack([value], most_bytes=most_bytes, pool=payload.Keeper())
+        if run.body is None:
+            assert run.error is not None
+            raise run.error
+        self.embedded.call(self.embedded.ventilator.keep_object, object_id, run.body)
+        return payload.Reference(object_id, len(run.body), self._drop)
+
+    def _drop(self, object_id: ObjectId) -> None:
+        """Let go of an object; called where the last reference ends, in whatever thread that is."""
+        self.embedded.call_soon(self.embedded.ventilator.drop_object, object_id)
 
     def shutdown(self, *, wait: bool, cancel_futures: bool) -> None:
         """Take no more calls, and end when the last has ended; see `Client.shutdown`."""

@@ -228,6 +228,10 @@ class Holding:
         """Tell whether chunks of this job can be taken: its ventilator has named it."""
         return ventilator in self._ventilators and job in self._ventilators[ventilator].jobs
 
+    def job(self, ventilator: PeerId, job: JobId) -> Job | None:
+        """Return a job that its ventilator has named."""
+        return self._ventilators[ventilator].jobs[job].job if self.knows(ventilator, job) else None
+
     def _enqueue(self, piece: _Piece, *, front: bool = False) -> None:
         piece.job.pieces += 1
         self._ventilators[piece.ventilator].put(piece, front=front)

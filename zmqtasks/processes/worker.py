@@ -27,7 +27,7 @@ from zmqtasks.processes.loops import LOOPS
 from zmqtasks.processes.own_memory import OwnMemory
 from zmqtasks.processes.progress import PHASE, WorkPhase, slot_of, slot_to_rehearse, slots_for_writing
 from zmqtasks.processes.running import RunningTask
-from zmqtasks.wire import codec, loans, payload
+from zmqtasks.wire import codec, loans, payload, references
 from zmqtasks.wire.loans import Pool
 
 EXIT_INITIALIZER_FAILED = 79
@@ -210,6 +210,10 @@ class Worker:
 
     def _take(self, message: object) -> None:
         assert isinstance(message, Tasks)
+        for object_id in message.dropped:
+            references.here.drop(object_id)
+        for put in message.objects:
+            references.here.add(put.id, put.body)
         for job in message.jobs:
             self._execution.add_job(job)
         for chunk in message.chunks:

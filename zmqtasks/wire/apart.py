@@ -29,15 +29,21 @@ class Readable(Protocol):
     def read(self, start: int, stop: int) -> bytes | memoryview:
         """Return a part."""
 
-    def read_into(self, start: int, buffer: bytearray) -> None:
-        """Fill `buffer` with what begins at `start`."""
+    def buffer(self, start: int, stop: int) -> bytearray | memoryview:
+        """Return a part as the memory that the opened item is going to use."""
 
 
 class InMemory:
-    """Data that is here already."""
+    """Data that is here already.
 
-    def __init__(self, data: memoryview) -> None:
+    Args:
+        data: all of it.
+        shared: whether opened items use it where it is, and do not copy.
+    """
+
+    def __init__(self, data: memoryview, *, shared: bool = False) -> None:
         self._data = data
+        self._shared = shared
 
     def __len__(self) -> int:
         return len(self._data)
@@ -46,9 +52,10 @@ class InMemory:
         """Return a part."""
         return self._data[start:stop]
 
-    def read_into(self, start: int, buffer: bytearray) -> None:
-        """Fill `buffer` with what begins at `start`."""
-        buffer[:] = self._data[start : start + len(buffer)]
+    def buffer(self, start: int, stop: int) -> bytearray | memoryview:
+        """Return a part as the memory that the opened item is going to use."""
+        part = self._data[start:stop]
+        return part if self._shared else bytearray(part)
 
 
 def _padding(position: int) -> bytes:
@@ -100,8 +107,8 @@ def lay_out(
 
 def open_items(
     data: Readable, items: int, first: int, last: int
-) -> Iterator[tuple[bytes | memoryview, list[bytearray]]]:
-    """Yield the pickle and the buffers of the items [first, last); the buffers are memory of their own.
+) -> Iterator[tuple[bytes | memoryview, list[bytearray | memoryview]]]:
+    """Yield the pickle and the buffers of the items [first, last).
 
     Raises:
         RemoteProtocolError: the tables do not fit the data.
@@ -118,10 +125,7 @@ def open_items(
     _expect((places[-1][1] if places else pickles_at + (ends[-1] if items else 0)) == len(data), data, "all buffers")
     for item in range(first, last):
         start, buffer = (ends[item - 1], counts[item - 1]) if item else (0, 0)
-        taken = []
-        for begin, end in places[buffer : counts[item]]:
-            taken.append(bytearray(end - begin))
-            data.read_into(begin, taken[-1])
+        taken = [data.buffer(begin, end) for begin, end in places[buffer : counts[item]]]
         yield data.read(pickles_at + start, pickles_at + ends[item]), taken
 
 

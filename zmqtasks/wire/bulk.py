@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from zmqtasks.errors import RemoteProtocolError
-from zmqtasks.messages import Chunk, Job, Outcome, OutcomeKind, Results, Settled, Stored, Tasks
+from zmqtasks.messages import Chunk, Job, Outcome, OutcomeKind, PutObject, Results, Settled, Stored, Tasks
 from zmqtasks.options import TaskOptions
 from zmqtasks.wire.fields import array, flag, integer, label, mapping, record, seconds, text
 from zmqtasks.wire.values import Bodies, Header, Parts, address, job_ids, member, session, span
@@ -75,10 +75,16 @@ def encode_tasks(message: Tasks) -> Parts:
         "s": message.session,
         "n": message.seq,
         "j": [(j.id, j.name, j.sink, _pack_options(j.options), len(j.function)) for j in jobs],
-        "c": [(c.job, c.attempt, c.start, c.stop, c.origin, len(c.body)) for c in chunks],
+        "c": [
+            (c.job, c.attempt, c.start, c.stop, c.origin, len(c.body), *((c.needs,) if c.needs else ())) for c in chunks
+        ],
         "e": list(message.ended),
     }
-    return header, [*(j.function for j in jobs), *(c.body for c in chunks)]
+    if message.objects:
+        header["b"] = [(o.id, len(o.body)) for o in message.objects]
+    if message.dropped:
+        header["d"] = list(message.dropped)
+    return header, [*(j.function for j in jobs), *(c.body for c in chunks), *(o.body for o in message.objects)]
 
 
 def decode_tasks(header: Header, bodies: Bodies) -> Tasks:
@@ -89,7 +95,14 @@ def decode_tasks(header: Header, bodies: Bodies) -> Tasks:
         jobs=tuple([_job(entry, bodies) for entry in array(header.get("j"), "j (jobs)")]),
         chunks=tuple([_chunk(entry, bodies) for entry in array(header.get("c"), "c (chunks)")]),
         ended=job_ids(header.get("e"), "e (ended)"),
+        objects=tuple([_object(entry, bodies) for entry in array(header["b"], "b (objects)")] if "b" in header else ()),
+        dropped=job_ids(header["d"], "d (dropped)") if "d" in header else (),
     )
+
+
+def _object(entry: object, bodies: Bodies) -> PutObject:
+    object_id, size = record(entry, "object", 2)
+    return PutObject(label(object_id, "object.id"), bodies.take(size, "object.body length"))
 
 
 def _job(entry: object, bodies: Bodies) -> Job:
@@ -113,6 +126,7 @@ def _chunk(entry: object, bodies: Bodies) -> Chunk:
         stop,
         integer(origin, "chunk.origin", 0, start),
         bodies.take(size, "chunk.body length"),
+        job_ids(entry[6], "chunk.needs") if len(entry) > 6 else (),  # type: ignore[arg-type, index]  # a list by now
     )
 
 

@@ -16,6 +16,8 @@ written later for what it was promised. Called by `packing`, `unpacking`, the co
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import mmap
 import os
 import stat
 import struct
@@ -40,6 +42,7 @@ SCRATCH_BYTES = 8 * MIB
 """What a thread keeps to read into."""
 BODY_AT = 64
 """Where the body begins."""
+_SEALS = 0xF if not AVAILABLE else fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _RETURNED_AT = 8
 _HEAD = struct.Struct("=QQ")
 _WORD = struct.Struct("=Q")
@@ -113,6 +116,17 @@ class Loan:
         view.release()
         _scratch.put_back(scratch)
 
+    def mapped(self) -> memoryview:
+        """Return the body as read-only memory that all who map it share.
+
+        Only for what `keep` made: it is sealed. Anything else is copied.
+        """
+        if fcntl.fcntl(self.fd, fcntl.F_GET_SEALS) & _SEALS != _SEALS:
+            return memoryview(self.read())
+        whole = mmap.mmap(self.fd, BODY_AT + self._nbytes, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
+        self._check()
+        return memoryview(whole)[BODY_AT:]
+
     def _check(self) -> None:
         if os.pread(self.fd, _WORD.size, 0) != _WORD.pack(self.token):
             raise LoanLost("loan: its lender has used the memory again, for the task or its result was settled")
@@ -141,6 +155,40 @@ class _Scratch(threading.local):
 
 
 _scratch = _Scratch()
+
+
+def keep(parts: Sequence[bytes | memoryview]) -> Loan | None:
+    """Lend what `parts` are together for good: nobody can change it; None where there is no memory for it."""
+    if not AVAILABLE:
+        return None
+    try:
+        fd = os.memfd_create("zmqtasks-object", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    except OSError:
+        return None
+    token = int.from_bytes(os.urandom(7), "big")
+    loan = Loan(fd, sum(map(len, parts)), token, _close)
+    try:
+        os.pwrite(fd, _HEAD.pack(token, 0), 0)
+        _write_all(fd, parts)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+    except OSError:
+        return None
+    return loan
+
+
+class Keeper:
+    """A pool whose loans are never used again, for objects that are mapped."""
+
+    def write(self, parts: Sequence[bytes | memoryview]) -> Loan | None:
+        """Lend what `parts` are together."""
+        return keep(parts)
+
+
+def shared(body: Body) -> Body:
+    """Return a body that several processes are going to need as memory they can share, where it is large."""
+    if isinstance(body, bytes | bytearray | memoryview) and len(body) >= LEND_BYTES:
+        return keep((body,)) or body
+    return body
 
 
 def in_memory(body: Body) -> Buffer:

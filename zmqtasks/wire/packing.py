@@ -16,7 +16,7 @@ from zmqtasks.records import Value
 from zmqtasks.wire import apart
 from zmqtasks.wire.bodies import DEFAULT_LIMITS, END_BYTES, HEAD_BYTES, MOST_COUNT, Form, Head, Layout, caused
 from zmqtasks.wire.compression import Compressor, compress, compressor_of
-from zmqtasks.wire.loans import LEND_BYTES, Loan, Pool
+from zmqtasks.wire.loans import LEND_BYTES, Keeper, Loan, Pool
 from zmqtasks.wire.serializers import (
     HARM,
     LARGE_BYTES,
@@ -53,7 +53,7 @@ class _Packing(Value):
     """Largest body."""
     cut_bytes: int
     """Largest body of more than one item."""
-    pool: Pool | None
+    pool: Pool | Keeper | None
     """Where large bodies are put, if not into memory of our own."""
 
     def body(self, layout: Layout, items: int, parts: Sequence[bytes | memoryview]) -> bytes | Loan:
@@ -75,7 +75,7 @@ def pack(
     compression: str = "none",
     most_bytes: int = DEFAULT_LIMITS.message_bytes,
     cut_bytes: int | None = None,
-    pool: Pool | None = None,
+    pool: Pool | Keeper | None = None,
 ) -> list[Run]:
     """Pack items into as few bodies as the bounds allow, in order and without a gap.
 

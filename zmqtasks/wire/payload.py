@@ -7,7 +7,8 @@ clients, workers, nodes, stores and commands.
     functions               `pack_function`, `pack_name`, `unpack_function`, `travels_by_name`, `resolve`,
                             `function_name`
     failure                 exceptions: `pack_failure`, `unpack_failure`, `describe_failure`
-    loans                   `Pool`, `in_memory`
+    loans                   `Pool`, `Keeper`, `shared`, `in_memory`
+    references              `Reference`, `noted`
     compression             `choose`
 """
 
@@ -17,15 +18,18 @@ from zmqtasks.wire.bodies import DEFAULT_LIMITS, Form
 from zmqtasks.wire.compression import choose
 from zmqtasks.wire.failure import Description, describe_failure, pack_failure, unpack_failure
 from zmqtasks.wire.functions import function_name, pack_function, pack_name, resolve, travels_by_name, unpack_function
-from zmqtasks.wire.loans import Pool, in_memory
+from zmqtasks.wire.loans import Keeper, Pool, in_memory, shared
 from zmqtasks.wire.packing import Run, pack
+from zmqtasks.wire.references import Reference, noted
 from zmqtasks.wire.unpacking import Unpacked, count_of, unpack
 
 __all__ = [
     "DEFAULT_LIMITS",
     "Description",
     "Form",
+    "Keeper",
     "Pool",
+    "Reference",
     "Run",
     "Unpacked",
     "choose",
@@ -33,11 +37,13 @@ __all__ = [
     "describe_failure",
     "function_name",
     "in_memory",
+    "noted",
     "pack",
     "pack_failure",
     "pack_function",
     "pack_name",
     "resolve",
+    "shared",
     "travels_by_name",
     "unpack",
     "unpack_failure",

@@ -152,5 +152,26 @@ class _InLoan:
     def read(self, start: int, stop: int) -> bytes:
         return self._loan.read(HEAD_BYTES + start, HEAD_BYTES + stop)
 
-    def read_into(self, start: int, buffer: bytearray) -> None:
-        self._loan.read_into(HEAD_BYTES + start, buffer)
+    def buffer(self, start: int, stop: int) -> bytearray:
+        own = bytearray(stop - start)
+        self._loan.read_into(HEAD_BYTES + start, own)
+        return own
+
+
+def open_shared(body: Body) -> Any:
+    """Return the only item of a body; its large buffers stay where they are, and are read-only.
+
+    Raises:
+        RemoteProtocolError: the body is malformed, or was lent and is gone.
+        Exception: whatever the item raises while it is unpickled.
+    """
+    view = memoryview(body).toreadonly() if isinstance(body, bytes | bytearray | memoryview) else body.mapped()
+    head = head_of(view)
+    raw = view[HEAD_BYTES:]
+    if head.layout is not Layout.APART:
+        found = _open(view, head, 0, 1)
+    else:
+        found = _open_apart(apart.InMemory(raw, shared=True), head, 0, 1)
+    if found.errors:
+        raise found.errors[0]
+    return found.values[0]
