@@ -16,6 +16,7 @@ from typing import NoReturn
 from zmqtasks.messages import NO_SESSION, Address, Chunk, Job, Tasks
 from zmqtasks.options import TaskOptions
 from zmqtasks.processes import linux
+from zmqtasks.processes.code_memory import CodeMemory
 from zmqtasks.processes.farewell import disown_exit_handlers
 from zmqtasks.processes.framing import FrameKind, frame_head
 from zmqtasks.processes.progress import slot_to_rehearse
@@ -42,11 +43,17 @@ class Mould:
         with _StreamsInPlace():
             self._worker = Worker(settings, progress_fd, awaits_functions=has_functions)
         os.close(progress_fd)
+        self._memory = CodeMemory()
+        self._memory.install()
         disown_exit_handlers()
         rehearse(self._worker, settings.pack() if has_functions else b"")
         gc.collect()
         gc.disable()  # a collection before a fork would only make pages that are no longer shared
         gc.freeze()
+
+    def learn(self, module: str) -> None:
+        """Remember the code of a module that tasks come from."""
+        self._memory.learn(module)
 
     def fork(self, slot: int, fds: tuple[int, ...]) -> bytes:
         """Fork a worker, and return the answer to who asked for it.

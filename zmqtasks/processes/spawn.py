@@ -58,6 +58,9 @@ class Spawner(Protocol):
     def spawn(self, request: SpawnRequest) -> None:
         """Start one worker."""
 
+    def learn(self, module: str) -> None:
+        """Take note that workers import this module, in case that can be made cheaper for those to come."""
+
     def pids(self) -> set[int]:
         """Return the processes it needs for itself."""
 
@@ -111,6 +114,9 @@ class DirectSpawner:
         else:
             self._answers.append(partial(request.on_started, pid))
         self._loop.call_soon(self.settle)
+
+    def learn(self, module: str) -> None:
+        """Do nothing: workers have nothing in common."""
 
     def pids(self) -> set[int]:
         """Return nothing: it has no process of its own."""

@@ -35,6 +35,7 @@ from zmqtasks.processes.usage import tree_rss_bytes, tree_unique_bytes
 from zmqtasks.processes.voice import OutputStyle
 from zmqtasks.processes.worker import STACK_SIGNAL, Settings
 from zmqtasks.processes.zygote_spawner import ZygoteSpawner
+from zmqtasks.wire import payload
 
 if TYPE_CHECKING:
     import asyncio
@@ -180,6 +181,9 @@ class Workforce:
     def send(self, slot: int, tasks: Tasks) -> None:
         """Send work without waiting; what the worker has not taken counts as `backlog_bytes`."""
         self._seat(slot).give(tasks)
+        for job in tasks.jobs:
+            if module := payload.module_of(job.function):
+                self._spawner.learn(module)
 
     def stop(self, slot: int) -> None:
         """Have the worker finish what it was sent, run its finalizer and exit handlers, and end."""

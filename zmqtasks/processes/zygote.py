@@ -8,7 +8,8 @@ warden, a child of it that does nothing else, does so in its place where both we
 
     settings   JSON: supervisor, mark, sys_path, worker, has_functions, preload, cleanup_dir, owner_dir, cgroup;
                the descriptor of the progress memory                        -> {} or {"error": text}
-    request    number of the slot; descriptors of channel, stdout, stderr   -> {"pid": n} or {"error": text}
+    request    number of the slot, names of modules whose code is worth remembering;
+               descriptors of channel, stdout, stderr                       -> {"pid": n} or {"error": text}
     farewell   "E": the supervisor ends in order
 
 One packet (SOCK_SEQPACKET) a message; the next request is sent when the last is answered.
@@ -37,7 +38,6 @@ PACKET_BYTES = 128 * 1024
 FAREWELL = b"E"
 """A request without descriptors: the supervisor ends in order, and sees to its owner's folder itself."""
 _FDS = struct.Struct("3i")
-_REQUEST_BYTES = 16
 _SWEEP_S = 10.0
 """So long a chain of processes that fork and end is hunted where it was quicker than us, as on a busy machine."""
 _SWEEP_POLL_S = 0.001
@@ -162,7 +162,7 @@ def _refuse(control: socket.socket, error: str) -> bool:
     """Tell why there can be no workers, and wait for the supervisor to draw its conclusion; return False."""
     with contextlib.suppress(OSError):  # it is gone
         control.send(json.dumps({"error": error}).encode())
-        control.recv(_REQUEST_BYTES)
+        control.recv(PACKET_BYTES)
     return False
 
 
@@ -181,13 +181,16 @@ def _serve(control: socket.socket, mould: Mould) -> bool:
         except OSError:  # the supervisor is gone
             return False
         try:
-            packet, ancillary, _, _ = control.recvmsg(_REQUEST_BYTES, room, socket.MSG_CMSG_CLOEXEC)
+            packet, ancillary, _, _ = control.recvmsg(PACKET_BYTES, room, socket.MSG_CMSG_CLOEXEC)
         except ConnectionResetError:
             return False
         if packet in (b"", FAREWELL):
             return packet == FAREWELL
         fds = _FDS.unpack(ancillary[0][2])
-        answer = mould.fork(int(packet), fds)
+        slot, *modules = packet.decode().split()
+        for module in modules:
+            mould.learn(module)
+        answer = mould.fork(int(slot), fds)
         for fd in fds:
             os.close(fd)
 

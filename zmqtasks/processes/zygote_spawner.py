@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import asyncio
 
 MOST_ATTEMPTS = 3
+MOST_MODULES = 100
+"""Whose code the zygote remembers; a bound, for tasks may come from ever new ones."""
 ANSWER_S = 10.0
 """A zygote that takes longer to fork is stopped or broken: it is replaced."""
 FAREWELL_S = 3.0
@@ -87,6 +89,7 @@ class ZygoteSpawner:
         self._pid: int | None = None
         self._control: socket.socket | None = None
         self._ready = False
+        self._modules: dict[str, bool] = {}  # and whether this zygote has been told
         self._waiting: deque[_Pending] = deque()
         self._current: _Pending | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -98,6 +101,11 @@ class ZygoteSpawner:
             self.start()
         self._loop.call_soon(self._ask)
 
+    def learn(self, module: str) -> None:
+        """Have the zygote remember the code of a module before it forks the next worker."""
+        if len(self._modules) < MOST_MODULES:
+            self._modules.setdefault(module, False)
+
     def start(self) -> None:
         """Start the zygote, so that the first worker need not wait for its imports."""
         if self._pid is not None:
@@ -107,6 +115,7 @@ class ZygoteSpawner:
         ours.setblocking(False)
         socket.send_fds(ours, [json.dumps(self._settings).encode()], [self._progress_fd])
         self._control, self._ready = ours, False
+        self._modules = dict.fromkeys(self._modules, False)
         self._loop.add_reader(ours, self._answered)
 
     def _execute(self) -> tuple[int, socket.socket]:
@@ -155,12 +164,18 @@ class ZygoteSpawner:
             self._finish({"error": f"cannot start a worker: {error}"})
             return
         try:
-            socket.send_fds(self._control, [b"%d" % self._current.request.slot], fds)
+            socket.send_fds(self._control, [self._request(self._current.request.slot)], fds)
         except OSError:  # it died: the end of the socket is about to tell
             pass
         finally:
             close_fds(fds)
         self._timer = self._loop.call_later(ANSWER_S, self._lost)
+
+    def _request(self, slot: int) -> bytes:
+        words = [str(slot), *(module for module, told in self._modules.items() if not told)]
+        for module in words[1:]:
+            self._modules[module] = True
+        return " ".join(words).encode()
 
     def _answered(self) -> None:
         assert self._control is not None

@@ -23,6 +23,8 @@ TASK_MARK = "__zmqtasks_task__"
 """Attribute that `@task` sets; safe mode calls nothing that lacks it."""
 
 _MISSING = object()
+_MOST_MODULE_BYTES = 1000
+"""Of a name for `module_of`; a longer one is nobody's."""
 
 
 class Kind(IntEnum):
@@ -95,6 +97,14 @@ def unpack_function(body: bytes | memoryview, serializer: str = "pickle") -> Cal
 def travels_by_name(body: bytes | memoryview) -> bool:
     """Tell whether a function body holds a name: it then stays right, whatever becomes of the function's globals."""
     return bytes(body[:1]) == bytes([Kind.NAME])
+
+
+def module_of(body: bytes | memoryview) -> str:
+    """Return the module a function is imported from; nothing where it travels by value, or names none."""
+    if not travels_by_name(body) or len(body) > _MOST_MODULE_BYTES:
+        return ""
+    module, colon, _ = bytes(body[1:]).decode("utf-8", "replace").partition(":")
+    return module if colon and module.replace(".", "").isidentifier() else ""
 
 
 def resolve(name: str) -> Callable[..., Any]:

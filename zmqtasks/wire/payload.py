@@ -17,7 +17,15 @@ from __future__ import annotations
 from zmqtasks.wire.bodies import DEFAULT_LIMITS, Form
 from zmqtasks.wire.compression import choose
 from zmqtasks.wire.failure import Description, describe_failure, pack_failure, unpack_failure
-from zmqtasks.wire.functions import function_name, pack_function, pack_name, resolve, travels_by_name, unpack_function
+from zmqtasks.wire.functions import (
+    function_name,
+    module_of,
+    pack_function,
+    pack_name,
+    resolve,
+    travels_by_name,
+    unpack_function,
+)
 from zmqtasks.wire.loans import Keeper, Pool, in_memory, shared
 from zmqtasks.wire.packing import Run, pack
 from zmqtasks.wire.references import Reference, noted
@@ -37,6 +45,7 @@ __all__ = [
     "describe_failure",
     "function_name",
     "in_memory",
+    "module_of",
     "noted",
     "pack",
     "pack_failure",
