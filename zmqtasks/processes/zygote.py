@@ -40,6 +40,8 @@ FAREWELL = b"E"
 _FDS = struct.Struct("3i")
 _SWEEP_S = 10.0
 """So long a chain of processes that fork and end is hunted where it was quicker than us, as on a busy machine."""
+_STUCK_S = 2.0
+"""What was killed so long ago, and nothing new beside it, is held by the kernel. Less than `FAREWELL_S` of the node."""
 _SWEEP_POLL_S = 0.001
 _LINGER_S = 0.5
 _TOGETHER_S = 1.0
@@ -203,7 +205,7 @@ def kill_marked(mark: str, linger_s: float = 0.0, spared: int = 0) -> None:
         linger_s: look on for so long after the last was seen: one that forks on and on may hide from a look.
         spared: a process that is left alone.
     """
-    begun_s = seen_s = time.monotonic()
+    begun_s = seen_s = new_s = time.monotonic()
     strangers = {spared}  # looked at once: then a look is quicker than a fork
     killed: set[int] = set()
     while time.monotonic() - begun_s < _SWEEP_S:
@@ -214,7 +216,11 @@ def kill_marked(mark: str, linger_s: float = 0.0, spared: int = 0) -> None:
             seen_s = time.monotonic()
         elif time.monotonic() - seen_s >= linger_s:
             return
-        if killed.issuperset(ours):  # else look again at once: it may be about to fork
+        if not killed.issuperset(ours):  # look again at once: it may be about to fork
+            new_s = time.monotonic()
+        elif time.monotonic() - new_s >= _STUCK_S:
+            return
+        else:
             time.sleep(_SWEEP_POLL_S)
         killed.update(ours)
 
