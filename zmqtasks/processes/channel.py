@@ -51,6 +51,7 @@ class Channel:
         sock.setblocking(False)
         self._loop = loop
         self._sock = sock
+        self._fd = sock.fileno()  # asyncio makes an error text of what it does not know, and that of a socket is dear
         self._reader = FrameReader(most_bytes)
         self._on_frame = on_frame
         self._on_ended = on_ended
@@ -70,7 +71,7 @@ class Channel:
     def open(self) -> None:
         """Begin to receive; until then what the worker says waits in the kernel."""
         if self._open:
-            self._loop.add_reader(self._sock, self._readable)
+            self._loop.add_reader(self._fd, self._readable)
 
     def send(self, kind: FrameKind, body: Buffer = b"", fds: Sequence[int] = (), holder: object = None) -> None:
         """Send one frame without waiting; `body` must not change any more. Dropped after the end of the stream.
@@ -110,7 +111,7 @@ class Channel:
         if not self._open:
             return
         self._open = False
-        self._loop.remove_reader(self._sock)
+        self._loop.remove_reader(self._fd)
         self._stop_writing()
         self._reader.close()
         self._sock.close()
@@ -150,7 +151,7 @@ class Channel:
         except BlockingIOError:
             if not self._writing:
                 self._writing = True
-                self._loop.add_writer(self._sock, self._write)
+                self._loop.add_writer(self._fd, self._write)
             return
         except OSError:  # it is gone; reading tells, after what it wrote before
             self._outgoing.clear()
@@ -189,4 +190,4 @@ class Channel:
         self._backlog = 0
         if self._writing:
             self._writing = False
-            self._loop.remove_writer(self._sock)
+            self._loop.remove_writer(self._fd)

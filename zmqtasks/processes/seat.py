@@ -245,12 +245,6 @@ class Seat:
             drain.finish()
         self.close()
         event = self._end_of(ended, progress)
-        uptime_s = time.monotonic() - self._begun_s
-        output, stack = split_stack(self._tail.text())
-        peak_bytes = ended.peak_bytes if self._around.tells_peak else 0
-        event = WorkerExited(
-            self.slot, self.pid, ended.signal, ended.code, output, progress, uptime_s, stack, peak_bytes
-        )
         self._around.on_vacant(self)
         self._around.emit(event)
 
@@ -258,8 +252,9 @@ class Seat:
         assert self.pid is not None
         uptime_s = time.monotonic() - self._begun_s
         output, stack = split_stack(self._tail.text())
+        peak_bytes = ended.peak_bytes if self._around.tells_peak else 0
         return WorkerExited(
-            self.slot, self.pid, ended.signal, ended.code, output, progress, uptime_s, stack, ended.peak_bytes
+            self.slot, self.pid, ended.signal, ended.code, output, progress, uptime_s, stack, peak_bytes
         )
 
     def _give_up(self) -> None:

@@ -47,7 +47,6 @@ SWEEP_S = 1.0
 SWEEP_SOON_S = 0.01
 _TARGETS = {"inherit": (1, 2), "stderr": (2, 2)}
 
-
 _numbers = count(1)
 """Of the workforces of this process: what ends with one must not be taken for another's."""
 
@@ -317,7 +316,15 @@ class Workforce:
         if linux.AVAILABLE and seat.pid is not None:
             if self._group is not None:
                 self._group.left(seat.pid)
-            self._sweep()
+            self._sweep_soon()
+
+    def _sweep_soon(self) -> None:
+        """Look after what a worker has left, for all that end at about the same time at once."""
+        soon = self._loop.time() + SWEEP_SOON_S
+        if self._sweep_timer is None or self._sweep_timer.when() > soon:
+            if self._sweep_timer is not None:
+                self._sweep_timer.cancel()
+            self._sweep_timer = self._loop.call_at(soon, self._sweep)
 
     def _sweep(self) -> None:
         """Look after orphans now, and again soon where some were killed: their children come to us next."""
