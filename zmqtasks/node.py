@@ -1,7 +1,7 @@
 """The shell of a node: the machines `holding` and `slots` on worker processes and sessions.
 
 Owns the workers' way to the sinks. Decides nothing about tasks or workers; `overseer.py` holds them to the limits of
-their tasks. Runs in the loop's thread of a process of its own. Called by `node_main.py` and by the simulation.
+their tasks. Runs in the loop's thread of a process of its own. Called by `serving.py` and by the simulation.
 """
 
 from __future__ import annotations
@@ -419,8 +419,7 @@ class Node:
         self._hold(moves.DrainRequested())
         for guest in self._peer.guests.values():
             guest.speak()
-        idle = frozenset(slot for slot in self._offered if self._holding.is_idle(slot))
-        self._manage(slots.DrainRequested(idle))
+        self._manage(slots.DrainRequested(self._idle()))
 
     def end(self) -> None:
         """End at once because nobody wants more: who has nothing to do runs finalizer and exit handlers first."""
@@ -428,7 +427,10 @@ class Node:
             return
         self._draining = self._ending = True
         self._hold(moves.DrainRequested())
-        self._manage(slots.EndRequested(frozenset(slot for slot in self._offered if self._holding.is_idle(slot))))
+        self._manage(slots.EndRequested(self._idle()))
+
+    def _idle(self) -> frozenset[int]:
+        return frozenset(slot for slot in self._offered if self._holding.is_idle(slot))
 
     def _check_drained(self) -> None:
         if self._draining and not self._closed and self._slots.all_gone():

@@ -6,7 +6,7 @@ it when a worker has come to something, and asks it why one has ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from zmqtasks.errors import MemoryLimitExceeded, TaskTimeout, ZmqtasksError
@@ -137,14 +137,14 @@ class Overseer:
     # The watch
 
     def _tell(self, event: moves.Event) -> None:
-        commands = self._watch.handle(event, self._loop.time())
-        while commands:
-            commands = [more for command in commands for more in self._carry_out(command)]
-        self._rearm()
+        self._carry_out_all(self._watch.handle(event, self._loop.time()))
 
     def _tick(self) -> None:
         self._timer, self._timer_at = None, NEVER
-        commands: list[moves.Command] = list(self._watch.tick(self._loop.time()))
+        self._carry_out_all(self._watch.tick(self._loop.time()))
+
+    def _carry_out_all(self, commands: Sequence[moves.Command]) -> None:
+        """Carry out commands and what follows from them, and come back when there is more to do."""
         while commands:
             commands = [more for command in commands for more in self._carry_out(command)]
         self._rearm()

@@ -9,6 +9,7 @@ import pytest
 
 from zmqtasks.options import MIB
 from zmqtasks.processes import own_memory
+from zmqtasks.processes.exits import own_peak_bytes
 from zmqtasks.processes.own_memory import CONFIRM_NS, LOOK_NS, OwnMemory
 
 
@@ -24,7 +25,7 @@ class Scales(OwnMemory):
         self.looks += 1
         return self.resident * MIB
 
-    def _unique_bytes(self, resident_bytes: int) -> int:  # type: ignore[override]
+    def _unique_bytes(self, resident_bytes: int) -> int:
         self.confirmations += 1
         return self.unique * MIB
 
@@ -76,4 +77,4 @@ def test_where_there_is_no_proc_the_peak_has_to_do(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(own_memory.os, "open", refuse)
     memory = OwnMemory(MIB)
-    assert memory._resident_bytes() == own_memory._peak_bytes() > 5 * MIB
+    assert memory._resident_bytes() == own_peak_bytes() > 5 * MIB

@@ -8,16 +8,16 @@ process that forked this one count for a part) confirms. Decides nothing about t
 from __future__ import annotations
 
 import os
-import sys
 from typing import NamedTuple
 
-from zmqtasks.options import KIB, MIB
+from zmqtasks.options import MIB
+from zmqtasks.processes import usage
+from zmqtasks.processes.exits import own_peak_bytes
 
 LOOK_NS = 1_000_000
 """Looks are at least so far apart; one takes a few microseconds."""
 CONFIRM_NS = 1_000_000_000
 """What was not confirmed is looked at again so late, or when more memory is resident: it takes some milliseconds."""
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class _Suspicion(NamedTuple):
@@ -61,21 +61,8 @@ class OwnMemory:
 
     def _resident_bytes(self) -> int:
         if self._statm < 0:
-            return _peak_bytes()
-        return int(os.pread(self._statm, 128, 0).split()[1]) * _PAGE_BYTES
+            return own_peak_bytes()
+        return int(os.pread(self._statm, 128, 0).split()[1]) * usage.PAGE_BYTES
 
-    @staticmethod
-    def _unique_bytes(resident_bytes: int) -> int:
-        """Return the proportional share. Source: kernel docs, proc, smaps_rollup."""
-        try:
-            with open("/proc/self/smaps_rollup", "rb") as file:
-                return next(int(line.split()[1]) * KIB for line in file if line.startswith(b"Pss:"))
-        except (OSError, StopIteration):  # no such file: what is resident has to do
-            return resident_bytes
-
-
-def _peak_bytes() -> int:
-    import resource
-
-    # Source: getrusage(2): KiB on Linux, bytes on macOS.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else KIB)
+    def _unique_bytes(self, resident_bytes: int) -> int:
+        return resident_bytes if self._statm < 0 else usage.unique_bytes(os.getpid())

@@ -14,7 +14,7 @@ from pathlib import Path
 from zmqtasks.options import KIB
 from zmqtasks.processes import linux
 
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def rss_bytes(pid: int) -> int:
@@ -24,7 +24,7 @@ def rss_bytes(pid: int) -> int:
     """
     try:
         with open(f"/proc/{pid}/statm", "rb") as file:
-            return int(file.read().split()[1]) * _PAGE_BYTES
+            return int(file.read().split()[1]) * PAGE_BYTES
     except OSError:
         return 0 if os.path.isdir("/proc/self") else _rss_by_psutil(pid)
 
