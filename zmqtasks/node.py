@@ -48,6 +48,7 @@ from zmqtasks.processes.events import (
     WorkerPrinted,
     WorkerReady,
     WorkerSaid,
+    WorkerSkipped,
     WorkerStarted,
     WorkerStuck,
 )
@@ -76,6 +77,12 @@ class Workers(Watched, Protocol):
 
     def send(self, slot: int, message: Tasks) -> None:
         """Give chunks to a worker."""
+
+    def take_back(self, slot: int, given: int) -> int:
+        """Have a worker not begin half of what it has not begun of `given` tasks; return from which one on it will not.
+
+        `given` where that cannot be told at once: `WorkerSkipped` tells it then.
+        """
 
     def stop(self, slot: int) -> None:
         """Ask an idle worker to end."""
@@ -121,6 +128,8 @@ class Node:
         self._unsent: list[Route] = []
         """Routes with outcomes of the event at hand: they go together, and at once."""
         self._timer: Timer | None = None
+        self._idle_timer: Timer | None = None
+        self._idle_at = float("inf")
         self._draining = self._ending = self._closed = False
         self._done = self._failed = self._failed_starts = 0
         self._listeners = Listeners(peer.loop, peer.guests)  # type: ignore[arg-type]
@@ -211,7 +220,10 @@ class Node:
     # Work
 
     def _hold(self, event: moves.Event, error: ZmqtasksError | None = None) -> None:
-        for command in self._holding.handle(event, self._peer.loop.time()):
+        self._carry_out_held(self._holding.handle(event, self._peer.loop.time()), error)
+
+    def _carry_out_held(self, commands: list[moves.Command], error: ZmqtasksError | None = None) -> None:
+        for command in commands:
             match command:
                 # Orders and results first: what is only ours to know can wait for them.
                 case moves.Give(slot, jobs, chunk, ended):
@@ -229,8 +241,28 @@ class Node:
                     self._give_back(job, attempt, start, stop, kind)
                 case moves.KillWorker(slot):
                     self._workers.kill(slot)
+                case moves.TakeBack(slot, given):
+                    self._take_back(slot, given)
         while self._unsent:
             self._unsent.pop().flush()
+        self._await_idle()
+
+    def _take_back(self, slot: int, given: int) -> None:
+        position = self._workers.take_back(slot, given)
+        if position < given:
+            self._hold(moves.TasksNotBegun(slot, position, given))
+
+    def _await_idle(self) -> None:
+        """Come back when an idle worker may take over from another; a timer that fires too early does no harm."""
+        deadline = self._holding.next_deadline()
+        if deadline < self._idle_at:
+            if self._idle_timer:
+                self._idle_timer.cancel()
+            self._idle_timer, self._idle_at = self._peer.loop.call_at(deadline, self._idle_due), deadline
+
+    def _idle_due(self) -> None:
+        self._idle_timer, self._idle_at = None, float("inf")
+        self._carry_out_held(self._holding.tick(self._peer.loop.time()))
 
     def _emit(self, job: Job, outcomes: Iterable[Outcome]) -> None:
         route = self._route_to(job.sink)
@@ -290,6 +322,8 @@ class Node:
             case WorkerReady(slot):
                 self._failed_starts = 0
                 self._manage(slots.WorkerReady(slot, self._peer.chance()))
+            case WorkerSkipped(slot, position, until) if slot in self._offered:
+                self._hold(moves.TasksNotBegun(slot, position, until))
             case WorkerFailedToStart():
                 self._worker_failed(event)
             case WorkerLeft(slot, reason):
@@ -449,8 +483,9 @@ class Node:
         if self._closed:
             return
         self._closed = True
-        if self._timer:
-            self._timer.cancel()
+        for timer in (self._timer, self._idle_timer):
+            if timer:
+                timer.cancel()
         self._overseer.close()
         self._memory.close()
         self._listeners.close()

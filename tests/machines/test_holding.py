@@ -9,6 +9,7 @@ import pytest
 
 from tests.machines.driving import SEEDS, within
 from zmqtasks.errors import LocalProtocolError
+from zmqtasks.machines.balance import PATIENCE_S
 from zmqtasks.machines.holding import Holding
 from zmqtasks.machines.holding_moves import (
     Blame,
@@ -21,8 +22,11 @@ from zmqtasks.machines.holding_moves import (
     KillWorker,
     OutcomesSaid,
     RangesCancelled,
+    RoomTold,
     SessionReplaced,
     SinkCongested,
+    TakeBack,
+    TasksNotBegun,
     TasksTaken,
     VentilatorGone,
     WorkerLeft,
@@ -33,6 +37,7 @@ from zmqtasks.machines.holding_moves import (
 )
 from zmqtasks.messages import Address, Chunk, Held, Job, Outcome, OutcomeKind, Phase, Range, ventilator_of
 from zmqtasks.options import TaskOptions
+from zmqtasks.records import replace
 
 SINK = Address("5151515151515151", "host", ("tcp://10.0.0.9:7700",))
 BODY = b"arguments"
@@ -59,13 +64,14 @@ class History:
 
     def __init__(self, workers: int = 0, *, one_task: bool = False) -> None:
         self.holding = Holding(one_task=one_task)
+        self.now = 0.0
         for slot in range(workers):
             assert self(WorkerOffered(slot)) == []
 
     def __call__(self, *events: Event) -> list[Command]:
         commands: list[Command] = []
         for event in events:
-            commands += self.holding.handle(event, 0.0)
+            commands += self.holding.handle(event, self.now)
             self.holding.check()
         return commands
 
@@ -203,9 +209,114 @@ def test_where_a_worker_runs_one_task_it_gets_one_and_no_other() -> None:
     assert history.holding.queued() == 0
 
 
-def test_nothing_is_ever_due() -> None:
-    assert Holding().tick(1.0) == []
-    assert Holding().next_deadline() == float("inf")
+# Balance ----------------------------------------------------------------------------------------------------------
+
+
+def held_by(history: History, slot: int) -> list[tuple[int, int]]:
+    return [(piece.next, piece.chunk.stop) for piece in history.holding._workers[slot].pieces]
+
+
+def test_nothing_is_due_where_nobody_is_idle() -> None:
+    history = History(workers=1)
+    history.take(chunk_of(0, 5))
+    assert history.holding.tick(1.0) == []
+    assert history.holding.next_deadline() == float("inf")
+
+
+def test_an_idle_worker_gets_half_of_what_another_has_not_begun() -> None:
+    history = History(workers=2)
+    history.take(chunk_of(0, 10))
+    assert history.holding.next_deadline() == PATIENCE_S
+    assert history.holding.tick(PATIENCE_S / 2) == []
+    assert history.holding.tick(PATIENCE_S) == [TakeBack(0, 10)]
+    assert history.holding.tick(PATIENCE_S) == [], "a moment ago"
+    assert given(history(TasksNotBegun(0, 6, 10))) == [(1, "v:1", 6, 10)]
+    assert held_by(history, 0) == [(0, 6)]
+    assert history.tell(said(6, 10), slot=1) == [Emit(job_of(), (said(6, 10),))]
+    assert history.tell(said(0, 6)) == [Emit(job_of(), (said(0, 6),))]
+    assert history.holding.busy() == 0
+    assert history.holding.next_deadline() == float("inf")
+
+
+def test_what_is_taken_back_is_dealt_out_to_all_who_are_idle() -> None:
+    history = History(workers=4)
+    history.take(chunk_of(0, 10))
+    assert history.holding.tick(1.0) == [TakeBack(0, 10)]
+    dealt = given(history(TasksNotBegun(0, 5, 10)))
+    assert dealt == [(1, "v:1", 5, 6), (2, "v:1", 6, 8), (3, "v:1", 8, 10)]
+
+
+def test_what_is_ahead_of_a_busy_worker_is_taken_back_as_well_and_what_it_told_of_is_left() -> None:
+    history = History(workers=1)
+    history.take(chunk_of(0, 4))
+    history.tell(said(0, 2))
+    history.take(chunk_of(4, 8, attempt=2))
+    assert held_by(history, 0) == [(2, 4), (4, 8)]
+    history(WorkerOffered(1))
+    assert history.holding.tick(1.0) == [TakeBack(0, 8)]
+    history.now = 1.0
+    assert given(history(TasksNotBegun(0, 3, 8))) == [(1, "v:1", 3, 4), (1, "v:1", 4, 8)], (
+        "nothing behind the silent one"
+    )
+    assert held_by(history, 0) == [(2, 3)]
+
+
+def test_who_told_all_it_had_begun_gets_what_it_would_not_begin() -> None:
+    history = History(workers=1)
+    history.take(chunk_of(0, 4))
+    history.tell(said(0, 2))
+    assert given(history(TasksNotBegun(0, 2, 4))) == [(0, "v:1", 2, 4)]
+
+
+def test_what_was_given_after_a_range_was_taken_back_is_not_meant() -> None:
+    history = History(workers=2)
+    history.take(chunk_of(0, 4))
+    history.holding.tick(1.0)
+    history(TasksNotBegun(0, 3, 4))
+    history.take(chunk_of(4, 6, attempt=2), chunk_of(6, 8, attempt=3))
+    history.tell(said(0, 3))
+    held = [(4, 6), (6, 8)]
+    assert held_by(history, 0) == held
+    assert history(TasksNotBegun(0, 3, 4)) == [], "the worker says the same"
+    assert held_by(history, 0) == held
+
+
+def test_a_worker_tells_of_more_than_was_known_to_be_taken_back() -> None:
+    history = History(workers=2)
+    history.take(chunk_of(0, 10))
+    history(TasksNotBegun(0, 8, 10))
+    assert given(history(TasksNotBegun(0, 5, 10))) == []
+    assert held_by(history, 0) == [(0, 5)]
+    assert history.holding.inventory("v")[-1] == Held("v:1", 5, 8, 1, Phase.QUEUED)
+
+
+def test_what_is_not_wanted_is_given_back_or_forgotten_instead() -> None:
+    history = History(workers=2)
+    history.take(chunk_of(0, 10))
+    history(RangesCancelled("v", (Range("v:1", 6, 8),)))
+    commands = history(TasksNotBegun(0, 5, 10))
+    assert [c for c in commands if isinstance(c, GiveBack)] == [GiveBack(job_of(), 1, 6, 8)]
+    assert given(commands) == [(1, "v:1", 5, 6)]
+    history(VentilatorGone("v"))
+    assert given(history(TasksNotBegun(0, 2, 10))) == []
+    assert held_by(history, 0) == [(0, 2)]
+
+
+def test_who_is_being_killed_and_who_runs_one_task_gives_nothing_and_gets_nothing() -> None:
+    history = History(workers=2)
+    history.take(chunk_of(0, 10))
+    history(RangesCancelled("v", (Range("v:1", 0, 1),), kill=True))
+    assert history.holding.next_deadline() == float("inf")
+    history = History(workers=3, one_task=True)
+    history.take(chunk_of(0, 2))
+    assert history.holding.next_deadline() == float("inf")
+
+
+def test_where_memory_is_short_nobody_takes_over() -> None:
+    history = History(workers=2)
+    history.take(chunk_of(0, 10))
+    history(RoomTold(paused=True, room_bytes=0, most_bytes=1000))
+    assert history.holding.next_deadline() == float("inf")
 
 
 @pytest.mark.parametrize(
@@ -620,6 +731,8 @@ class Worker:
 
     chunks: list[tuple[str, Chunk]] = field(default_factory=list)
     knows: set[str] = field(default_factory=set)
+    positions: list[int] = field(default_factory=list)
+    given: int = 0
     ran: int = 0
     told: int = 0
     condemned: bool = False
@@ -639,11 +752,13 @@ class Node:
     runs: dict[Task, int] = field(default_factory=dict)
     workers: dict[int, Worker] = field(default_factory=dict)
     ends: list[str] = field(default_factory=list)
+    late: list[tuple[int, Worker, int, int]] = field(default_factory=list)
     attempts: int = 0
     draining: bool = False
+    now: float = 0.0
 
     def do(self, event: Event) -> list[Command]:
-        commands = self.holding.handle(event, 0.0)
+        commands = self.holding.handle(event, self.now)
         self.holding.check()
         for command in commands:
             match command:
@@ -695,6 +810,46 @@ class Node:
         for index in range(chunk.start, chunk.stop):
             assert (ventilator, chunk.job, chunk.attempt, index) in self.here
         worker.chunks.append((ventilator, chunk))
+        worker.positions.append(worker.given)
+        worker.given += chunk.stop - chunk.start
+
+    # Balance
+
+    def rest(self) -> None:
+        """Let some time pass: who is idle may get what others have not begun."""
+        self.now += 0.01
+        for command in self.holding.tick(self.now):
+            assert isinstance(command, TakeBack)
+            self.take_back(command.slot, command.given)
+
+    def take_back(self, slot: int, given: int) -> None:
+        """Take back some of what a worker has not begun; what comes of that may be heard late."""
+        worker = self.workers[slot]
+        assert given == worker.given
+        if not worker.chunks or any(late[1] is worker for late in self.late):
+            return
+        first = self.dice.randint(worker.positions[0] + worker.ran, given)
+        cut = []
+        for position, (ventilator, chunk) in zip(worker.positions, worker.chunks, strict=True):
+            stop = min(chunk.stop, chunk.start + first - position)
+            cut.append((position, (ventilator, replace(chunk, stop=stop))))
+        kept = [item for item in cut if item[1][1].start < item[1][1].stop]
+        if kept and kept[0][1][1].stop - kept[0][1][1].start == worker.told > 0:
+            del kept[0]
+        if not kept or kept[0][0] != worker.positions[0]:
+            worker.ran = worker.told = 0
+        worker.positions, worker.chunks = [position for position, _ in kept], [item for _, item in kept]
+        if self.dice.random() < 0.3:
+            self.late.append((slot, worker, first, given))
+        elif first < given:
+            self.do(TasksNotBegun(slot, first, given))
+
+    def hear(self) -> None:
+        """Hear of what was taken back a while ago."""
+        late, self.late = self.late, []
+        for slot, worker, first, given in late:
+            if self.workers.get(slot) is worker:
+                self.do(TasksNotBegun(slot, first, given))
 
     # Ventilators
 
@@ -791,6 +946,7 @@ class Node:
         worker.told = worker.ran
         if worker.ran == chunk.stop - chunk.start:
             worker.chunks.pop(0)
+            worker.positions.pop(0)
             worker.ran = worker.told = 0
         self.do(OutcomesSaid(slot, tuple(outcomes)))
 
@@ -843,7 +999,7 @@ class Node:
             self.die,
             self.go,
         ]
-        moves += [*[self.offer] * 4, *[self.work] * 14]
+        moves += [*[self.offer] * 4, *[self.work] * 14, *[self.rest] * 4, self.hear]
         for _ in range(steps):
             self.dice.choice(moves)()
 
@@ -861,6 +1017,8 @@ class Node:
         for _ in range(5_000):
             self.offer()
             self.work()
+            self.rest()
+            self.hear()
             if not self.holding.busy() and not self.holding.queued():
                 return
         raise AssertionError(f"never ends: {self.holding!r}")

@@ -26,7 +26,7 @@ from zmqtasks.messages import Address, Chunk, Job, Outcome, OutcomeKind
 from zmqtasks.options import MIB, Limits, TaskOptions
 from zmqtasks.processes.execution import FLUSH_NS, Execution
 from zmqtasks.processes.loops import CALLS, CALLS_OF_FOUR
-from zmqtasks.processes.progress import ATTEMPT, CHUNK, INDEX, PHASE, SLOT_BYTES, WorkPhase
+from zmqtasks.processes.progress import ATTEMPT, CHUNK, INDEX, PHASE, SLOT_BYTES, STOP, UNTIL, WorkPhase
 from zmqtasks.wire import payload
 from zmqtasks.wire.payload import Form
 
@@ -73,6 +73,56 @@ def test_a_part_of_a_body(bench: Bench) -> None:
     whole = make_chunk(job, list(range(100, 120)), start=100)
     part = Chunk(job.id, 2, 105, 108, 100, whole.body)
     assert bench.run_chunk(job, part) == {105: 210, 106: 212, 107: 214}
+
+
+class TakenBack(Bench):
+    """One whose node has taken back the tasks of its first chunk from some position on."""
+
+    def __init__(self, first: int, until: int) -> None:
+        self.skipped: list[tuple[int, int]] = []
+        super().__init__(skipped=lambda *positions: self.skipped.append(positions))
+        self.slot[STOP], self.slot[UNTIL] = first, until
+
+
+@pytest.mark.parametrize("first", range(6))
+def test_what_was_taken_back_is_passed_over_and_what_comes_later_is_not(first: int) -> None:
+    bench = TakenBack(first, 6)
+    assert bench.run(tasks.double, range(6)) == {n: 2 * n for n in range(first)}
+    assert bench.skipped == [(first, 6)]
+    assert (bench.slot[CHUNK], bench.slot[PHASE]) == (1, WorkPhase.IDLE)
+    assert bench.run(tasks.double, range(6)) == {n: 2 * n for n in range(6)}
+    assert len(bench.skipped) == 1
+
+
+def test_short_tasks_are_claimed_together_and_passed_over_all_the_same() -> None:
+    bench = TakenBack(0, 0)
+    job = make_job(tasks.double)
+    bench.run_chunk(job, make_chunk(job, range(1_000)))
+    bench.execution.add_job(job)
+    bench.slot[STOP], bench.slot[UNTIL] = 1_700, 2_000
+    bench.sent.clear()
+    bench.execution.run(make_chunk(job, range(1_000)))
+    assert len(opened(bench.outcomes)) == 700
+    assert bench.skipped == [(1_700, 2_000)]
+
+
+def test_what_was_taken_back_does_not_fail_here() -> None:
+    bench = TakenBack(2, 5)
+    job = make_job(tasks.double)
+    broken = Job(job.id, job.name, job.sink, job.options, b"no function at all")
+    results = bench.run_chunk(broken, make_chunk(job, range(5)))
+    assert sorted(results) == [0, 1]
+    assert bench.skipped == [(2, 5)]
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_an_argument_that_cannot_be_opened_fails_where_it_is_begun(first: int) -> None:
+    bench = TakenBack(first, 3)
+    job = make_job(tasks.double)
+    good = make_chunk(job, [[1], [2], [3]])
+    results = bench.run_chunk(job, Chunk(job.id, 1, 0, 3, 0, bytes(good.body).replace(b"K\x02", b"\xff\x02")))
+    assert sorted(results) == list(range(first))
+    assert bench.skipped == [(first, 3)]
 
 
 @pytest.mark.parametrize("form", list(Form))

@@ -6,7 +6,7 @@ there are is decided in `slots.py`.
 
 Fairness: ventilators take turns, a chunk at a time. A busy worker is sent one chunk ahead where both are expected to
 be short, so that it never waits for the supervisor; never a long or an unknown one, for another worker may be idle
-first.
+first. Where one is idle and nothing waits, it gets what another worker has not begun (`balance.py` says when).
 
 Short of memory, it starts less: what was stopped for want of it is kept aside, in front of the queue, until `admission`
 says that there is room.
@@ -16,11 +16,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 from zmqtasks.errors import LocalProtocolError
 from zmqtasks.machines.admission import Admission, Stopped
+from zmqtasks.machines.balance import Balance, Burden
 from zmqtasks.machines.holding_moves import (
     Blame,
     Command,
@@ -35,6 +36,8 @@ from zmqtasks.machines.holding_moves import (
     RoomTold,
     SessionReplaced,
     SinkCongested,
+    TakeBack,
+    TasksNotBegun,
     TasksTaken,
     VentilatorGone,
     WorkerLeft,
@@ -77,6 +80,8 @@ class _Piece(Entity):
     """Of one that was stopped for want of memory."""
     alone: bool = False
     """Nothing is started beside it."""
+    position: int = 0
+    """Of its first task, among all its worker was ever given."""
     doomed: RangeSet = field(default_factory=RangeSet)
 
     @property
@@ -147,6 +152,17 @@ class _Worker(Entity):
     """It is being killed over something nobody wants; whatever else it has is innocent."""
     sacrificed: Stopped | None = None
     """It is being killed for want of memory."""
+    burden: Burden = field(default_factory=Burden)
+
+    @property
+    def is_free(self) -> bool:
+        return self.serving and not self.doomed and not self.pieces
+
+    def measure_burden(self) -> Burden:
+        """Return what it has before it: one task it may have begun, and what is behind that."""
+        held = sum(piece.tasks for piece in self.pieces if piece.job.wanted)
+        self.burden.behind = 0 if self.doomed else max(0, held - 1)
+        return self.burden
 
 
 class Holding:
@@ -165,6 +181,7 @@ class Holding:
         self._draining = False
         self._admission = Admission()
         self._was_short = False
+        self._balance = Balance()
         self._moves: dict[type[Any], Callable[[Any], list[Command]]] = {
             TasksTaken: self._tasks_taken,
             SessionReplaced: self._session_replaced,
@@ -175,6 +192,7 @@ class Holding:
             OutcomesSaid: self._outcomes_said,
             WorkerLost: self._worker_lost,
             WorkerLeft: self._worker_left,
+            TasksNotBegun: self._tasks_not_begun,
             WorkersUnavailable: self._workers_unavailable,
             SinkCongested: self._sink_congested,
             RoomTold: self._room_told,
@@ -189,15 +207,25 @@ class Holding:
             LocalProtocolError: the event names a worker or a job that is not here.
         """
         self._now = now
-        return self._moves[type(event)](event) + self._assign()
+        commands = self._moves[type(event)](event) + self._assign()
+        self._look_for_idle()
+        return commands
 
     def tick(self, now: float) -> list[Command]:
-        """Nothing is ever due: work moves when something happens."""
-        return []
+        """Take back what busy workers have not begun, for those that are idle."""
+        self._now = now
+        commands: list[Command] = []
+        slots = {id(worker.measure_burden()): slot for slot, worker in self._workers.items()}
+        for _ in range(self._idle()):
+            heaviest = self._balance.due([worker.burden for worker in self._workers.values()], now)
+            if heaviest is not None:
+                commands.append(TakeBack(slots[id(heaviest)], heaviest.given))
+        self._look_for_idle()
+        return commands
 
     def next_deadline(self) -> float:
-        """Return infinity: nothing is ever due."""
-        return float("inf")
+        """Return the time at which `tick` has something to do."""
+        return self._balance.next_deadline()
 
     # Ventilators
 
@@ -368,6 +396,7 @@ class Holding:
 
     def _outcomes_said(self, event: OutcomesSaid) -> list[Command]:
         worker = self._worker(event.slot)
+        worker.burden.heard_at = self._now
         commands: list[Command] = []
         for outcome in event.outcomes:
             piece = self._piece_of(worker, outcome)
@@ -481,6 +510,46 @@ class Holding:
             self._enqueue(_part(piece, a, b), front=True)
         return [piece.give_back(a, b) for a, b in back]
 
+    # Balance
+
+    def _idle(self) -> int:
+        """Return how many workers could take over something, as nothing waits for them."""
+        if self._one_task or any(ventilator.queue for ventilator in self._ventilators.values()):
+            return 0
+        if self._was_short and self._is_short():
+            return 0
+        return sum(worker.is_free for worker in self._workers.values())
+
+    def _look_for_idle(self) -> None:
+        idle = self._idle() > 0
+        busy = [worker.measure_burden() for worker in self._workers.values()] if idle else ()
+        self._balance.look(idle, busy, self._now)
+
+    def _tasks_not_begun(self, event: TasksNotBegun) -> list[Command]:
+        """Queue in front what a worker will not begin, in as many parts as there are idle workers."""
+        worker, parts = self._worker(event.slot), max(1, self._idle())
+        commands: list[Command] = []
+        for piece in [piece for piece in reversed(worker.pieces) if piece.position < event.until]:
+            start = max(piece.next, piece.chunk.start + event.position - piece.position)
+            if start >= piece.chunk.stop:
+                break
+            if piece.job.wanted:
+                commands = self._requeue_parts(piece, start, parts) + commands
+            if start > piece.next:
+                piece.chunk = replace(piece.chunk, stop=start)
+            else:
+                worker.pieces.remove(piece)
+                self._done_with(piece)
+        return commands
+
+    def _requeue_parts(self, piece: _Piece, start: int, parts: int) -> list[Command]:
+        commands: list[Command] = []
+        stop, parts = piece.chunk.stop, min(parts, piece.chunk.stop - start)
+        cuts = [start + (stop - start) * number // parts for number in range(parts + 1)]
+        for first, last in reversed(list(pairwise(cuts))):
+            commands = self._requeue(piece, first, last) + commands
+        return commands
+
     # Assigning
 
     def _assign(self) -> list[Command]:
@@ -492,7 +561,7 @@ class Holding:
         for ahead in (0,) if self._one_task else (0, 1):
             for slot, worker in self._workers.items():
                 free = worker.serving and not worker.doomed and len(worker.pieces) == ahead
-                if free and (piece := self._next_piece(worker)):
+                if free and not (ahead and worker.burden.is_silent(self._now)) and (piece := self._next_piece(worker)):
                     commands.append(self._give(slot, worker, piece))
         return commands
 
@@ -545,6 +614,7 @@ class Holding:
     def _give(self, slot: int, worker: _Worker, piece: _Piece) -> Give:
         if self._one_task:
             piece, worker.serving = self._first_task(piece), False
+        self._burden(worker, piece)
         worker.pieces.append(piece)
         job = piece.job.job
         jobs = () if job.id in worker.knows else (job,)
@@ -553,6 +623,13 @@ class Holding:
         ended = tuple(id_ for id_ in worker.forget if id_ != job.id)
         worker.forget.clear()
         return Give(slot, jobs, piece.chunk, ended)
+
+    def _burden(self, worker: _Worker, piece: _Piece) -> None:
+        burden = worker.burden
+        piece.position = burden.given
+        burden.given += piece.tasks
+        if not worker.pieces:
+            burden.heard_at = self._now
 
     def _first_task(self, piece: _Piece) -> _Piece:
         """Return the first task of a piece; the rest stays in front."""
@@ -606,6 +683,9 @@ class Holding:
             assert all(held.pieces or not held.ended for held in ventilator.jobs.values()), repr(self)
             assert all(piece.stopped for piece in ventilator.aside), repr(self)
         assert set(self._turns) == set(self._ventilators), repr(self)
+        for worker in self._workers.values():
+            places = [place for p in worker.pieces for place in (p.position, p.position + p.chunk.stop - p.chunk.start)]
+            assert [*places, worker.burden.given] == sorted([*places, worker.burden.given]), repr(self)
         begun = [p for w in self._workers.values() for p in w.pieces]
         assert len(begun) == 1 or not any(piece.alone for piece in begun), repr(self)
 

@@ -93,6 +93,17 @@ class WorkerLeft(Value):
     slot: int
 
 
+class TasksNotBegun(Value):
+    """The worker of a slot will not begin what lies between these positions; the rest it has begun, or will.
+
+    Positions count the tasks it was ever given, in the order of their giving.
+    """
+
+    slot: int
+    position: int
+    until: int
+
+
 class WorkersUnavailable(Value):
     """No worker can be started here: what is queued ends with an error rather than wait for ever."""
 
@@ -133,6 +144,7 @@ Event = (
     | OutcomesSaid
     | WorkerLost
     | WorkerLeft
+    | TasksNotBegun
     | WorkersUnavailable
     | SinkCongested
     | RoomTold
@@ -150,6 +162,16 @@ class Give(Value):
     jobs: tuple[Job, ...]
     chunk: Chunk
     ended: tuple[JobId, ...] = ()
+
+
+class TakeBack(Value):
+    """Have a worker not begin about half of what it has not begun yet, up to the position `given`.
+
+    `TasksNotBegun` follows, at once or when the worker comes to it, or never where it has begun all.
+    """
+
+    slot: int
+    given: int
 
 
 class Emit(Value):
@@ -184,4 +206,4 @@ class KillWorker(Value):
     slot: int
 
 
-Command = Give | Emit | Blame | GiveBack | KillWorker
+Command = Give | TakeBack | Emit | Blame | GiveBack | KillWorker

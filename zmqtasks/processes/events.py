@@ -60,6 +60,14 @@ class WorkerLeft(Value):
     reason: str
 
 
+class WorkerSkipped(Value):
+    """The worker has passed over what was taken back: it begins nothing between these positions."""
+
+    slot: int
+    position: int
+    until: int
+
+
 class WorkerStuck(Value):
     """The process was killed long ago and does not end: the kernel holds it. `WorkerExited` follows if it ever does.
 
@@ -112,6 +120,7 @@ WorkerEvent = (
     | WorkerSaid
     | WorkerFailedToStart
     | WorkerLeft
+    | WorkerSkipped
     | NodeStopRequested
     | WorkerStuck
     | WorkerPrinted

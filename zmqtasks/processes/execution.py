@@ -25,6 +25,7 @@ from zmqtasks.errors import (
 )
 from zmqtasks.messages import Body, Chunk, Job, JobId, Outcome, OutcomeKind, PeerId
 from zmqtasks.options import KIB, MIB, Limits
+from zmqtasks.processes.claims import LONG_NS, Claims
 from zmqtasks.processes.exits import own_peak_bytes
 from zmqtasks.processes.loops import CALLS, CALLS_OF_FOUR, TINY_NS, CallEach, Function, Values
 from zmqtasks.processes.progress import ATTEMPT, CHUNK, INDEX, PHASE, STARTED, WorkPhase
@@ -54,6 +55,8 @@ class _Job:
         self.batch = 1
         self._limits = (job.options.timeout, job.options.stall_timeout, job.options.max_memory)
         self._tiny = False
+        self.task_ns = LONG_NS
+        """What one of the last tasks took."""
         self._packed = job.function
         self._function: Function | None = None
         self._failure: BaseException | None = None
@@ -81,6 +84,7 @@ class _Job:
         """Take note of how long tasks took: those that somebody watches are never taken for tiny."""
         watched = self.one_by_one or any(bound is not None for bound in self._limits)
         self._tiny = not watched and elapsed_ns < TINY_NS * results
+        self.task_ns = elapsed_ns // max(1, results)
 
     def measure(self, results: int, nbytes: int) -> None:
         """Choose how many results to pack together next, from what the last ones took."""
@@ -107,6 +111,7 @@ class Execution:
         pool: where large results are put; `send` lends them, and does not copy them.
         stop_node: called where a task asks for the end of its node.
         why_leave: asked each time some tasks have ended, with the monotonic time in ns: why this worker should end.
+        skipped: told where it passes over tasks that were taken back, see `Claims`.
     """
 
     def __init__(
@@ -120,6 +125,7 @@ class Execution:
         pool: payload.Pool | None = None,
         stop_node: Callable[[], None] = lambda: None,
         why_leave: Callable[[int], str] | None = None,
+        skipped: Callable[[int, int], None] = lambda first, until: None,
     ) -> None:
         self.leaving = ""
         """Why this worker starts nothing more; nothing while all is well."""
@@ -138,10 +144,12 @@ class Execution:
         self._outcome_bytes = 0
         self._sent_ns = 0
         self.at_hand = AtHand()
+        self._claims = Claims(slot, skipped)
 
     def take_place(self, slot: memoryview) -> None:
         """Show progress in this slot from now on."""
         self._slot = slot
+        self._claims.take_place(slot)
 
     def add_job(self, job: Job) -> None:
         """Make a job known."""
@@ -154,12 +162,15 @@ class Execution:
     def run(self, chunk: Chunk) -> None:
         """Run the tasks of a chunk whose job is known; when this returns, all outcomes have been sent.
 
-        Where `leaving` is set then, the rest of the chunk was not begun.
+        What was taken back meanwhile is passed over. Where `leaving` is set then, the rest of the chunk was not begun.
         """
         slot = self._slot
         slot[STARTED] = self._sent_ns = monotonic_ns()
         slot[INDEX], slot[ATTEMPT] = chunk.start, chunk.attempt
         slot[CHUNK] += 1
+        self._claims.open(chunk.start, chunk.stop)
+        if self._claims.claim(chunk.start, chunk.start + 1) == chunk.start:
+            return
         slot[PHASE] = IMPORTING  # last: until now the slot says that nothing runs
         self._run(_At(chunk, self._jobs[chunk.job]))
         self._flush()
@@ -176,12 +187,13 @@ class Execution:
                 chunk.body, first=first, last=last, limits=self._limits, serializer=at.job.serializer
             )
         except BaseException as error:
-            self._fail(at, chunk.start, chunk.stop, error, 0)
+            self._fail(at, chunk.start, self._claims.claim(chunk.start, chunk.stop), error, 0)
             return
         done = 0
         for bad in sorted(items.errors):
             self._run_stretch(at, function, items.form, items.values[done:bad], chunk.start + done)
-            if self.leaving:
+            index = chunk.start + bad
+            if self.leaving or self._claims.refused or self._claims.claim(index, index + 1) == index:
                 return
             self._fail(at, chunk.start + bad, chunk.start + bad + 1, items.errors[bad], 0)
             done = bad + 1
@@ -191,12 +203,13 @@ class Execution:
         """Run consecutive tasks whose arguments are good; go on after each one that fails."""
         slot = self._slot
         done, count = 0, len(values)
-        while done < count and not self.leaving:
+        while done < count and not self.leaving and not self._claims.refused:
+            call, batch = self._claimed(at.job, form, values, done, start + done)
+            if self._claims.refused and not batch:
+                return
             results: list[Any] = []
             self.at_hand.begin(start + done, results, at.job.options)
             begun_ns = self._begin(start + done)
-            call, number = at.job.loop_for(form, count - done)
-            batch = values[done : done + number]
             try:
                 ended_ns, failure = call(function, batch, slot, results, self._sent_ns + FLUSH_NS)
             except TaskInterrupted as error:  # it came while the loop was entered or left
@@ -214,6 +227,19 @@ class Execution:
             self._flush_if_due(at.job)
             if self.why_leave is not None and not self.leaving:
                 self.leaving = self.why_leave(now)
+
+    def _claimed(self, job: _Job, form: Form, values: Values, done: int, index: int) -> tuple[CallEach, Values]:
+        """Return the loop for the next tasks, and those values that may be begun: none where they were taken back."""
+        claims, waiting = self._claims, len(values) - done
+        if job.task_ns >= LONG_NS:
+            batch = values[done : done + min(waiting, job.batch)]
+            if claims.claim(index, index + 1) == index:
+                return CALLS[form], ()
+            # The exact loops only iterate.
+            return CALLS[form], cast("Values", claims.one_by_one(batch, index)) if len(batch) > 1 else batch
+        call, number = job.loop_for(form, min(waiting, max(1, FLUSH_NS // max(1, job.task_ns))))
+        allowed = claims.claim(index, index + number) - index
+        return call if allowed == number else CALLS[form], values[done : done + allowed]
 
     def _begin(self, index: int) -> int:
         slot = self._slot

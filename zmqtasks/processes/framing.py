@@ -20,6 +20,7 @@ from zmqtasks.options import Limits
 from zmqtasks.wire.loans import Loan, borrowed
 
 _HEAD = struct.Struct(">IB")
+SKIPPED_BODY = struct.Struct(">QQ")
 _SCRATCH_BYTES = 64 * 1024
 
 MOST_BYTES = 2**32 - 1
@@ -45,6 +46,8 @@ class FrameKind(IntEnum):
     """Why, as text: the worker takes no more, starts nothing of what it was sent, and ends."""
     STOP_NODE = 7
     """Empty: a task asks for the end of the node, whatever becomes of the task."""
+    SKIPPED = 8
+    """Two positions of 8 bytes each: the worker begins nothing that it was given between them; it was taken back."""
 
 
 Frame = tuple[FrameKind, Buffer]

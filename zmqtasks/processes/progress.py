@@ -11,6 +11,7 @@ import mmap
 import os
 
 from zmqtasks.machines.phases import WorkPhase as WorkPhase
+from zmqtasks.processes import linux
 from zmqtasks.records import Value
 
 SLOT_BYTES = 128
@@ -19,6 +20,8 @@ FIELDS = SLOT_BYTES // 8
 
 CHUNK, ATTEMPT, INDEX, PHASE, STARTED = range(5)
 """Places of the fields in a slot; the worker's loop writes them."""
+CLAIMED, STOP, UNTIL = range(5, 8)
+"""Which tasks the worker may begin, see `claims.py`: it writes the first, its supervisor the others."""
 DONE, TOTAL, RENEWED, OF_CHUNK, OF_INDEX = range(8, 13)
 """What a task told of its progress, and which one that was, so that no loop needs to reset it; the task writes them."""
 ASKED_CHUNK, ASKED_INDEX, ASKED_WHY = range(13, 16)
@@ -84,6 +87,28 @@ class ProgressTable:
         base, cells = slot * FIELDS, self._cells
         cells[base + ASKED_WHY], cells[base + ASKED_INDEX] = why, index
         cells[base + ASKED_CHUNK] = chunk  # last: it makes the others hold
+
+    def take_back(self, slot: int, given: int) -> int:
+        """Have a worker not begin the later half of what it has not begun; return from which position on it will not.
+
+        Positions are those of `claims.py`. What the worker passes over beyond that, it tells.
+
+        Args:
+            slot: of the worker.
+            given: position one past the last task it was given; returned where it may have begun all, or no one can
+                know at once.
+        """
+        base, cells = slot * FIELDS, self._cells
+        claimed, until = cells[base + CLAIMED], cells[base + UNTIL]
+        passed = claimed >= until
+        if not passed and until != given:
+            return given  # two ranges cannot be told at once
+        end = given if passed else cells[base + STOP]
+        if claimed >= end:
+            return given
+        cells[base + STOP] = first = claimed + (end - claimed) // 2
+        cells[base + UNTIL] = given  # last: until now the range was empty, or ended where it does
+        return max(first, cells[base + CLAIMED]) if linux.fence() else given
 
     def clear(self, slot: int) -> None:
         """Make `slot` ready for another worker."""

@@ -28,11 +28,12 @@ from zmqtasks.processes.events import (
     WorkerLeft,
     WorkerReady,
     WorkerSaid,
+    WorkerSkipped,
     WorkerStarted,
     WorkerStuck,
 )
 from zmqtasks.processes.exits import Exit, ExitWatch, has_ended
-from zmqtasks.processes.framing import FrameKind, Passed
+from zmqtasks.processes.framing import SKIPPED_BODY, FrameKind, Passed
 from zmqtasks.processes.output import Drain, Outlet, Tail, split_stack
 from zmqtasks.processes.progress import Progress, ProgressTable
 from zmqtasks.processes.spawn import WorkerFds
@@ -203,6 +204,8 @@ class Seat:
         elif kind is FrameKind.LEAVING:
             self._silent = True
             self._around.emit(WorkerLeft(self.slot, bytes(body).decode(errors="replace")))
+        elif kind is FrameKind.SKIPPED and len(body) == SKIPPED_BODY.size:
+            self._around.emit(WorkerSkipped(self.slot, *SKIPPED_BODY.unpack(body)))
         elif kind is FrameKind.STOP_NODE:
             self._around.emit(NodeStopRequested(self.slot))
         elif kind is FrameKind.READY:

@@ -22,7 +22,7 @@ from zmqtasks.options import Limits
 from zmqtasks.processes import brand, cgroup, linux, streams
 from zmqtasks.processes.execution import Execution
 from zmqtasks.processes.farewell import flush_streams, say_farewell
-from zmqtasks.processes.framing import FrameKind, Passed, SupervisorGone, WorkerEnd, inner_limits
+from zmqtasks.processes.framing import SKIPPED_BODY, FrameKind, Passed, SupervisorGone, WorkerEnd, inner_limits
 from zmqtasks.processes.loops import LOOPS
 from zmqtasks.processes.own_memory import OwnMemory
 from zmqtasks.processes.progress import PHASE, WorkPhase, slot_of, slot_to_rehearse, slots_for_writing
@@ -135,6 +135,7 @@ class Worker:
             limits=settings.limits,
             pool=Pool(told=True) if loans.AVAILABLE else None,
             stop_node=lambda: self._end.send(FrameKind.STOP_NODE),
+            skipped=lambda first, until: self._end.send(FrameKind.SKIPPED, SKIPPED_BODY.pack(first, until)),
         )
         self._running = RunningTask(nowhere, self._execution.at_hand, LOOPS)
         self._settle()
@@ -173,6 +174,7 @@ class Worker:
             cgroup.enter(settings.group)
         linux.set_process_name(process_name(pid))
         linux.raise_oom_score(OOM_SCORE)
+        linux.take_part_in_fences()
         os.environ[WORKER_VARIABLE] = str(pid)
         streams.keep_spares()
         _reseed()

@@ -184,6 +184,10 @@ class Workforce:
             if module := payload.module_of(job.function):
                 self._spawner.learn(module)
 
+    def take_back(self, slot: int, given: int) -> int:
+        """Have a worker not begin half of what it has not begun; see `ProgressTable.take_back`."""
+        return self._table.take_back(slot, given)
+
     def stop(self, slot: int) -> None:
         """Have the worker finish what it was sent, run its finalizer and exit handlers, and end."""
         self._seat(slot).send(FrameKind.STOP, b"")

@@ -19,10 +19,10 @@ from zmqtasks.errors import LocalProtocolError
 from zmqtasks.messages import Chunk, Job, JobId, Outcome, PeerId, Tasks
 from zmqtasks.options import GIB, MIB
 from zmqtasks.peer import Loop
-from zmqtasks.processes.events import WorkerEvent, WorkerExited, WorkerReady, WorkerSaid, WorkerStarted
+from zmqtasks.processes.events import WorkerEvent, WorkerExited, WorkerReady, WorkerSaid, WorkerSkipped, WorkerStarted
 from zmqtasks.processes.memory import MemoryUsage
 from zmqtasks.processes.progress import Progress, WorkPhase
-from zmqtasks.records import Entity, field
+from zmqtasks.records import Entity, field, replace
 from zmqtasks.testing.clock import FakeClock, FakeTimer
 from zmqtasks.testing.stretches import Fate, Stretch, outcomes_of
 from zmqtasks.wire import payload
@@ -33,6 +33,8 @@ PACK_S = 0.00002
 """What it takes to pack and write the results of a stretch."""
 TELL_S = 0.0001
 """How long what a worker wrote may wait until its node reads it."""
+TOLD_LATE = 0.3
+"""How often a worker tells by itself what was taken back from it, in place of its slot."""
 IDLE = Progress(0, 0, 0, WorkPhase.IDLE, 0)
 SIGKILL = 9
 RESIDENT_BYTES = 32 * MIB
@@ -60,11 +62,39 @@ class _Worker(Entity):
     dead: bool = False
     dies_packing: bool = False
     jobs: dict[JobId, Job] = field(default_factory=dict)
-    chunks: deque[Chunk] = field(default_factory=deque)
+    chunks: deque[tuple[int, Chunk]] = field(default_factory=deque)
+    """What it has not come to, each with its position."""
     begun: int = 0
+    given: int = 0
+    """How many tasks it was ever given; positions count them."""
+    position: int = 0
+    """Of the first task of the chunk it is at."""
+    taken_until: int = 0
+    """Position up to which it was told not to begin some."""
     stretch: Stretch | None = None
     timer: FakeTimer | None = None
     written: deque[tuple[Outcome, ...]] = field(default_factory=deque)
+
+    def give(self, chunk: Chunk) -> None:
+        """Put a chunk behind what it has."""
+        self.chunks.append((self.given, chunk))
+        self.given += chunk.stop - chunk.start
+
+    def not_begun(self) -> tuple[int, int]:
+        """Return the positions between which it has tasks that it has not begun."""
+        begun = [self.position + at.stop - at.chunk.start for at in (self.stretch,) if at]
+        ends = [self.position + at.chunk.stop - at.chunk.start for at in (self.stretch,) if at]
+        ends += [position + chunk.stop - chunk.start for position, chunk in self.chunks]
+        begun += [position for position, _ in self.chunks]
+        return (begun[0], ends[-1]) if begun else (self.given, self.given)
+
+    def forget(self, first: int) -> None:
+        """Begin nothing from this position on."""
+        kept = [(at, replace(chunk, stop=min(chunk.stop, chunk.start + first - at))) for at, chunk in self.chunks]
+        self.chunks = deque((at, chunk) for at, chunk in kept if chunk.start < chunk.stop)
+        if self.stretch:
+            chunk = self.stretch.chunk
+            self.stretch.chunk = replace(chunk, stop=min(chunk.stop, chunk.start + first - self.position))
 
 
 class SimWorkers:
@@ -127,9 +157,27 @@ class SimWorkers:
         for ended in tasks.ended:
             worker.jobs.pop(ended, None)
         worker.jobs |= {job.id: job for job in tasks.jobs}
-        worker.chunks.extend(tasks.chunks)
+        for chunk in tasks.chunks:
+            worker.give(chunk)
         if not worker.dead and worker.stretch is None and worker.ready:
             self._begin(worker)
+
+    def take_back(self, slot: int, given: int) -> int:
+        """Have a worker not begin half of what it has not begun; what it runs until its next flush counts as begun.
+
+        Now and then it tells that by itself, a moment later.
+        """
+        worker = self._worker(slot)
+        begun, end = worker.not_begun()
+        if worker.dead or begun == end or (begun < worker.taken_until != given):
+            return given
+        first = begun + (end - begun) // 2
+        worker.forget(first)
+        worker.taken_until = given
+        if self._chance.random() < TOLD_LATE:
+            self._say(WorkerSkipped(slot, first, given))
+            return given
+        return first
 
     def stop(self, slot: int) -> None:
         """Have a worker end when it has nothing left to do."""
@@ -216,7 +264,7 @@ class SimWorkers:
     def _begin(self, worker: _Worker) -> None:
         """Begin the next chunk, if there is one."""
         if worker.chunks:
-            chunk = worker.chunks.popleft()
+            worker.position, chunk = worker.chunks.popleft()
             worker.begun += 1
             self._stretch(worker, chunk, worker.jobs[chunk.job], chunk.start)
         elif worker.stopping:
