@@ -53,4 +53,4 @@ def _open(demand: Demand) -> Iterator[Runner]:
         yield _Client(client, demand.short)
 
 
-PEER = Peer(("distributed",), _open, FIRST, "    client.shutdown()")
+PEER = Peer(("distributed",), _open, FIRST, "client.shutdown()")
