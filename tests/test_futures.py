@@ -48,12 +48,14 @@ def job_with(*batches: int, answers: Answers | None = None) -> tuple[SubmittedJo
     job, futures = SubmittedJob(b"", "f", TaskOptions(), answers, answers.note_idle), []
     job.job_id = "p:1"
     for number in batches:
-        batch = [TaskFuture() for _ in range(number)]
-        for index, future in enumerate(batch, job.added):
-            future._canceller, future._index = job, index
-        job.added += number
-        job.give([*batch])
-        futures += batch
+        batch = job.begin(Form.ONE)
+        for item in range(number):
+            future = TaskFuture()
+            future._canceller, future._index = job, batch.first + item
+            batch.futures.append(future)
+            batch.items.append(item)
+            futures.append(future)
+        job.take()
     return job, futures
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import dis
 import itertools
 import os
 import subprocess
@@ -11,12 +12,16 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
 import zmqtasks
 from tests.mesh import functions
 from tests.waiting import wait_until
+from zmqtasks.embedded.registry import Registry
+from zmqtasks.embedded.submitted import SubmittedJob
 from zmqtasks.wire.functions import TASK_MARK
 
 
@@ -51,6 +56,42 @@ def test_a_function_that_is_marked_later_has_other_options(client: zmqtasks.Clie
     finally:
         delattr(functions.wait_for, TASK_MARK)
     assert client.submit(functions.wait_for, str(tmp_path / "now")).result(60)
+
+
+def test_wherever_ctrl_c_comes_the_other_calls_get_their_own_results(client: zmqtasks.Client) -> None:
+    """It is let in after each call that `submit` makes in turn: that is where the interpreter looks for it."""
+    codes = {Registry.submit.__code__, SubmittedJob.begin.__code__}
+    for moment in range(1000):
+        left, called = moment, False
+
+        def trace(frame: FrameType, event: str, arg: object) -> Any:
+            nonlocal left, called
+            if frame.f_code not in codes:
+                return None
+            frame.f_trace_opcodes = True
+            if event == "opcode":
+                left -= called
+                if left < 0:
+                    sys.settrace(None)
+                    raise KeyboardInterrupt
+                called = "CALL" in dis.opname[frame.f_code.co_code[frame.f_lasti]]
+            return trace
+
+        before = [client.submit(functions.double, n) for n in range(moment % 2)]
+        sys._getframe().f_trace_opcodes = True
+        sys.settrace(trace)
+        try:
+            last: Any = client.submit(functions.double, "last")
+        except KeyboardInterrupt:
+            last = None
+        finally:
+            sys.settrace(None)
+        after = [client.submit(functions.double, n) for n in range(4)]
+        assert [future.result(20) for future in (*before, *after)] == [*range(0, 2 * len(before), 2), 0, 2, 4, 6]
+        if last is not None:
+            assert last.result(20) == "lastlast"
+            break
+    assert moment > 15
 
 
 def test_few_jobs_are_kept_open(client: zmqtasks.Client, monkeypatch: pytest.MonkeyPatch) -> None:

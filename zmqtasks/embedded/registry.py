@@ -78,7 +78,7 @@ class Registry:
         self._broken: ZmqtasksError | None = None
         self._bodies: dict[Any, tuple[bytes, str]] = {}
         self._filled: list[SubmittedJob] = []
-        """Jobs with calls that the loop has not taken yet."""
+        """Jobs with calls that the loop has not taken yet, once for each batch."""
         self._woken = False
         self._receivers: dict[JobId, _Receiver] = {}
         self._submitted: dict[tuple[bytes, TaskOptions], SubmittedJob] = {}
@@ -123,14 +123,18 @@ class Registry:
                 job = self._reopened(view, function, job)
             batch = job.filling
             if batch is None or batch.form is not form:
-                batch = self._begin(job, form)
-            batch.futures.append(future)
-            batch.items.append(item)
-            future._canceller, future._index = job, job.added
-            job.added += 1
-            wake, self._woken = not self._woken, True
-        if wake:
-            self.embedded.call_soon(self._take_calls)
+                self._filled.append(job)
+                batch = job.begin(form)
+            items, futures = batch.items, batch.futures
+            number = len(items)
+            if len(futures) != number:  # Ctrl-C came between the two steps below
+                del futures[number:]
+            future._canceller, future._index = job, batch.first + number
+            futures.append(future)
+            items.append(item)
+            if not self._woken:
+                self.embedded.call_soon(self._take_calls)
+                self._woken = True
         return future
 
     def _job_for(self, view: View, function: Callable[..., Any]) -> SubmittedJob:
@@ -155,13 +159,6 @@ class Registry:
         if known := view.known.get(id(function)):
             view.known[id(function)] = known._replace(job=job)
         return job
-
-    def _begin(self, job: SubmittedJob, form: Form) -> Batch:
-        """Begin a batch of calls that are of this form; the lock is held."""
-        batch, is_first = job.begin(form)
-        if is_first:
-            self._filled.append(job)
-        return batch
 
     def map(
         self,
@@ -242,6 +239,7 @@ class Registry:
         """Take no more calls, and end when the last has ended; see `Client.shutdown`."""
         with self._lock:
             first, self._shut = not self._shut, True
+        self.embedded.call_soon(self._take_calls)  # where Ctrl-C came to `submit`, the loop may not have been told
         if cancel_futures:
             self.embedded.call_soon(self._cancel_all)
         for mapping in list(self._mappings):
@@ -317,10 +315,8 @@ class Registry:
         with self._lock:
             jobs, self._filled = self._filled, []
             self._woken = False
-            taken = [(job, job.take()) for job in jobs]
+            taken = [(job, job.take()) for job in dict.fromkeys(jobs)]
         for job, batches in taken:
-            for batch in batches:
-                job.give(batch.futures)
             if self._broken:
                 job.fail_all(self._broken)
             else:
@@ -333,7 +329,8 @@ class Registry:
             self._close_oldest_idle()
         self._by_use.move_to_end(job)
         for batch in batches:
-            self.embedded.ventilator.add(job.job_id, batch.items, batch.form)
+            if batch.items:
+                self.embedded.ventilator.add(job.job_id, batch.items, batch.form)
 
     def _close_oldest_idle(self) -> None:
         """Keep few jobs open: a program may submit a million different lambdas."""

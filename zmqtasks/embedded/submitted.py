@@ -21,8 +21,9 @@ from zmqtasks.wire import payload
 
 
 class Batch(NamedTuple):
-    """Consecutive calls of one form, and their futures."""
+    """Consecutive calls of one form, and their futures; the first has this number."""
 
+    first: int
     form: payload.Form
     items: list[Any]
     futures: list[TaskFuture | None]
@@ -60,7 +61,6 @@ class SubmittedJob(Canceller):
         """Filled in when the job is open."""
         self.serializer = options.serializer
         self.closed = False
-        self.added = 0
         self.ended = 0
         self.given = 0
         """Calls before this number are with the ventilator."""
@@ -75,16 +75,25 @@ class SubmittedJob(Canceller):
 
     # In any thread, holding the registry's lock
 
-    def begin(self, form: payload.Form) -> tuple[Batch, bool]:
-        """Begin a batch of another form; return it, and whether it is the first since the last `take`."""
-        self.filling = Batch(form, [], [])
-        self._batches.append(self.filling)
-        return self.filling, len(self._batches) == 1
+    def begin(self, form: payload.Form) -> Batch:
+        """Begin a batch of another form."""
+        batch = Batch(self.added, form, [], [])
+        self._batches.append(batch)
+        self.filling = batch
+        return batch
 
     def take(self) -> list[Batch]:
-        """Take what was submitted since the last time."""
+        """Take what was submitted since the last time, and count it as given."""
         taken, self._batches, self.filling = self._batches, [], None
+        for batch in taken:
+            del batch.futures[len(batch.items) :]  # Ctrl-C may have come between the two
+            self._give(batch.futures)
         return taken
+
+    @property
+    def added(self) -> int:
+        """Return how many calls there were."""
+        return self.given + sum(len(batch.items) for batch in self._batches)
 
     @property
     def is_idle(self) -> bool:
@@ -107,8 +116,9 @@ class SubmittedJob(Canceller):
 
     # In the loop's thread
 
-    def give(self, futures: list[TaskFuture | None]) -> None:
-        """Note the futures of the next batch."""
+    def _give(self, futures: list[TaskFuture | None]) -> None:
+        if not futures:
+            return
         self._starts.append(self.given)
         self._futures.append(futures)
         self._left.append(len(futures))
