@@ -123,6 +123,8 @@ def test_a_job_is_named_to_each_worker_once_and_forgotten_with_a_later_chunk() -
     assert history(TasksTaken("v", (), (chunk,))) == [Give(0, (), chunk)]
     assert history(TasksTaken("v", ended=("v:1", "v:9"))) == []
     assert history.holding.knows("v", "v:1"), "as long as there is a chunk of it"
+    assert history.holding.job("v", "v:1") == job
+    assert history.holding.job("v", "v:9") is None
     history.tell(said(1, 2, attempt=2))
     assert not history.holding.knows("v", "v:1")
     assert not history.holding.knows("w", "v:1")

@@ -15,13 +15,13 @@ says that there is room.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from itertools import chain, pairwise
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from zmqtasks.errors import LocalProtocolError
 from zmqtasks.machines.admission import Admission, Stopped
-from zmqtasks.machines.balance import Balance, Burden
+from zmqtasks.machines.balance import Balance
 from zmqtasks.machines.holding_moves import (
     Blame,
     Command,
@@ -29,7 +29,6 @@ from zmqtasks.machines.holding_moves import (
     Emit,
     Event,
     Give,
-    GiveBack,
     KillWorker,
     OutcomesSaid,
     RangesCancelled,
@@ -47,9 +46,9 @@ from zmqtasks.machines.holding_moves import (
     WorkersUnavailable,
     WorkerWithdrawn,
 )
+from zmqtasks.machines.pieces import KnownJob, Line, Piece, Workplace, part_of
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import (
-    Chunk,
     Held,
     Job,
     JobId,
@@ -57,112 +56,8 @@ from zmqtasks.messages import (
     OutcomeKind,
     PeerId,
     Phase,
-    Range,
 )
-from zmqtasks.records import Entity, field, replace
-
-AHEAD_S = 0.05
-"""A chunk expected to take longer is never sent ahead to a busy worker."""
-
-
-class _Piece(Entity):
-    """A part of a chunk that is here: tasks [next, stop) have not been told of yet.
-
-    `unwanted` was cancelled, and of that `doomed` is not to be run to its end.
-    """
-
-    ventilator: PeerId
-    chunk: Chunk
-    job: _Job
-    next: int
-    unwanted: RangeSet = field(default_factory=RangeSet)
-    stopped: Stopped | None = None
-    """Of one that was stopped for want of memory."""
-    alone: bool = False
-    """Nothing is started beside it."""
-    position: int = 0
-    """Of its first task, among all its worker was ever given."""
-    doomed: RangeSet = field(default_factory=RangeSet)
-
-    @property
-    def tasks(self) -> int:
-        return self.chunk.stop - self.next
-
-    def is_short(self) -> bool:
-        return self.job.task_s is not None and self.job.task_s * self.tasks <= AHEAD_S
-
-    def overlaps(self, ranges: tuple[Range, ...]) -> RangeSet:
-        """Return the parts of what is left that lie in the ranges."""
-        parts = ((max(self.next, r.start), min(self.chunk.stop, r.stop)) for r in ranges if r.job == self.chunk.job)
-        return RangeSet(parts)
-
-    def may_run_doomed(self) -> bool:
-        """Tell whether a worker that has begun this piece may be at something that is to be killed."""
-        # Results of at-most-once tasks are told one by one: there, `next` is what runs.
-        stop = self.chunk.stop if self.job.job.options.retry else self.next + 1
-        return bool(self.doomed and self.doomed.common(self.next, stop))
-
-    def give_back(self, start: int, stop: int, kind: OutcomeKind = OutcomeKind.RETURNED) -> GiveBack:
-        return GiveBack(self.job.job, self.chunk.attempt, start, stop, kind)
-
-
-class _Job(Entity):
-    """A job while it is known: `pieces` counts those that are here, `wanted` is False once its ventilator is gone."""
-
-    job: Job
-    task_s: float | None = None
-    measured: tuple[float, int] = (0.0, 0)
-    ended: bool = False
-    wanted: bool = True
-    pieces: int = 0
-
-    def measure(self, elapsed_s: float, tasks: int) -> None:
-        spent, number = self.measured[0] + elapsed_s, self.measured[1] + tasks
-        self.task_s = spent / number
-        self.measured = (spent, number) if spent < 1.0 else (spent / 2, max(1, number // 2))
-
-
-class _Ventilator(Entity):
-    queue: deque[_Piece] = field(default_factory=deque)
-    aside: deque[_Piece] = field(default_factory=deque)
-    """What was stopped for want of memory; it comes before the queue."""
-    jobs: dict[JobId, _Job] = field(default_factory=dict)
-    congested: bool = False
-
-    def waiting(self) -> Iterator[_Piece]:
-        return chain(self.aside, self.queue)
-
-    def take_all(self) -> list[_Piece]:
-        pieces = list(self.waiting())
-        self.aside.clear()
-        self.queue.clear()
-        return pieces
-
-    def put(self, piece: _Piece, *, front: bool = False) -> None:
-        line = self.queue if piece.stopped is None else self.aside
-        line.appendleft(piece) if front else line.append(piece)
-
-
-class _Worker(Entity):
-    pieces: deque[_Piece] = field(default_factory=deque)
-    knows: set[JobId] = field(default_factory=set)
-    forget: list[JobId] = field(default_factory=list)
-    serving: bool = True
-    doomed: bool = False
-    """It is being killed over something nobody wants; whatever else it has is innocent."""
-    sacrificed: Stopped | None = None
-    """It is being killed for want of memory."""
-    burden: Burden = field(default_factory=Burden)
-
-    @property
-    def is_free(self) -> bool:
-        return self.serving and not self.doomed and not self.pieces
-
-    def measure_burden(self) -> Burden:
-        """Return what it has before it: one task it may have begun, and what is behind that."""
-        held = sum(piece.tasks for piece in self.pieces if piece.job.wanted)
-        self.burden.behind = 0 if self.doomed else max(0, held - 1)
-        return self.burden
+from zmqtasks.records import replace
 
 
 class Holding:
@@ -174,9 +69,9 @@ class Holding:
 
     def __init__(self, *, one_task: bool = False) -> None:
         self._one_task = one_task
-        self._ventilators: dict[PeerId, _Ventilator] = {}
+        self._ventilators: dict[PeerId, Line] = {}
         self._turns: deque[PeerId] = deque()
-        self._workers: dict[int, _Worker] = {}
+        self._workers: dict[int, Workplace] = {}
         self._now = 0.0
         self._draining = False
         self._admission = Admission()
@@ -232,16 +127,16 @@ class Holding:
     def _tasks_taken(self, event: TasksTaken) -> list[Command]:
         ventilator = self._ventilators.get(event.ventilator)
         if ventilator is None:
-            ventilator = self._ventilators[event.ventilator] = _Ventilator()
+            ventilator = self._ventilators[event.ventilator] = Line()
             self._turns.append(event.ventilator)
         for job in event.jobs:
-            held = ventilator.jobs.setdefault(job.id, _Job(job))
+            held = ventilator.jobs.setdefault(job.id, KnownJob(job))
             held.job, held.ended = job, False
         returned: list[Command] = []
         for chunk in event.chunks:
             if chunk.job not in ventilator.jobs:
                 raise LocalProtocolError(f"TasksTaken: {event.ventilator} has not named {chunk.job} in {self!r}")
-            piece = _Piece(event.ventilator, chunk, ventilator.jobs[chunk.job], chunk.start)
+            piece = Piece(event.ventilator, chunk, ventilator.jobs[chunk.job], chunk.start)
             if self._draining:
                 returned.append(piece.give_back(chunk.start, chunk.stop))
             else:
@@ -260,7 +155,7 @@ class Holding:
         """Return a job that its ventilator has named."""
         return self._ventilators[ventilator].jobs[job].job if self.knows(ventilator, job) else None
 
-    def _enqueue(self, piece: _Piece, *, front: bool = False) -> None:
+    def _enqueue(self, piece: Piece, *, front: bool = False) -> None:
         piece.job.pieces += 1
         self._ventilators[piece.ventilator].put(piece, front=front)
 
@@ -306,7 +201,7 @@ class Holding:
                 continue
             commands += [piece.give_back(a, b) for a, b in unwanted]
             for a, b in unwanted.missing(piece.next, piece.chunk.stop):
-                self._enqueue(_part(piece, a, b))
+                self._enqueue(part_of(piece, a, b))
             self._done_with(piece)
         for slot in self._workers:
             commands += self._cancel_begun(slot, event)
@@ -360,17 +255,17 @@ class Holding:
                 self._done_with(piece)
         return commands
 
-    def _done_with(self, piece: _Piece) -> None:
+    def _done_with(self, piece: Piece) -> None:
         piece.job.pieces -= 1
         if piece.job.wanted:
             self._forget_if_ended(self._ventilators[piece.ventilator], piece.job)
 
-    def _forget_if_ended(self, ventilator: _Ventilator, held: _Job) -> None:
+    def _forget_if_ended(self, ventilator: Line, held: KnownJob) -> None:
         if held.ended and not held.pieces:
             del ventilator.jobs[held.job.id]
             self._forget(held)
 
-    def _forget(self, held: _Job) -> None:
+    def _forget(self, held: KnownJob) -> None:
         """Let the workers forget a job, each with the next chunk it is given."""
         for worker in self._workers.values():
             if held.job.id in worker.knows:
@@ -382,14 +277,14 @@ class Holding:
     def _worker_offered(self, event: WorkerOffered) -> list[Command]:
         if event.slot in self._workers:
             raise LocalProtocolError(f"slot {event.slot} has a worker already in {self!r}")
-        self._workers[event.slot] = _Worker()
+        self._workers[event.slot] = Workplace()
         return []
 
     def _worker_withdrawn(self, event: WorkerWithdrawn) -> list[Command]:
         self._worker(event.slot).serving = False
         return []
 
-    def _worker(self, slot: int) -> _Worker:
+    def _worker(self, slot: int) -> Workplace:
         if slot not in self._workers:
             raise LocalProtocolError(f"slot {slot} has no worker in {self!r}")
         return self._workers[slot]
@@ -413,7 +308,7 @@ class Holding:
         return commands + self._kill_if_unwanted(event.slot)
 
     @staticmethod
-    def _piece_of(worker: _Worker, outcome: Outcome) -> _Piece | None:
+    def _piece_of(worker: Workplace, outcome: Outcome) -> Piece | None:
         """Return the piece an outcome continues; attempts are numbered by each ventilator for itself."""
         for piece in worker.pieces:
             told = (piece.chunk.job, piece.chunk.attempt, piece.next) == (outcome.job, outcome.attempt, outcome.start)
@@ -426,7 +321,7 @@ class Holding:
         worker = self._workers.pop(event.slot, None)
         if worker is None:
             return []
-        guilty = _guilty(worker, event)
+        guilty = worker.guilty(event.attempt, event.index)
         begun = worker.pieces.index(guilty) if guilty else 0
         commands: list[Command] = []
         for place, piece in reversed(list(enumerate(worker.pieces))):
@@ -453,7 +348,7 @@ class Holding:
             self._done_with(piece)
         return commands
 
-    def _end_at(self, piece: _Piece, event: WorkerLost, worker: _Worker) -> list[Command]:
+    def _end_at(self, piece: Piece, event: WorkerLost, worker: Workplace) -> list[Command]:
         """Settle a piece whose worker died at a task of it."""
         assert event.index is not None
         blameless = worker.doomed or event.blameless
@@ -480,12 +375,12 @@ class Holding:
             return self._lose(piece, index - 1, event.kind)
         return self._doubt(piece, index, event.kind)
 
-    def _lose(self, piece: _Piece, index: int, kind: OutcomeKind) -> list[Command]:
+    def _lose(self, piece: Piece, index: int, kind: OutcomeKind) -> list[Command]:
         rest = self._requeue(piece, index + 1, piece.chunk.stop)
         earlier = self._requeue_run(piece, piece.next, index)
         return [*earlier, Blame(piece.job.job, piece.chunk.attempt, index, kind), *rest]
 
-    def _doubt(self, piece: _Piece, stop: int, kind: OutcomeKind) -> list[Command]:
+    def _doubt(self, piece: Piece, stop: int, kind: OutcomeKind) -> list[Command]:
         """Blame the one task that is left before `stop`, or halve what it may have been, and punish nobody yet.
 
         So the guilty argument or result is soon alone.
@@ -497,17 +392,17 @@ class Holding:
         rest = self._requeue(piece, middle, stop) + rest
         return self._requeue(piece, piece.next, middle) + rest
 
-    def _requeue_run(self, piece: _Piece, start: int, stop: int) -> list[Command]:
+    def _requeue_run(self, piece: Piece, start: int, stop: int) -> list[Command]:
         """Queue tasks again that may have run, and whose results died with the worker, if that is allowed."""
         if piece.job.job.options.retry:
             return self._requeue(piece, start, stop)
         return [piece.give_back(start, stop, OutcomeKind.LOST)] if start < stop else []
 
-    def _requeue(self, piece: _Piece, start: int, stop: int) -> list[Command]:
+    def _requeue(self, piece: Piece, start: int, stop: int) -> list[Command]:
         """Queue a part of a piece in front; give back what was cancelled, and all where the node drains."""
         back = RangeSet([(start, stop)] if self._draining else piece.unwanted.common(start, stop))
         for a, b in reversed(back.missing(start, stop)):
-            self._enqueue(_part(piece, a, b), front=True)
+            self._enqueue(part_of(piece, a, b), front=True)
         return [piece.give_back(a, b) for a, b in back]
 
     # Balance
@@ -542,7 +437,7 @@ class Holding:
                 self._done_with(piece)
         return commands
 
-    def _requeue_parts(self, piece: _Piece, start: int, parts: int) -> list[Command]:
+    def _requeue_parts(self, piece: Piece, start: int, parts: int) -> list[Command]:
         commands: list[Command] = []
         stop, parts = piece.chunk.stop, min(parts, piece.chunk.stop - start)
         cuts = [start + (stop - start) * number // parts for number in range(parts + 1)]
@@ -565,7 +460,7 @@ class Holding:
                     commands.append(self._give(slot, worker, piece))
         return commands
 
-    def _next_piece(self, worker: _Worker) -> _Piece | None:
+    def _next_piece(self, worker: Workplace) -> Piece | None:
         """Return the next piece for this worker: ventilators in turn; ahead only short after short."""
         for _ in range(len(self._turns)):
             ventilator = self._ventilators[self._turns[0]]
@@ -591,13 +486,13 @@ class Holding:
                 commands.append(self._give(slot, worker, piece))
         return commands
 
-    def _careful_piece(self) -> _Piece | None:
+    def _careful_piece(self) -> Piece | None:
         begun = [piece for worker in self._workers.values() for piece in worker.pieces]
         turns = [(id_, self._ventilators[id_]) for id_ in self._turns if not self._ventilators[id_].congested]
         for _, ventilator in turns:
             for piece in ventilator.aside:
                 if piece.stopped and self._admission.has_to_be_alone(piece.stopped, self._now):
-                    return None if begun else _take_alone(ventilator, piece)
+                    return None if begun else ventilator.take_alone(piece)
         if begun and (self._admission.paused or any(piece.alone for piece in begun)):
             return None
         for id_, ventilator in turns:
@@ -611,7 +506,7 @@ class Holding:
             return piece or ventilator.queue.popleft()
         return None
 
-    def _give(self, slot: int, worker: _Worker, piece: _Piece) -> Give:
+    def _give(self, slot: int, worker: Workplace, piece: Piece) -> Give:
         if self._one_task:
             piece, worker.serving = self._first_task(piece), False
         self._burden(worker, piece)
@@ -624,28 +519,28 @@ class Holding:
         worker.forget.clear()
         return Give(slot, jobs, piece.chunk, ended)
 
-    def _burden(self, worker: _Worker, piece: _Piece) -> None:
+    def _burden(self, worker: Workplace, piece: Piece) -> None:
         burden = worker.burden
         piece.position = burden.given
         burden.given += piece.tasks
         if not worker.pieces:
             burden.heard_at = self._now
 
-    def _first_task(self, piece: _Piece) -> _Piece:
+    def _first_task(self, piece: Piece) -> Piece:
         """Return the first task of a piece; the rest stays in front."""
         if piece.tasks == 1:
             return piece
-        self._enqueue(_part(piece, piece.next + 1, piece.chunk.stop), front=True)
-        return _part(piece, piece.next, piece.next + 1)
+        self._enqueue(part_of(piece, piece.next + 1, piece.chunk.stop), front=True)
+        return part_of(piece, piece.next, piece.next + 1)
 
     # What is there
 
     def inventory(self, ventilator: PeerId) -> tuple[Held, ...]:
         """Return what is here of a ventilator, queued or running."""
         known = self._ventilators.get(ventilator)
-        queued = [_held(piece, Phase.QUEUED) for piece in (known.waiting() if known else ())]
+        queued = [piece.held(Phase.QUEUED) for piece in (known.waiting() if known else ())]
         begun = [p for w in self._workers.values() for p in w.pieces if p.ventilator == ventilator and p.job.wanted]
-        running = [_held(piece, Phase.RUNNING) for piece in begun]
+        running = [piece.held(Phase.RUNNING) for piece in begun]
         return (*running, *queued)
 
     def running(self, slot: int) -> Job | None:
@@ -691,37 +586,9 @@ class Holding:
 
     def __repr__(self) -> str:
         queues = ", ".join(f"{id_[:6]} {len(v.aside) + len(v.queue)} queued" for id_, v in self._ventilators.items())
-        workers = ", ".join(f"{s}: {[_show(p) for p in w.pieces]}" for s, w in self._workers.items())
+        workers = ", ".join(f"{s}: {[p.show() for p in w.pieces]}" for s, w in self._workers.items())
         return f"<Holding [{queues}] workers=[{workers}]>"
-
-
-def _part(piece: _Piece, start: int, stop: int) -> _Piece:
-    chunk = replace(piece.chunk, start=start, stop=stop)
-    return _Piece(piece.ventilator, chunk, piece.job, start, stopped=piece.stopped)
-
-
-def _take_alone(ventilator: _Ventilator, piece: _Piece) -> _Piece:
-    ventilator.aside.remove(piece)
-    piece.alone = True
-    return piece
-
-
-def _guilty(worker: _Worker, event: WorkerLost) -> _Piece | None:
-    """Return the piece whose task ran when the worker died; one dispatch may have come as several pieces."""
-    if event.index is None:
-        return None
-    same = [piece for piece in worker.pieces if piece.chunk.attempt == event.attempt]
-    exact = [piece for piece in same if piece.chunk.start <= event.index <= piece.chunk.stop]
-    return next(iter(exact + same), None)
-
-
-def _held(piece: _Piece, phase: Phase) -> Held:
-    return Held(piece.chunk.job, piece.next, piece.chunk.stop, piece.chunk.attempt, phase)
 
 
 def _range_of(outcome: Outcome) -> str:
     return f"{outcome.job}[{outcome.start}..{outcome.stop}) attempt {outcome.attempt}"
-
-
-def _show(piece: _Piece) -> str:
-    return f"{piece.chunk.job}[{piece.next}..{piece.chunk.stop})"

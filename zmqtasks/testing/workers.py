@@ -10,7 +10,6 @@ flushed when it died still reaches the node, what it had not is lost.
 from __future__ import annotations
 
 import random
-from collections import deque
 from collections.abc import Callable
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -22,9 +21,9 @@ from zmqtasks.peer import Loop
 from zmqtasks.processes.events import WorkerEvent, WorkerExited, WorkerReady, WorkerSaid, WorkerSkipped, WorkerStarted
 from zmqtasks.processes.memory import MemoryUsage
 from zmqtasks.processes.progress import Progress, WorkPhase
-from zmqtasks.records import Entity, field, replace
-from zmqtasks.testing.clock import FakeClock, FakeTimer
+from zmqtasks.testing.clock import FakeClock
 from zmqtasks.testing.stretches import Fate, Stretch, outcomes_of
+from zmqtasks.testing.worker_process import WorkerProcess
 from zmqtasks.wire import payload
 
 FLUSH_S = 0.005
@@ -49,52 +48,6 @@ class Executed(NamedTuple):
     job: JobId
     task: int
     attempt: int
-
-
-class _Worker(Entity):
-    """One process."""
-
-    slot: int
-    pid: int
-    started_at: float
-    ready: bool = False
-    stopping: bool = False
-    dead: bool = False
-    dies_packing: bool = False
-    jobs: dict[JobId, Job] = field(default_factory=dict)
-    chunks: deque[tuple[int, Chunk]] = field(default_factory=deque)
-    """What it has not come to, each with its position."""
-    begun: int = 0
-    given: int = 0
-    """How many tasks it was ever given; positions count them."""
-    position: int = 0
-    """Of the first task of the chunk it is at."""
-    taken_until: int = 0
-    """Position up to which it was told not to begin some."""
-    stretch: Stretch | None = None
-    timer: FakeTimer | None = None
-    written: deque[tuple[Outcome, ...]] = field(default_factory=deque)
-
-    def give(self, chunk: Chunk) -> None:
-        """Put a chunk behind what it has."""
-        self.chunks.append((self.given, chunk))
-        self.given += chunk.stop - chunk.start
-
-    def not_begun(self) -> tuple[int, int]:
-        """Return the positions between which it has tasks that it has not begun."""
-        begun = [self.position + at.stop - at.chunk.start for at in (self.stretch,) if at]
-        ends = [self.position + at.chunk.stop - at.chunk.start for at in (self.stretch,) if at]
-        ends += [position + chunk.stop - chunk.start for position, chunk in self.chunks]
-        begun += [position for position, _ in self.chunks]
-        return (begun[0], ends[-1]) if begun else (self.given, self.given)
-
-    def forget(self, first: int) -> None:
-        """Begin nothing from this position on."""
-        kept = [(at, replace(chunk, stop=min(chunk.stop, chunk.start + first - at))) for at, chunk in self.chunks]
-        self.chunks = deque((at, chunk) for at, chunk in kept if chunk.start < chunk.stop)
-        if self.stretch:
-            chunk = self.stretch.chunk
-            self.stretch.chunk = replace(chunk, stop=min(chunk.stop, chunk.start + first - self.position))
 
 
 class SimWorkers:
@@ -131,7 +84,7 @@ class SimWorkers:
         self._chance = chance
         self._fate = fate
         self._start_s = start_s
-        self._workers: dict[int, _Worker] = {}
+        self._workers: dict[int, WorkerProcess] = {}
         self._functions: dict[tuple[bytes, str], Callable[..., Any]] = {}
         self._pids = 1
         self._closed = False
@@ -147,7 +100,7 @@ class SimWorkers:
         if self._closed or slot in self._workers:
             raise LocalProtocolError(f"cannot start a worker in slot {slot}: {'closed' if self._closed else 'taken'}")
         self._pids += 1
-        worker = self._workers[slot] = _Worker(slot, self._pids, self._clock.time())
+        worker = self._workers[slot] = WorkerProcess(slot, self._pids, self._clock.time())
         self._say(WorkerStarted(slot, worker.pid))
         worker.timer = self._clock.call_later(self._start_s * (1 + self._chance.random()), self._ready, worker)
 
@@ -250,18 +203,18 @@ class SimWorkers:
 
     # A worker's life
 
-    def _worker(self, slot: int) -> _Worker:
+    def _worker(self, slot: int) -> WorkerProcess:
         if slot not in self._workers:
             raise LocalProtocolError(f"there is no worker in slot {slot}")
         return self._workers[slot]
 
-    def _ready(self, worker: _Worker) -> None:
+    def _ready(self, worker: WorkerProcess) -> None:
         worker.ready, worker.timer = True, None
         self._say(WorkerReady(worker.slot))
         if worker.stopping:
             self._exit(worker, code=0)
 
-    def _begin(self, worker: _Worker) -> None:
+    def _begin(self, worker: WorkerProcess) -> None:
         """Begin the next chunk, if there is one."""
         if worker.chunks:
             worker.position, chunk = worker.chunks.popleft()
@@ -270,7 +223,7 @@ class SimWorkers:
         elif worker.stopping:
             self._exit(worker, code=0)
 
-    def _stretch(self, worker: _Worker, chunk: Chunk, job: Job, start: int) -> None:
+    def _stretch(self, worker: WorkerProcess, chunk: Chunk, job: Job, start: int) -> None:
         """Run tasks from `start` on until results are due."""
         now = self._clock.time()
         fates: list[Fate] = []
@@ -286,7 +239,7 @@ class SimWorkers:
         due = ends[-1] - fates[-1].seconds / 2 if fates[-1].crashes else ends[-1] + PACK_S
         worker.timer = self._clock.call_at(due, self._stretch_ended, worker, worker.stretch)
 
-    def _stretch_ended(self, worker: _Worker, stretch: Stretch) -> None:
+    def _stretch_ended(self, worker: WorkerProcess, stretch: Stretch) -> None:
         if stretch.fates[-1].crashes or worker.dies_packing:
             self._exit(worker, signal=SIGKILL)
             return
@@ -304,28 +257,28 @@ class SimWorkers:
             self._functions[key] = payload.unpack_function(*key)
         return self._functions[key]
 
-    def _note_begun(self, worker: _Worker, stretch: Stretch, stop: int) -> None:
+    def _note_begun(self, worker: WorkerProcess, stretch: Stretch, stop: int) -> None:
         job, attempt = stretch.job.id, stretch.chunk.attempt
         self.ledger += [Executed(self._node, worker.slot, job, i, attempt) for i in range(stretch.start, stop)]
 
-    def _write(self, worker: _Worker, outcomes: tuple[Outcome, ...]) -> None:
+    def _write(self, worker: WorkerProcess, outcomes: tuple[Outcome, ...]) -> None:
         worker.written.append(outcomes)
         self._clock.call_later(TELL_S * self._chance.random(), self._read, worker)
 
-    def _read(self, worker: _Worker) -> None:
+    def _read(self, worker: WorkerProcess) -> None:
         """Let the node read the next thing a worker wrote."""
         if worker.written:
             self._say(WorkerSaid(worker.slot, worker.written.popleft()))
 
-    def _progress_of(self, worker: _Worker) -> Progress:
+    def _progress_of(self, worker: WorkerProcess) -> Progress:
         now = self._clock.time()
         return worker.stretch.progress(worker.begun, now, self._loop.time() - now) if worker.stretch else IDLE
 
-    def _killed(self, worker: _Worker) -> None:
+    def _killed(self, worker: WorkerProcess) -> None:
         if not worker.dead:
             self._exit(worker, signal=SIGKILL)
 
-    def _exit(self, worker: _Worker, *, code: int | None = None, signal: int | None = None) -> None:
+    def _exit(self, worker: WorkerProcess, *, code: int | None = None, signal: int | None = None) -> None:
         """End a worker: what it wrote is read first, then its end is seen."""
         progress = self._progress_of(worker)
         self._end(worker)
@@ -335,7 +288,7 @@ class SimWorkers:
         exited = WorkerExited(worker.slot, worker.pid, signal, code, "", progress, uptime_s)
         self._loop.call_soon(self._vacate, worker, exited)
 
-    def _end(self, worker: _Worker) -> None:
+    def _end(self, worker: WorkerProcess) -> None:
         worker.dead = True
         if worker.timer is not None:
             worker.timer.cancel()
@@ -343,7 +296,7 @@ class SimWorkers:
             self._note_begun(worker, worker.stretch, worker.stretch.begun(self._clock.time()))
             worker.stretch = None
 
-    def _vacate(self, worker: _Worker, exited: WorkerExited) -> None:
+    def _vacate(self, worker: WorkerProcess, exited: WorkerExited) -> None:
         if not self._closed:
             del self._workers[worker.slot]
             self._on_event(exited)

@@ -1,0 +1,160 @@
+"""What a node holds: pieces of chunks, the jobs they are of, the line of each ventilator, the place of each worker.
+
+Owns what each of them is and what follows from it alone. Decides nothing about who gets what; `holding.py` does.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from itertools import chain
+
+from zmqtasks.machines.admission import Stopped
+from zmqtasks.machines.balance import Burden
+from zmqtasks.machines.holding_moves import GiveBack
+from zmqtasks.machines.ranges import RangeSet
+from zmqtasks.messages import Chunk, Held, Job, JobId, OutcomeKind, PeerId, Phase, Range
+from zmqtasks.records import Entity, field, replace
+
+AHEAD_S = 0.05
+"""A chunk expected to take longer is never sent ahead to a busy worker."""
+
+
+class Piece(Entity):
+    """A part of a chunk that is here: tasks [next, stop) have not been told of yet.
+
+    `unwanted` was cancelled, and of that `doomed` is not to be run to its end.
+    """
+
+    ventilator: PeerId
+    chunk: Chunk
+    job: KnownJob
+    next: int
+    unwanted: RangeSet = field(default_factory=RangeSet)
+    stopped: Stopped | None = None
+    """Of one that was stopped for want of memory."""
+    alone: bool = False
+    """Nothing is started beside it."""
+    position: int = 0
+    """Of its first task, among all its worker was ever given."""
+    doomed: RangeSet = field(default_factory=RangeSet)
+
+    @property
+    def tasks(self) -> int:
+        """Return how many tasks have not been told of."""
+        return self.chunk.stop - self.next
+
+    def is_short(self) -> bool:
+        """Tell whether it is known to take little time."""
+        return self.job.task_s is not None and self.job.task_s * self.tasks <= AHEAD_S
+
+    def overlaps(self, ranges: tuple[Range, ...]) -> RangeSet:
+        """Return the parts of what is left that lie in the ranges."""
+        parts = ((max(self.next, r.start), min(self.chunk.stop, r.stop)) for r in ranges if r.job == self.chunk.job)
+        return RangeSet(parts)
+
+    def may_run_doomed(self) -> bool:
+        """Tell whether a worker that has begun this piece may be at something that is to be killed."""
+        # Results of at-most-once tasks are told one by one: there, `next` is what runs.
+        stop = self.chunk.stop if self.job.job.options.retry else self.next + 1
+        return bool(self.doomed and self.doomed.common(self.next, stop))
+
+    def give_back(self, start: int, stop: int, kind: OutcomeKind = OutcomeKind.RETURNED) -> GiveBack:
+        """Return the order to hand back a part."""
+        return GiveBack(self.job.job, self.chunk.attempt, start, stop, kind)
+
+    def held(self, phase: Phase) -> Held:
+        """Return its line of the inventory."""
+        return Held(self.chunk.job, self.next, self.chunk.stop, self.chunk.attempt, phase)
+
+    def show(self) -> str:
+        """Return what is left of it, for people."""
+        return f"{self.chunk.job}[{self.next}..{self.chunk.stop})"
+
+
+class KnownJob(Entity):
+    """A job while it is known: `pieces` counts those that are here, `wanted` is False once its ventilator is gone."""
+
+    job: Job
+    task_s: float | None = None
+    measured: tuple[float, int] = (0.0, 0)
+    ended: bool = False
+    wanted: bool = True
+    pieces: int = 0
+
+    def measure(self, elapsed_s: float, tasks: int) -> None:
+        """Take the mean over about the last second of work."""
+        spent, number = self.measured[0] + elapsed_s, self.measured[1] + tasks
+        self.task_s = spent / number
+        self.measured = (spent, number) if spent < 1.0 else (spent / 2, max(1, number // 2))
+
+
+class Line(Entity):
+    """What waits for one ventilator, and the jobs it has named."""
+
+    queue: deque[Piece] = field(default_factory=deque)
+    aside: deque[Piece] = field(default_factory=deque)
+    """What was stopped for want of memory; it comes before the queue."""
+    jobs: dict[JobId, KnownJob] = field(default_factory=dict)
+    congested: bool = False
+
+    def waiting(self) -> Iterator[Piece]:
+        """Go through all that waits, in order."""
+        return chain(self.aside, self.queue)
+
+    def take_all(self) -> list[Piece]:
+        """Remove and return all that waits."""
+        pieces = list(self.waiting())
+        self.aside.clear()
+        self.queue.clear()
+        return pieces
+
+    def put(self, piece: Piece, *, front: bool = False) -> None:
+        """Queue a piece, at the end or in front."""
+        line = self.queue if piece.stopped is None else self.aside
+        line.appendleft(piece) if front else line.append(piece)
+
+    def take_alone(self, piece: Piece) -> Piece:
+        """Remove a piece that was put aside; nothing is started beside it."""
+        self.aside.remove(piece)
+        piece.alone = True
+        return piece
+
+
+class Workplace(Entity):
+    """What one worker has, and which jobs it knows."""
+
+    pieces: deque[Piece] = field(default_factory=deque)
+    knows: set[JobId] = field(default_factory=set)
+    forget: list[JobId] = field(default_factory=list)
+    serving: bool = True
+    doomed: bool = False
+    """It is being killed over something nobody wants; whatever else it has is innocent."""
+    sacrificed: Stopped | None = None
+    """It is being killed for want of memory."""
+    burden: Burden = field(default_factory=Burden)
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it may be given something at once."""
+        return self.serving and not self.doomed and not self.pieces
+
+    def measure_burden(self) -> Burden:
+        """Return what it has before it: one task it may have begun, and what is behind that."""
+        held = sum(piece.tasks for piece in self.pieces if piece.job.wanted)
+        self.burden.behind = 0 if self.doomed else max(0, held - 1)
+        return self.burden
+
+    def guilty(self, attempt: int | None, index: int | None) -> Piece | None:
+        """Return the piece whose task ran when the worker died; one dispatch may have come as several pieces."""
+        if index is None:
+            return None
+        same = [piece for piece in self.pieces if piece.chunk.attempt == attempt]
+        exact = [piece for piece in same if piece.chunk.start <= index <= piece.chunk.stop]
+        return next(iter(exact + same), None)
+
+
+def part_of(piece: Piece, start: int, stop: int) -> Piece:
+    """Return a part of a piece as a piece of its own; nothing is known to be unwanted of it."""
+    chunk = replace(piece.chunk, start=start, stop=stop)
+    return Piece(piece.ventilator, chunk, piece.job, start, stopped=piece.stopped)
