@@ -2,6 +2,7 @@
 
 A task burns a fixed amount of processor time. `share` is the ideal time by the time taken. The ideal is what handing
 out one task at a time in the given order would take if it cost nothing: nobody knows beforehand which tasks are long.
+The bare pipe, which is told, runs the ideal schedule for real, on the machine as it is at that time.
 """
 
 from __future__ import annotations
@@ -52,7 +53,11 @@ def _best(variant: str) -> Reach:
 
 
 def _ideal(variant: str) -> Reach:
-    return Reach(f"{variant}: 0.95 of the ideal schedule", lambda at: at(MESH, SHARE, variant), least=0.95, unit="")
+    return Reach(
+        f"{variant}: 0.95 x the ideal schedule, run by two bare processes",
+        lambda at: times(at(MESH, SHARE, variant), at(PIPE, SHARE, variant)),
+        least=0.95,
+    )
 
 
 CASE = Case(

@@ -6,7 +6,7 @@ without encryption.
 
 from __future__ import annotations
 
-from bench.cases.case import MESH, Case, Figures, rate
+from bench.cases.case import MESH, Case, Figures, Reach, rate, times
 from bench.peers.peer import Peer
 from bench.work import nothing
 
@@ -41,5 +41,12 @@ CASE = Case(
     peers=(MESH,),
     variants=tuple(WORKERS),
     demand=None,
+    reaches=(
+        Reach("map: 2 nodes by 1", lambda at: times(at(MESH, MAP_RATE, "2 nodes"), at(MESH, MAP_RATE, "1 node"))),
+        Reach(
+            "submit: 2 nodes by 1",
+            lambda at: times(at(MESH, SUBMIT_RATE, "2 nodes"), at(MESH, SUBMIT_RATE, "1 node")),
+        ),
+    ),
     quick=("1 node", "2 nodes"),
 )
