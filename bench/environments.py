@@ -23,7 +23,7 @@ def make(known: Known) -> bool:
     """Make the environment of a peer; return whether it is there."""
     stamp = known.environment / ".installed"
     wanted = "\n".join((*known.requires, *COMMON))
-    if stamp.exists() and stamp.read_text() in ("", wanted):
+    if stamp.exists() and stamp.read_text() == wanted:
         print(f"bench: {known.module}: is there")
         return True
     print(f"bench: {known.module}: installing {', '.join(known.requires)}", flush=True)
