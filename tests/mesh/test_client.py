@@ -25,8 +25,22 @@ from zmqtasks.embedded.submitted import SubmittedJob
 from zmqtasks.wire.functions import TASK_MARK
 
 
+@pytest.fixture(scope="module")
+def module_client() -> Iterator[zmqtasks.Client]:
+    with zmqtasks.Client(workers=2) as client:
+        # All connections stand before a test counts descriptors.
+        client.submit(functions.double, 1).result(60)
+        yield client
+
+
 @pytest.fixture
-def client() -> Iterator[zmqtasks.Client]:
+def client(module_client: zmqtasks.Client) -> zmqtasks.Client:
+    return module_client
+
+
+@pytest.fixture
+def own_client() -> Iterator[zmqtasks.Client]:
+    """For a test that counts what a client has, keeps its workers busy, or leaves much behind on its way."""
     with zmqtasks.Client(workers=2) as client:
         yield client
 
@@ -58,7 +72,7 @@ def test_a_function_that_is_marked_later_has_other_options(client: zmqtasks.Clie
     assert client.submit(functions.wait_for, str(tmp_path / "now")).result(60)
 
 
-def test_wherever_ctrl_c_comes_the_other_calls_get_their_own_results(client: zmqtasks.Client) -> None:
+def test_wherever_ctrl_c_comes_the_other_calls_get_their_own_results(own_client: zmqtasks.Client) -> None:
     """It is let in after each call that `submit` makes in turn: that is where the interpreter looks for it."""
     codes = {Registry.submit.__code__, SubmittedJob.begin.__code__}
     for moment in range(1000):
@@ -77,16 +91,16 @@ def test_wherever_ctrl_c_comes_the_other_calls_get_their_own_results(client: zmq
                 called = "CALL" in dis.opname[frame.f_code.co_code[frame.f_lasti]]
             return trace
 
-        before = [client.submit(functions.double, n) for n in range(moment % 2)]
+        before = [own_client.submit(functions.double, n) for n in range(moment % 2)]
         sys._getframe().f_trace_opcodes = True
         sys.settrace(trace)
         try:
-            last: Any = client.submit(functions.double, "last")
+            last: Any = own_client.submit(functions.double, "last")
         except KeyboardInterrupt:
             last = None
         finally:
             sys.settrace(None)
-        after = [client.submit(functions.double, n) for n in range(4)]
+        after = [own_client.submit(functions.double, n) for n in range(4)]
         assert [future.result(20) for future in (*before, *after)] == [*range(0, 2 * len(before), 2), 0, 2, 4, 6]
         if last is not None:
             assert last.result(20) == "lastlast"
@@ -94,14 +108,14 @@ def test_wherever_ctrl_c_comes_the_other_calls_get_their_own_results(client: zmq
     assert moment > 15
 
 
-def test_few_jobs_are_kept_open(client: zmqtasks.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_jobs_are_kept_open(own_client: zmqtasks.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zmqtasks.embedded.registry.OPEN_JOBS", 2)
     known = [functions.double, abs, int, float, str]
     for _ in range(3):
         for function in known:
-            assert client.submit(function, 3).result(60) == function(3)
-    assert len(client._registry._by_use) <= 3
-    assert {job.closed for job in client._registry._submitted.values()} == {False}
+            assert own_client.submit(function, 3).result(60) == function(3)
+    assert len(own_client._registry._by_use) <= 3
+    assert {job.closed for job in own_client._registry._submitted.values()} == {False}
 
 
 def test_it_runs_in_other_processes(client: zmqtasks.Client) -> None:
@@ -127,8 +141,8 @@ def test_map_unordered_yields_everything_once(client: zmqtasks.Client) -> None:
     assert sorted(client.map(functions.double, range(5_000), ordered=False)) == list(range(0, 10_000, 2))
 
 
-def test_map_is_lazy_and_takes_endless_arguments(client: zmqtasks.Client) -> None:
-    results = client.map(functions.double, itertools.count())
+def test_map_is_lazy_and_takes_endless_arguments(own_client: zmqtasks.Client) -> None:
+    results = own_client.map(functions.double, itertools.count())
     assert list(itertools.islice(results, 1000)) == list(range(0, 2000, 2))
     results.close()  # type: ignore[attr-defined]
 
@@ -156,10 +170,10 @@ def test_map_bounds_what_is_pulled(client: zmqtasks.Client) -> None:
     results.close()  # type: ignore[attr-defined]
 
 
-def test_map_times_out(client: zmqtasks.Client, tmp_path: Path) -> None:
+def test_map_times_out(own_client: zmqtasks.Client, tmp_path: Path) -> None:
     release = tmp_path / "release"
     with pytest.raises(TimeoutError):
-        next(client.map(functions.wait_for, [str(release)], timeout=0.1))
+        next(own_client.map(functions.wait_for, [str(release)], timeout=0.1))
     release.touch()
 
 
@@ -194,13 +208,13 @@ def test_run_in_executor_works(client: zmqtasks.Client) -> None:
     assert asyncio.run(main()) == 8
 
 
-def test_a_waiting_call_can_be_cancelled(client: zmqtasks.Client, tmp_path: Path) -> None:
+def test_a_waiting_call_can_be_cancelled(own_client: zmqtasks.Client, tmp_path: Path) -> None:
     release, ledger = tmp_path / "release", tmp_path / "ledger"
     begun = tmp_path / "begun"
     begun.mkdir()
-    blocked = [client.submit(functions.note_pid_and_wait, str(begun), str(release)) for _ in range(2)]
+    blocked = [own_client.submit(functions.note_pid_and_wait, str(begun), str(release)) for _ in range(2)]
     wait_until(lambda: len(list(begun.iterdir())) == 2, lambda: blocked)
-    waiting = [client.submit(functions.note, i, str(ledger)) for i in range(5)]
+    waiting = [own_client.submit(functions.note, i, str(ledger)) for i in range(5)]
     assert all(future.cancel() for future in waiting[1:4])
     assert not blocked[0].cancel()
     release.touch()
