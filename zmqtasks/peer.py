@@ -26,9 +26,12 @@ from zmqtasks.messages import (
     PeerId,
     PeerState,
     Query,
+    Results,
     Role,
     SessionId,
     Status,
+    Stored,
+    Tasks,
 )
 from zmqtasks.options import Limits
 from zmqtasks.sessions import GOODBYE_S, UNKNOWN_SESSION, Guest, GuestRole, Link, LinkRole, Loop, Report, Timer
@@ -157,6 +160,9 @@ class Peer:
 
     def _receive(self, message: Message) -> None:
         match message:
+            case Tasks() | Results() | Stored():
+                if guest := self._sessions_of_guests.get(message.session):
+                    guest.handle(session.BulkReceived(message))
             case Hello():
                 self._greet(message)
             case Status() if message.session.epoch == self.epoch:
@@ -173,9 +179,6 @@ class Peer:
             case Cancel() | Query():
                 if guest := self._sessions_of_guests.get(message.session):
                     guest.deliver(message)
-            case _:
-                if guest := self._sessions_of_guests.get(message.session):
-                    guest.handle(session.BulkReceived(message))
 
     def _greet(self, hello: Hello) -> None:
         """Echo a known session, replace an older one, or open a new one."""

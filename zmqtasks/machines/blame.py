@@ -105,6 +105,8 @@ class Ledger:
 
     def care(self, index: int) -> Blame:
         """Return how carefully this task has to be run."""
+        if not self._losses[0] and not self._crashes:
+            return Blame.NONE
         if index in self._losses[LOSSES_UNTIL_ALONE_ON_NODE - 1]:
             return Blame.NODE_ALONE
         if index in self._losses[LOSSES_UNTIL_ALONE_IN_CHUNK - 1] or index in self._crashes:
@@ -120,12 +122,16 @@ class Ledger:
 
     def run_without_blame(self, start: int, most: int) -> int:
         """Return how many tasks from `start` on, at most `most`, need no special care."""
+        if not self._losses[0] and not self._crashes:
+            return most
         suspicious = self._losses[LOSSES_UNTIL_ALONE_IN_CHUNK - 1].common(start, start + most)
         first = min([*(a for a, _ in suspicious), *_within(self._crashes, start, start + most)], default=start + most)
         return max(1, first - start)
 
     def settled(self, start: int, stop: int) -> None:
         """Forget what is known of tasks that have ended."""
+        if not (self._losses[0] or self._tries or self._crashes or self._strikes):
+            return
         for counts in (self._tries, self._crashes, self._strikes):
             for index in _within(counts, start, stop):
                 del counts[index]

@@ -476,8 +476,10 @@ class Dispatch:
     def _fill(self) -> list[Command]:
         """Give out what there is room for: to the node with the least before it first."""
         self._fill_at = INFINITY
+        if not self._ready:
+            return []
         cuts: dict[PeerId, list[Cut]] = {}
-        nodes = [(node.load(), place, node) for place, node in enumerate(self._roomy.values())] if self._ready else []
+        nodes = [(node.load(), place, node) for place, node in enumerate(self._roomy.values())]
         heapq.heapify(nodes)
         while nodes and self._ready:
             _, place, node = nodes[0]

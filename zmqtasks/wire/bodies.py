@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
+from functools import cache
 from typing import NamedTuple
 
 from zmqtasks.errors import RemoteProtocolError, SerializationError
@@ -73,9 +74,14 @@ def head_of(body: bytes | memoryview) -> Head:
     """
     if len(body) < HEAD_BYTES:
         raise RemoteProtocolError(f"body: expected at least {HEAD_BYTES} bytes, got {len(body)}")
-    serializer, compressor, layout, form, items, raw_bytes = _HEAD.unpack_from(body)
+    *numbers, items, raw_bytes = _HEAD.unpack_from(body)
+    return Head(*_kinds_of(*numbers), items, raw_bytes)
+
+
+@cache  # few combinations have a meaning, and what has none is not kept
+def _kinds_of(serializer: int, compressor: int, layout: int, form: int) -> tuple[Serializer, Compressor, Layout, Form]:
     try:
-        return Head(Serializer(serializer), Compressor(compressor), Layout(layout), Form(form), items, raw_bytes)
+        return Serializer(serializer), Compressor(compressor), Layout(layout), Form(form)
     except ValueError as error:
         raise RemoteProtocolError(f"body: {error}") from error
 

@@ -11,7 +11,18 @@ from collections.abc import Callable
 from zmqtasks.errors import RemoteProtocolError
 from zmqtasks.messages import Chunk, Job, Outcome, OutcomeKind, PutObject, Results, Settled, Stored, Tasks
 from zmqtasks.options import TaskOptions
-from zmqtasks.wire.fields import array, flag, integer, label, mapping, record, seconds, text
+from zmqtasks.wire.fields import (
+    MOST_INTEGER,
+    MOST_NAME_CHARS,
+    array,
+    flag,
+    integer,
+    label,
+    mapping,
+    record,
+    seconds,
+    text,
+)
 from zmqtasks.wire.values import Bodies, Header, Parts, address, job_ids, member, session, span
 
 _KINDS = {kind.value: kind for kind in OutcomeKind}
@@ -118,6 +129,8 @@ def _job(entry: object, bodies: Bodies) -> Job:
 
 def _chunk(entry: object, bodies: Bodies) -> Chunk:
     job, attempt, start, stop, origin, size = record(entry, "chunk", 6)
+    if _is_sound(job, attempt, start, stop) and type(origin) is int and 0 <= origin <= start:
+        return Chunk(job, attempt, start, stop, origin, bodies.take(size, "chunk.body length"))
     start, stop = span(start, stop, "chunk")
     return Chunk(
         label(job, "chunk.job"),
@@ -153,8 +166,24 @@ def _outcome(entry: object, bodies: Bodies) -> Outcome:
     return Outcome(*settled[:7], bodies.take(size, "outcome.body length"), settled.delay_s)
 
 
+def _is_sound(job: object, attempt: object, start: object, stop: object) -> bool:
+    """Tell in one look whether a range is what it should be; where it is not, its fields are looked at one by one."""
+    return (
+        type(job) is str
+        and 0 < len(job) <= MOST_NAME_CHARS
+        and type(attempt) is int
+        and type(start) is int
+        and type(stop) is int
+        and 0 <= start < stop <= MOST_INTEGER
+        and 0 <= attempt <= MOST_INTEGER
+    )
+
+
 def _settled(entry: object) -> Settled:
     job, attempt, node, start, stop, kind, elapsed_s, delay_s = record(entry, "outcome", 8)
+    if type(kind) is int and (known := _KINDS.get(kind)) is not None and _is_sound(job, attempt, start, stop):
+        spent_s, wait_s = seconds(elapsed_s, "outcome.elapsed_s"), seconds(delay_s, "outcome.delay_s")
+        return Settled(job, attempt, label(node, "outcome.node"), start, stop, known, spent_s, wait_s)
     start, stop = span(start, stop, "outcome")
     return Settled(
         label(job, "outcome.job"),

@@ -78,13 +78,14 @@ def decode(frame: bytes | bytearray | memoryview, limits: Limits, borrow: Borrow
         RemoteProtocolError: the frame is malformed or too large; the text names the field.
         LoanLost: a lent body is not there any more: the frame is as good as lost.
     """
-    view = memoryview(frame)
-    if len(view) > limits.message_bytes:
-        raise RemoteProtocolError(f"frame: expected at most {limits.message_bytes} bytes, got {len(view)}")
-    if len(view) < LENGTH_BYTES:
-        raise RemoteProtocolError(f"frame: expected at least {LENGTH_BYTES} bytes, got {len(view)}")
-    most_bytes = min(limits.header_bytes, len(view) - LENGTH_BYTES)
-    end = LENGTH_BYTES + integer(int.from_bytes(view[:LENGTH_BYTES], "big"), "header length", 0, most_bytes)
+    view, size = memoryview(frame), len(frame)
+    if size > limits.message_bytes:
+        raise RemoteProtocolError(f"frame: expected at most {limits.message_bytes} bytes, got {size}")
+    if size < LENGTH_BYTES:
+        raise RemoteProtocolError(f"frame: expected at least {LENGTH_BYTES} bytes, got {size}")
+    end = LENGTH_BYTES + int.from_bytes(view[:LENGTH_BYTES], "big")
+    if end > size or end - LENGTH_BYTES > limits.header_bytes:
+        integer(end - LENGTH_BYTES, "header length", 0, min(limits.header_bytes, size - LENGTH_BYTES))
     header = parse_map(view[LENGTH_BYTES:end], "header", limits.items)
     decoder = _DECODERS.get(text(header.get("t"), "t"))
     if decoder is None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from zmqtasks.errors import RemoteProtocolError
 from zmqtasks.messages import Address, Body, JobId, SessionId
 from zmqtasks.options import Limits
-from zmqtasks.wire.fields import array, integer, label, malformed, record
+from zmqtasks.wire.fields import MOST_INTEGER, array, integer, label, malformed, record
 from zmqtasks.wire.loans import Loan
 
 Header = dict[str, Any]
@@ -36,6 +36,8 @@ def member(value: object, name: str, members: dict[Any, _Member], kind: type) ->
 def session(header: Header) -> SessionId:
     """Return the session a header names under "s"."""
     epoch, number = record(header.get("s"), "s (session)", 2)
+    if type(epoch) is int and type(number) is int and 0 <= epoch <= MOST_INTEGER and 0 <= number <= MOST_INTEGER:
+        return SessionId(epoch, number)
     return SessionId(integer(epoch, "session.epoch"), integer(number, "session.number"))
 
 
