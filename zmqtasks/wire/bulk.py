@@ -129,12 +129,13 @@ def _job(entry: object, bodies: Bodies) -> Job:
 
 def _chunk(entry: object, bodies: Bodies) -> Chunk:
     job, attempt, start, stop, origin, size = record(entry, "chunk", 6)
-    if _is_sound(job, attempt, start, stop) and type(origin) is int and 0 <= origin <= start:
-        return Chunk(job, attempt, start, stop, origin, bodies.take(size, "chunk.body length"))
-    start, stop = span(start, stop, "chunk")
+    if not _is_sound(job, attempt, start, stop):
+        label(job, "chunk.job")
+        integer(attempt, "chunk.attempt")
+        span(start, stop, "chunk")
     return Chunk(
-        label(job, "chunk.job"),
-        integer(attempt, "chunk.attempt"),
+        job,
+        attempt,
         start,
         stop,
         integer(origin, "chunk.origin", 0, start),
