@@ -15,6 +15,7 @@ from zmqtasks.machines.accounts import CHUNK_BYTES
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import Body, ObjectId
 from zmqtasks.options import TaskOptions
+from zmqtasks.repeats import LEAST_BYTES, Repeats
 from zmqtasks.wire import payload
 
 Needs = tuple[payload.Reference, ...]
@@ -52,11 +53,13 @@ class Source:
     Args:
         options: `serializer` and `compression` are used.
         most_bytes: the largest body.
+        name: of the function, for people.
     """
 
-    def __init__(self, options: TaskOptions, most_bytes: int) -> None:
+    def __init__(self, options: TaskOptions, most_bytes: int, name: str = "a function") -> None:
         self.kept_bytes = 0
         """Bytes of the bodies that are kept."""
+        self._repeats = Repeats(name)
         self._options = options
         self._most_bytes = most_bytes
         self._segments: deque[_Segment] = deque()
@@ -106,6 +109,8 @@ class Source:
             first = max(start, segment.first)
             for run in self._pack(segment, first, min(stop, segment.stop), how):
                 if run.body is not None:
+                    if len(run.body) >= LEAST_BYTES and run.stop - run.start == 1:
+                        self._repeats.look(segment.items[first + run.start - segment.first], segment.form)
                     self._keep(first + run.start, first + run.stop, run.body, tuple(how.found.values()))
                 else:
                     assert run.error is not None

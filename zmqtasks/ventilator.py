@@ -193,7 +193,7 @@ class Ventilator:
         self._numbers += 1
         job_id = job_id or f"{self._peer.id}:{self._numbers}"
         wire = Job(job_id, name, self._sink_address(), options, function)
-        source = Source(options, self._peer.limits.message_bytes - HEADER_BYTES)
+        source = Source(options, self._peer.limits.message_bytes - HEADER_BYTES, name)
         self._jobs[job_id] = _Job(wire, source, on_sent, on_finish, on_end, on_denied)
         self.asks_output |= options.output
         self._handle(moves.JobOpened(job_id, options, task_s))

@@ -13,7 +13,7 @@ import zmqtasks
 from tests.mesh import large
 from tests.waiting import wait_until
 from zmqtasks.options import MIB
-from zmqtasks.wire import loans
+from zmqtasks.wire import lending
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_many_at_once_in_order_and_kept(client: zmqtasks.Client) -> None:
     # The memory is given back when the tasks have ended.
     pool = client._registry.embedded.ventilator._pool
     wait_until(lambda: len(pool._free) == len(pool._sizes), lambda: f"{pool._sizes} of which free {pool._free}")
-    assert sum(pool._sizes.values()) <= loans.IDLE_BYTES
+    assert sum(pool._sizes.values()) <= lending.IDLE_BYTES
 
 
 def test_a_worker_that_dies_costs_no_result(client: zmqtasks.Client) -> None:

@@ -27,7 +27,8 @@ from zmqtasks.processes.framing import (
     frame_head,
     inner_limits,
 )
-from zmqtasks.wire.loans import Pool, borrowed
+from zmqtasks.wire.lending import Pool
+from zmqtasks.wire.loans import borrowed
 
 Pair = tuple[socket.socket, socket.socket]
 

@@ -13,7 +13,8 @@ from zmqtasks.errors import RemoteProtocolError
 from zmqtasks.options import KIB, MIB
 from zmqtasks.wire import codec, loans, payload
 from zmqtasks.wire.bodies import HEAD_BYTES, Layout, head_of
-from zmqtasks.wire.loans import LEND_BYTES, Loan, Pool
+from zmqtasks.wire.lending import LEND_BYTES, Pool
+from zmqtasks.wire.loans import Loan
 from zmqtasks.wire.payload import Form
 
 HEAD = HEAD_BYTES

@@ -8,8 +8,9 @@ import threading
 import pytest
 
 from zmqtasks.options import MIB
-from zmqtasks.wire import loans
-from zmqtasks.wire.loans import LoanLost, Pool, borrow_by_name, borrowed, borrowed_to_give_back, can_borrow
+from zmqtasks.wire import lending, loans
+from zmqtasks.wire.lending import Pool
+from zmqtasks.wire.loans import LoanLost, borrow_by_name, borrowed, borrowed_to_give_back, can_borrow
 
 pytestmark = pytest.mark.skipif(not loans.AVAILABLE, reason="memory files are of Linux")
 
@@ -95,8 +96,8 @@ def test_the_smallest_that_is_large_enough_is_taken_else_the_largest_grows() -> 
 
 
 def test_little_is_kept_idle_and_not_everything_is_lent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loans, "IDLE_BYTES", MIB)
-    monkeypatch.setattr(loans, "MOST_LOANS", 3)
+    monkeypatch.setattr(lending, "IDLE_BYTES", MIB)
+    monkeypatch.setattr(lending, "MOST_LOANS", 3)
     before = len(os.listdir("/proc/self/fd"))
     pool = Pool()
     held = [lent(pool, bytes(600_000)) for _ in range(3)]

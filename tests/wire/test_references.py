@@ -10,7 +10,7 @@ import pytest
 from tests.wire.test_apart import Plane
 from zmqtasks.errors import SerializationError
 from zmqtasks.messages import ObjectId
-from zmqtasks.wire import loans, payload
+from zmqtasks.wire import lending, loans, payload
 from zmqtasks.wire.references import ObjectsHere, Reference, here, noted
 
 
@@ -49,7 +49,7 @@ def test_elsewhere_it_cannot_be_pickled() -> None:
 def test_buffers_of_an_object_are_shared_and_read_only(where: str) -> None:
     if where != "memory" and not loans.AVAILABLE:
         pytest.skip("memory files are of Linux")
-    pool = loans.Pool()
+    pool = lending.Pool()
     how = {"memory": None, "kept": payload.Keeper(), "lent": pool}[where]
     (run,) = payload.pack([Plane(bytearray(b"x" * 200_000))], pool=how)
     assert run.body is not None
@@ -79,5 +79,5 @@ def test_an_object_that_cannot_be_opened_says_why() -> None:
 
 def test_what_is_small_or_cannot_be_kept_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert payload.shared(b"small") == b"small"
-    monkeypatch.setattr(loans, "AVAILABLE", False)
-    assert payload.shared(bytes(loans.LEND_BYTES)) == bytes(loans.LEND_BYTES)
+    monkeypatch.setattr(lending, "AVAILABLE", False)
+    assert payload.shared(bytes(lending.LEND_BYTES)) == bytes(lending.LEND_BYTES)

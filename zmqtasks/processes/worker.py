@@ -28,7 +28,7 @@ from zmqtasks.processes.own_memory import OwnMemory
 from zmqtasks.processes.progress import PHASE, WorkPhase, slot_of, slot_to_rehearse, slots_for_writing
 from zmqtasks.processes.running import RunningTask
 from zmqtasks.wire import codec, loans, payload, references
-from zmqtasks.wire.loans import Pool
+from zmqtasks.wire.lending import Pool
 
 EXIT_INITIALIZER_FAILED = 79
 """Exit code after a FAILED frame; outside the codes of the shell and of sysexits.h."""

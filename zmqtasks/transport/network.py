@@ -20,7 +20,8 @@ from zmqtasks.transport.intake import Intake
 from zmqtasks.transport.local import SCHEME, LocalInbox, LocalLane
 from zmqtasks.transport.outlet import Lane, Outlet
 from zmqtasks.wire import loans
-from zmqtasks.wire.loans import Loan, Pool
+from zmqtasks.wire.lending import Pool
+from zmqtasks.wire.loans import Loan
 
 if TYPE_CHECKING:
     import zmq

@@ -1,6 +1,6 @@
 """Loans: bodies that stay in the memory of the process that made them, and are read from there by others of its host.
 
-Owns the layout of such memory, the pool a lender writes into, and how a borrower reads. The memory is a file without a
+Owns the layout of such memory, and how a borrower reads it; `lending.py` writes it. The memory is a file without a
 name (memfd): it ends with the last descriptor, so nothing can be left behind. It is never mapped but read (pread), for
 three reasons: a reader gets memory of its own, which it may write to; a file that is short is an error and no signal;
 and memory that is used again costs a tenth of memory that is new, for the kernel has no page to find and to clear.
@@ -22,32 +22,23 @@ import os
 import stat
 import struct
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count
 
 from zmqtasks.errors import RemoteProtocolError
 from zmqtasks.messages import Body, Buffer
-from zmqtasks.options import KIB, MIB
+from zmqtasks.options import MIB
 
 AVAILABLE = hasattr(os, "memfd_create")
-LEND_BYTES = 128 * KIB
-"""Smaller bodies travel in their frame: below this, copying them costs less than four system calls a hop."""
-MOST_LOANS = 256
-"""Of one pool at once; each is a descriptor here, and one at whoever borrows it."""
-IDLE_BYTES = 64 * MIB
-"""What a pool keeps to use again."""
 SCRATCH_BYTES = 8 * MIB
 """What a thread keeps to read into."""
 BODY_AT = 64
 """Where the body begins."""
-_SEALS = 0xF if not AVAILABLE else fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-_RETURNED_AT = 8
-_HEAD = struct.Struct("=QQ")
+RETURNED_AT = 8
+"""Where a borrower writes the token when it gives a loan back."""
+SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE if AVAILABLE else 0
 _WORD = struct.Struct("=Q")
-_MOST_PARTS = 512
-"""Of one system call. Source: IOV_MAX is 1024 on Linux."""
+WORD_BYTES = _WORD.size
 
 
 class LoanLost(RemoteProtocolError):
@@ -121,14 +112,14 @@ class Loan:
 
         Only for what `keep` made: it is sealed. Anything else is copied.
         """
-        if fcntl.fcntl(self.fd, fcntl.F_GET_SEALS) & _SEALS != _SEALS:
+        if fcntl.fcntl(self.fd, fcntl.F_GET_SEALS) & SEALS != SEALS:
             return memoryview(self.read())
         whole = mmap.mmap(self.fd, BODY_AT + self._nbytes, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
         self._check()
         return memoryview(whole)[BODY_AT:]
 
     def _check(self) -> None:
-        if os.pread(self.fd, _WORD.size, 0) != _WORD.pack(self.token):
+        if os.pread(self.fd, WORD_BYTES, 0) != _WORD.pack(self.token):
             raise LoanLost("loan: its lender has used the memory again, for the task or its result was settled")
 
     def __del__(self) -> None:
@@ -157,40 +148,6 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
-def keep(parts: Sequence[bytes | memoryview]) -> Loan | None:
-    """Lend what `parts` are together for good: nobody can change it; None where there is no memory for it."""
-    if not AVAILABLE:
-        return None
-    try:
-        fd = os.memfd_create("zmqtasks-object", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    except OSError:
-        return None
-    token = int.from_bytes(os.urandom(7), "big")
-    loan = Loan(fd, sum(map(len, parts)), token, _close)
-    try:
-        os.pwrite(fd, _HEAD.pack(token, 0), 0)
-        _write_all(fd, parts)
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
-    except OSError:
-        return None
-    return loan
-
-
-class Keeper:
-    """A pool whose loans are never used again, for objects that are mapped."""
-
-    def write(self, parts: Sequence[bytes | memoryview]) -> Loan | None:
-        """Lend what `parts` are together."""
-        return keep(parts)
-
-
-def shared(body: Body) -> Body:
-    """Return a body that several processes are going to need as memory they can share, where it is large."""
-    if isinstance(body, bytes | bytearray | memoryview) and len(body) >= LEND_BYTES:
-        return keep((body,)) or body
-    return body
-
-
 def in_memory(body: Body) -> Buffer:
     """Return a body as memory of ours.
 
@@ -202,7 +159,7 @@ def in_memory(body: Body) -> Buffer:
 
 def borrowed(fd: int, nbytes: int, token: int) -> Loan:
     """Return the loan behind a descriptor, which is owned from now on."""
-    return Loan(fd, nbytes, token, _close)
+    return Loan(fd, nbytes, token, close)
 
 
 def borrowed_to_give_back(fd: int, nbytes: int, token: int) -> Loan:
@@ -235,99 +192,17 @@ def can_borrow(pid: int, number: int, token: int) -> bool:
         return False
 
 
-def _close(fd: int, token: int) -> None:
+def words(*numbers: int) -> bytes:
+    """Return numbers as the head of such memory has them."""
+    return b"".join(map(_WORD.pack, numbers))
+
+
+def close(fd: int, token: int) -> None:
+    """End a loan that nobody waits for."""
     os.close(fd)
 
 
 def _give_back(fd: int, token: int) -> None:
     with contextlib.suppress(OSError):  # a task may have done anything to what its worker lent
-        os.pwrite(fd, _WORD.pack(token), _RETURNED_AT)
+        os.pwrite(fd, words(token), RETURNED_AT)
     os.close(fd)
-
-
-class Pool:
-    """Memory to lend, used again and again.
-
-    Args:
-        told: whether a loan is used again when its borrower says so, and not when the lender's own object ends.
-
-    `write` is called by one thread; objects may end in any.
-    """
-
-    def __init__(self, *, told: bool = False) -> None:
-        self._told = told
-        self._tokens = count(int.from_bytes(os.urandom(7), "big"))
-        self._sizes: dict[int, int] = {}
-        """Bytes of each file there is, by descriptor."""
-        self._free: deque[int] = deque()
-        self._out: dict[int, int] = {}
-        """Tokens of what was lent and not given back, where borrowers tell."""
-        self._closed = False
-
-    def write(self, parts: Sequence[bytes | memoryview]) -> Loan | None:
-        """Lend what `parts` are together; None where there is no memory or no descriptor, or enough is lent."""
-        nbytes = sum(map(len, parts))
-        try:
-            fd = self._file_for(nbytes)
-            if fd is None:
-                return None
-            token = next(self._tokens)
-            os.pwrite(fd, _HEAD.pack(token, 0), 0)
-            _write_all(fd, parts)
-        except OSError:
-            return None
-        self._sizes[fd] = max(self._sizes[fd], nbytes)
-        if self._told:
-            self._out[fd] = token
-        return Loan(fd, nbytes, token, self._ended)
-
-    def close(self) -> None:
-        """Close what is not lent, and what borrowers have of their own; the rest follows as it is given back."""
-        self._closed = True
-        self._free.extend(self._out)
-        self._out.clear()
-        while self._free:
-            self._forget(self._free.popleft())
-
-    def _file_for(self, nbytes: int) -> int | None:
-        """Return the smallest free file that is large enough, else the largest, which grows; else a new one."""
-        self._gather()
-        free = sorted(self._free, key=self._sizes.__getitem__)
-        chosen = next((fd for fd in free if self._sizes[fd] >= nbytes), free[-1] if free else None)
-        if chosen is not None:
-            self._free.remove(chosen)
-        elif len(self._sizes) < MOST_LOANS:
-            chosen = os.memfd_create("zmqtasks-loan", os.MFD_CLOEXEC)
-            self._sizes[chosen] = 0
-        return chosen
-
-    def _gather(self) -> None:
-        for fd, token in list(self._out.items()):
-            if os.pread(fd, _WORD.size, _RETURNED_AT) == _WORD.pack(token):
-                del self._out[fd]
-                self._put_back(fd)
-
-    def _ended(self, fd: int, token: int) -> None:
-        if not self._told:
-            self._put_back(fd)
-
-    def _put_back(self, fd: int) -> None:
-        idle_bytes = sum(self._sizes.get(other, 0) for other in tuple(self._free))
-        if self._closed or idle_bytes + self._sizes[fd] > IDLE_BYTES:
-            self._forget(fd)
-        else:
-            self._free.append(fd)
-
-    def _forget(self, fd: int) -> None:
-        self._sizes.pop(fd, None)
-        os.close(fd)
-
-
-def _write_all(fd: int, parts: Sequence[bytes | memoryview]) -> None:
-    at = BODY_AT
-    for first in range(0, len(parts), _MOST_PARTS):
-        some = parts[first : first + _MOST_PARTS]
-        wanted = sum(map(len, some))
-        if os.pwritev(fd, some, at) != wanted:
-            raise OSError(f"{wanted} bytes were not written")
-        at += wanted

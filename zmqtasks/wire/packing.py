@@ -16,7 +16,8 @@ from zmqtasks.records import Value
 from zmqtasks.wire import apart
 from zmqtasks.wire.bodies import DEFAULT_LIMITS, END_BYTES, HEAD_BYTES, MOST_COUNT, Form, Head, Layout, caused
 from zmqtasks.wire.compression import Compressor, compress, compressor_of
-from zmqtasks.wire.loans import LEND_BYTES, Keeper, Loan, Pool
+from zmqtasks.wire.lending import LEND_BYTES, Keeper, Pool
+from zmqtasks.wire.loans import Loan
 from zmqtasks.wire.serializers import (
     HARM,
     LARGE_BYTES,

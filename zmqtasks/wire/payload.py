@@ -26,7 +26,8 @@ from zmqtasks.wire.functions import (
     travels_by_name,
     unpack_function,
 )
-from zmqtasks.wire.loans import Keeper, Pool, in_memory, shared
+from zmqtasks.wire.lending import Keeper, Pool, shared
+from zmqtasks.wire.loans import in_memory
 from zmqtasks.wire.packing import Run, pack
 from zmqtasks.wire.references import Reference, noted
 from zmqtasks.wire.unpacking import Unpacked, count_of, unpack
