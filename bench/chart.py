@@ -46,5 +46,9 @@ def _bar(record: dict[str, Any], y: int, end: float, least: float, most: float) 
         f'<text x="{LEFT - 8}" y="{middle + 4}" font-size="12" text-anchor="end">{escape(record["peer"])}</text>',
         f'<rect x="{LEFT}" y="{y}" width="{max(1.0, end - LEFT):.1f}" height="{ROW - 6}" fill="{colour}"/>',
         f'<line x1="{least:.1f}" y1="{middle}" x2="{most:.1f}" y2="{middle}" stroke="black" stroke-width="1.5"/>',
-        f'<text x="{most + 6:.1f}" y="{middle + 4}" font-size="12">{record["median"]:,.4g}</text>',
+        f'<text x="{most + 6:.1f}" y="{middle + 4}" font-size="12">{_shown(record["median"])}</text>',
     ]
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
