@@ -17,7 +17,7 @@ from hypothesis import settings
 import zmqtasks
 
 # The same examples each time: a run that fails can be run again.
-settings.register_profile("repeatable", derandomize=True, database=None)
+settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 settings.load_profile("repeatable")
 
 GRACE_S = 3.0

@@ -106,6 +106,19 @@ def test_short_tasks_are_claimed_together_and_passed_over_all_the_same() -> None
     assert bench.skipped == [(1_700, 2_000)]
 
 
+@pytest.mark.parametrize("bad", range(3))
+def test_a_failure_does_not_end_what_was_left_to_the_worker(bad: int) -> None:
+    bench = TakenBack(0, 0)
+    job = make_job(tasks.raise_what_is_one)
+    bench.run_chunk(job, make_chunk(job, [None] * 1_000))
+    bench.execution.add_job(job)
+    bench.slot[STOP], bench.slot[UNTIL] = 1_004, 1_008
+    bench.sent.clear()
+    bench.execution.run(make_chunk(job, [ValueError("bad") if place == bad else None for place in range(8)]))
+    assert sorted(opened(bench.outcomes)) == [0, 1, 2, 3]
+    assert bench.skipped == [(1_004, 1_008)]
+
+
 def test_what_was_taken_back_does_not_fail_here() -> None:
     bench = TakenBack(2, 5)
     job = make_job(tasks.double)

@@ -35,14 +35,16 @@ class Claims:
     """
 
     def __init__(self, slot: memoryview, skipped: Callable[[int, int], None]) -> None:
-        self.refused = False
-        """Whether the rest of the chunk at hand was taken back."""
+        self.end = 0
+        """One past the last task of the chunk at hand that is left to this worker."""
         self._slot = slot
         self._skipped = skipped
         self._given = 0
         self._offset = 0
         """What turns the index of a task into its position."""
         self._told = 0
+        self._refused = False
+        """Whether a part of the chunk at hand was taken back: then all before `end` is claimed."""
 
     def take_place(self, slot: memoryview) -> None:
         """Begin anew, in this slot."""
@@ -51,21 +53,28 @@ class Claims:
 
     def open(self, start: int, stop: int) -> None:
         """Take note of the next chunk."""
-        self.refused = False
+        self.end = stop
+        self._refused = False
         self._offset = self._given - start
         self._given += stop - start
 
     def claim(self, start: int, stop: int) -> int:
-        """Return up to which task [start, stop) may be begun; the rest, and all behind it, is passed over."""
+        """Return up to which task [start, stop) may be begun; the rest, and all behind it, is passed over.
+
+        What may be begun may be claimed again, as where a task of it failed and the others are yet to come.
+        """
+        if self._refused:
+            return max(start, min(stop, self.end))
         slot, offset = self._slot, self._offset
         slot[CLAIMED] = stop + offset
         until = slot[UNTIL]  # first: where it is news, so is the other
         first = slot[STOP]
         if start + offset >= until or stop + offset <= first:
             return stop
-        allowed = max(start, first - offset)
-        self._pass_over(allowed + offset, until)
-        return allowed
+        self.end = max(start, first - offset)
+        self._refused = True
+        self._pass_over(self.end + offset, until)
+        return self.end
 
     def one_by_one(self, values: Sequence[Any], start: int) -> Iterator[Any]:
         """Yield the values of tasks from `start` on, each when it is claimed; the first is already."""
@@ -78,7 +87,6 @@ class Claims:
             yield value
 
     def _pass_over(self, position: int, until: int) -> None:
-        self.refused = True
         self._slot[CLAIMED] = until
         if self._told != until:
             self._told = until

@@ -193,9 +193,9 @@ class Execution:
         for bad in sorted(items.errors):
             self._run_stretch(at, function, items.form, items.values[done:bad], chunk.start + done)
             index = chunk.start + bad
-            if self.leaving or self._claims.refused or self._claims.claim(index, index + 1) == index:
+            if self.leaving or self._claims.claim(index, index + 1) == index:
                 return
-            self._fail(at, chunk.start + bad, chunk.start + bad + 1, items.errors[bad], 0)
+            self._fail(at, index, index + 1, items.errors[bad], 0)
             done = bad + 1
         self._run_stretch(at, function, items.form, items.values[done:] if done else items.values, chunk.start + done)
 
@@ -203,9 +203,9 @@ class Execution:
         """Run consecutive tasks whose arguments are good; go on after each one that fails."""
         slot = self._slot
         done, count = 0, len(values)
-        while done < count and not self.leaving and not self._claims.refused:
+        while done < min(count, self._claims.end - start) and not self.leaving:
             call, batch = self._claimed(at.job, form, values, done, start + done)
-            if self._claims.refused and not batch:
+            if not batch:
                 return
             results: list[Any] = []
             self.at_hand.begin(start + done, results, at.job.options)
