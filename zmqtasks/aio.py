@@ -7,6 +7,7 @@ is busy for a while must not look like a dead client. Called by user programs.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, ParamSpec, Self, TypeVar
 
@@ -72,7 +73,8 @@ class _AsyncCalls:
                     if error is not None:
                         raise error
                 elif not mapping.is_over and not mapping.widen():
-                    await changed.wait()
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(changed.wait(), mapping.patience_s())
         finally:
             mapping.on_change = None
             mapping.close()

@@ -72,7 +72,7 @@ class Crew:
         self.loop.close()
         self.events.clear()  # results may hold memory of workers
 
-    def until(self, condition: Callable[[], Any], timeout_s: float = 15.0) -> Any:
+    def until(self, condition: Callable[[], Any], timeout_s: float = 40.0) -> Any:
         """Let the loop run until the condition holds; return what it gave."""
         wait = wait_until_async(condition, lambda: str(self.events[-5:])[:2000], timeout_s)
         return self.loop.run_until_complete(wait)

@@ -25,11 +25,18 @@ FIRST_BOUND = 16
 MOST_BOUND = 1 << 20
 """Tasks in flight: pulled, and not yet taken by the consumer."""
 GROWTH = 8
+"""So many times the results that have come may be in flight for a consumer that waits, ..."""
+SILENT_S = 0.05
+"""... and where none comes for so long, so many times more than before: tasks are long, and workers many."""
 AHEAD_S = 0.1
 """Who takes in this time all that may be in flight gets more of it, and with it larger chunks."""
+FOREVER = float("inf")
 LEAST_BOUND = 8
 MOST_BYTES = 64 * MIB
-"""Results that nobody has taken: beyond this nothing is pulled. Arguments in flight: so many fewer are."""
+"""Results that nobody has taken: beyond this nothing is pulled. Tasks in flight: fewer, where arguments or results of
+so many would take more."""
+FADING = 0.9
+"""Results are taken for as large as the largest of late."""
 PULL_S = 0.002
 """An iterator that is slow is not waited for longer while what it gave could be sent."""
 
@@ -94,8 +101,11 @@ class Mapping:
         self._changed = threading.Condition()
         self._arrived: deque[Run] = deque()
         self._by_start: dict[int, Run] = {}
+        self._come = 0
+        """Results that arrived, and when that or a widening was last."""
+        self._moved_at = 0.0
         self._bytes = 0
-        self._task_bytes = 0.0
+        self._task_bytes = self._result_bytes = 0.0
         self._broken: BaseException | None = None
         self.on_change: Callable[[], object] | None = None
         """Called from the loop's thread when something has arrived, besides waking `wait`."""
@@ -111,7 +121,9 @@ class Mapping:
 
     def succeed(self, outcome: Outcome, start: int, stop: int) -> None:
         """Take the results of [start, stop), a part of an OK outcome."""
-        self._arrive(Run(start, stop, payload.in_memory(outcome.body), start - outcome.start, self.serializer))
+        body = payload.in_memory(outcome.body)
+        self._result_bytes = max(len(body) / (outcome.stop - outcome.start), FADING * self._result_bytes)
+        self._arrive(Run(start, stop, body, start - outcome.start, self.serializer))
 
     def fail(self, start: int, stop: int, error: BaseException) -> None:
         """Take the error of tasks [start, stop)."""
@@ -130,6 +142,8 @@ class Mapping:
     def _arrive(self, run: Run) -> None:
         with self._changed:
             self._bytes += len(run.body)
+            self._come += run.stop - run.start
+            self._moved_at = time.monotonic()
             if self._ordered:
                 self._by_start[run.start] = run
             else:
@@ -175,8 +189,9 @@ class Mapping:
     def _room(self) -> int:
         self._keep_pace()
         bound = self._bound
-        if not self._fixed and self._task_bytes * bound > MOST_BYTES:
-            bound = max(LEAST_BOUND, int(MOST_BYTES / self._task_bytes))
+        weight = max(self._task_bytes, self._result_bytes)
+        if not self._fixed and weight * bound > MOST_BYTES:
+            bound = max(LEAST_BOUND, int(MOST_BYTES / weight))
         room = bound - (self._pulled - self._taken)
         # In large steps, once a quarter is free: small ones would make small chunks.
         return room if self._fixed or 4 * room >= bound else 0
@@ -219,28 +234,41 @@ class Mapping:
     def widen(self) -> bool:
         """Let more be in flight if the mesh has room for it; return whether that changed anything.
 
-        Called when the consumer is about to wait.
+        Called when the consumer is about to wait. A mesh that takes all it is offered tells little of how fast it is;
+        so what is in flight keeps to what has come of it.
         """
-        starved = self._sent >= self._pulled and not self._exhausted
-        held = max(self._bytes, self._task_bytes * self._bound)
-        if self._fixed or not starved or self._bound >= MOST_BOUND or held >= MOST_BYTES:
+        patience_s = self.patience_s()
+        if patience_s is None:
             return False
-        self._bound = min(self._bound * GROWTH, MOST_BOUND)
+        bound = self._bound * GROWTH if patience_s == 0 else GROWTH * (FIRST_BOUND + self._come)
+        if bound <= self._bound:
+            return False
+        self._bound = min(bound, MOST_BOUND)
+        self._moved_at = time.monotonic()
         return True
 
+    def patience_s(self) -> float | None:
+        """Return after how long a silence more may be in flight; None where the mesh has what it can take."""
+        starved = self._sent >= self._pulled and not self._exhausted
+        held = max(self._bytes, max(self._task_bytes, self._result_bytes) * self._bound)
+        if self._fixed or not starved or self._bound >= MOST_BOUND or held >= MOST_BYTES:
+            return None
+        return max(0.0, self._moved_at + SILENT_S - time.monotonic())
+
     def wait(self, deadline: float | None) -> None:
-        """Wait until something arrived, or the mesh has taken what was given.
+        """Wait until something arrived, the mesh has taken what was given, or more may be in flight.
 
         Raises:
             TimeoutError: nothing did until `deadline` (monotonic seconds).
         """
-        timeout = None if deadline is None else deadline - time.monotonic()
+        now, patience_s = time.monotonic(), self.patience_s()
+        until = min(now + patience_s if patience_s is not None else FOREVER, FOREVER if deadline is None else deadline)
         with self._changed:
             ready = self._taken in self._by_start if self._ordered else bool(self._arrived)
-            if ready or self._broken:
+            if ready or self._broken or self._changed.wait(None if until == FOREVER else max(0.0, until - now)):
                 return
-            if (timeout is not None and timeout <= 0) or not self._changed.wait(timeout):
-                raise TimeoutError("the result of map() did not arrive in time")
+        if until == deadline:
+            raise TimeoutError("the result of map() did not arrive in time")
 
     def close(self) -> None:
         """Give up what has not been taken; idempotent."""
