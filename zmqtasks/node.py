@@ -205,7 +205,7 @@ class Node:
             finished = (held for route in self._routes for held in route.finished(guest.id))
             have = (*self._holding.inventory(guest.id), *finished)
         load = Load(
-            workers=self._slots.serving() or self._options.worker_count(),
+            workers=self._worker_count(),
             busy=self._holding.busy(),
             queued=self._holding.queued(),
             done=self._done,
@@ -216,6 +216,11 @@ class Node:
         )
         state = PeerState.DRAIN if self._draining else PeerState.UP
         return Report(state, Window(self._options.window_tasks, self._options.window_bytes), have, load)
+
+    def _worker_count(self) -> int:
+        """Return how many workers there are, or are about to be: a start takes milliseconds, and changes nothing."""
+        number = self._options.worker_count()
+        return max(self._slots.serving(), number - self._slots.lost()) or number
 
     # Work
 
