@@ -9,7 +9,7 @@ import pytest
 
 from zmqtasks.processes import linux
 from zmqtasks.processes.claims import Claims
-from zmqtasks.processes.progress import ProgressTable, slot_of, slots_for_writing
+from zmqtasks.processes.progress import CLAIMED, ProgressTable, slot_of, slots_for_writing
 
 needs_fence = pytest.mark.skipif(not linux.fence(), reason="this kernel does not put memory in order for others")
 
@@ -102,6 +102,19 @@ def test_without_a_fence_only_what_the_worker_tells_counts(
     assert table.take_back(1, 10) == 10
     assert worker.claims.claim(1, 10) == 5
     assert worker.told == [(5, 10)]
+
+
+@needs_fence
+def test_a_range_that_the_worker_may_be_about_to_look_at_is_not_written_over(table: ProgressTable) -> None:
+    worker = Side(table)
+    worker.claims.open(0, 100)
+    worker.claims.claim(0, 1)
+    first = table.take_back(1, 100)
+    worker.slot[CLAIMED] = 100  # it claims all, and has not looked yet
+    assert table.take_back(1, 150) == 150
+    assert worker.claims.claim(1, 100) == first < 100
+    assert worker.told == [(first, 100)]
+    assert table.take_back(1, 150) == 125, "now it has"
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -1,10 +1,11 @@
 """Which of its tasks a worker begins: those that its node has not taken back meanwhile.
 
-Owns the worker's half of an agreement on three numbers in its progress slot. Positions count the tasks that a worker
+Owns the worker's half of an agreement on four numbers in its progress slot. Positions count the tasks that a worker
 was ever given, in the order of their giving:
 
     CLAIMED         the worker begins nothing from this position on without a look at the next two;
-    STOP .. UNTIL   what was taken back; written by the node (`ProgressTable.take_back`).
+    STOP .. UNTIL   what was taken back; written by the node (`ProgressTable.take_back`);
+    PASSED          the worker needs no range any more that ends here or before: another may be written over it.
 
 The worker writes CLAIMED, then reads the range; the node writes the range, has the kernel put memory in order for both
 (`linux.fence`), then reads CLAIMED. So one of them sees the other: what lies in the range and at or beyond CLAIMED, the
@@ -20,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from zmqtasks.processes.progress import CLAIMED, STOP, UNTIL
+from zmqtasks.processes.progress import CLAIMED, PASSED, STOP, UNTIL
 
 LONG_NS = 100_000
 """A task of a mean above this is claimed by itself."""
@@ -42,21 +43,23 @@ class Claims:
         self._given = 0
         self._offset = 0
         """What turns the index of a task into its position."""
-        self._told = 0
+        self._skip_to = 0
+        """Position one past the last task that was passed over."""
         self._refused = False
         """Whether a part of the chunk at hand was taken back: then all before `end` is claimed."""
 
     def take_place(self, slot: memoryview) -> None:
         """Begin anew, in this slot."""
         self._slot = slot
-        self._given = self._told = 0
+        self._given = self._skip_to = 0
 
     def open(self, start: int, stop: int) -> None:
         """Take note of the next chunk."""
-        self.end = stop
-        self._refused = False
         self._offset = self._given - start
         self._given += stop - start
+        # A range ends where a chunk did when it was taken back: a later chunk in it is in it as a whole.
+        self._refused = self._given <= self._skip_to
+        self.end = start if self._refused else stop
 
     def claim(self, start: int, stop: int) -> int:
         """Return up to which task [start, stop) may be begun; the rest, and all behind it, is passed over.
@@ -66,13 +69,13 @@ class Claims:
         if self._refused:
             return max(start, min(stop, self.end))
         slot, offset = self._slot, self._offset
+        slot[PASSED] = start + offset
         slot[CLAIMED] = stop + offset
         until = slot[UNTIL]  # first: where it is news, so is the other
         first = slot[STOP]
         if start + offset >= until or stop + offset <= first:
             return stop
         self.end = max(start, first - offset)
-        self._refused = True
         self._pass_over(self.end + offset, until)
         return self.end
 
@@ -87,7 +90,7 @@ class Claims:
             yield value
 
     def _pass_over(self, position: int, until: int) -> None:
-        self._slot[CLAIMED] = until
-        if self._told != until:
-            self._told = until
-            self._skipped(position, until)
+        self._refused = True
+        self._skip_to = until
+        self._slot[CLAIMED] = self._slot[PASSED] = until
+        self._skipped(position, until)

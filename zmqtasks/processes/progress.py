@@ -1,4 +1,4 @@
-"""What each worker is doing, in memory shared with its supervisor: one slot of sixteen 8-byte fields a worker.
+"""What each worker is doing, in memory shared with its supervisor: one slot of 8-byte fields a worker.
 
 Owns the layout. Never waits, never signals: a store is one bytecode in the worker, a look costs the supervisor nothing
 and works while the worker holds its interpreter lock, hangs, or is dead. `workforce.py` reads, `execution.py` writes.
@@ -14,8 +14,8 @@ from zmqtasks.machines.phases import WorkPhase as WorkPhase
 from zmqtasks.processes import linux
 from zmqtasks.records import Value
 
-SLOT_BYTES = 128
-"""Two cache lines, so that two workers never write to the same one."""
+SLOT_BYTES = 192
+"""Three cache lines, so that two workers never write to the same one."""
 FIELDS = SLOT_BYTES // 8
 
 CHUNK, ATTEMPT, INDEX, PHASE, STARTED = range(5)
@@ -26,6 +26,8 @@ DONE, TOTAL, RENEWED, OF_CHUNK, OF_INDEX = range(8, 13)
 """What a task told of its progress, and which one that was, so that no loop needs to reset it; the task writes them."""
 ASKED_CHUNK, ASKED_INDEX, ASKED_WHY = range(13, 16)
 """The task that is to be interrupted: written by the supervisor; chunk 0 for none."""
+PASSED = 16
+"""Of the worker, to the three of `claims.py`."""
 OVERRUN, STALLED = 1, 2
 """Values of `ASKED_WHY`: it passed its `timeout`, or its `stall_timeout`."""
 
@@ -100,7 +102,7 @@ class ProgressTable:
         """
         base, cells = slot * FIELDS, self._cells
         claimed, until = cells[base + CLAIMED], cells[base + UNTIL]
-        passed = claimed >= until
+        passed = cells[base + PASSED] >= until  # not what is claimed: the worker may be about to look
         if not passed and until != given:
             return given  # two ranges cannot be told at once
         end = given if passed else cells[base + STOP]
