@@ -7,7 +7,7 @@ import time
 import pytest
 
 from zmqtasks.embedded import mapping as module
-from zmqtasks.embedded.mapping import FIRST_BOUND, GROWTH, MOST_BOUND, MOST_BYTES, Mapping, Run
+from zmqtasks.embedded.mapping import AHEAD, FIRST_BOUND, GROWTH, MOST_BOUND, MOST_BYTES, Mapping, Run
 from zmqtasks.messages import Outcome, OutcomeKind
 from zmqtasks.options import MIB
 
@@ -63,6 +63,23 @@ def test_what_is_in_flight_keeps_to_what_has_come_until_nothing_comes_for_a_whil
     mapping.wait(None)  # ends by itself: there is room, and silence
     assert mapping.widen()
     assert mapping._bound == GROWTH**2 * (FIRST_BOUND + 100)
+
+
+def test_a_consumer_that_has_taken_little_gets_no_more_in_flight_than_that_is_worth() -> None:
+    mapping = made(10**9)
+    mapping.pull()
+    mapping._arrive(Run(1, 100_000, b"", 0, "pickle"))  # the first is late
+    mapping.sent(0, mapping._pulled, 10)
+    assert mapping.widen()
+    assert mapping._bound == AHEAD
+    mapping.pull()
+    mapping.sent(0, mapping._pulled, 10)
+    assert not mapping.widen()
+    mapping._arrive(Run(0, 1, b"", 0, "pickle"))
+    while mapping.take() is not None:
+        pass
+    assert mapping.widen()
+    assert mapping._bound == GROWTH * 100_000
 
 
 def test_a_wait_has_its_end() -> None:

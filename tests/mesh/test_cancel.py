@@ -48,8 +48,9 @@ class Blocked:
         wait_until(lambda: list(self.begun.iterdir()), lambda: self.running)
         self.waiting = [client.submit(functions.note, i, str(self.ledger)) for i in range(tasks)]
         # The first chunk goes to the worker, ahead; only of a later one can be said that it was not begun.
-        nodes = client._registry.embedded.ventilator.nodes()
-        wait_until(lambda: any(node.data.status.load.queued for node in nodes), lambda: self.waiting)
+        (node,) = client._registry.embedded.ventilator.nodes()
+        # What was said before all of the above had ended is not about these.
+        wait_until(lambda: node.data.status.load.done == 16 and node.data.status.load.queued, lambda: self.waiting)
 
     def aboard(self) -> list[concurrent.futures.Future[int]]:
         return [future for future in self.waiting if future.running()]

@@ -28,6 +28,8 @@ GROWTH = 8
 """So many times the results that have come may be in flight for a consumer that waits, ..."""
 SILENT_S = 0.05
 """... and where none comes for so long, so many times more than before: tasks are long, and workers many."""
+AHEAD = 1 << 14
+"""More than this is in flight only for a consumer that has taken an eighth of it."""
 AHEAD_S = 0.1
 """Who takes in this time all that may be in flight gets more of it, and with it larger chunks."""
 FOREVER = float("inf")
@@ -241,9 +243,10 @@ class Mapping:
         if patience_s is None:
             return False
         bound = self._bound * GROWTH if patience_s == 0 else GROWTH * (FIRST_BOUND + self._come)
+        bound = min(bound, max(AHEAD, GROWTH * self._taken), MOST_BOUND)
         if bound <= self._bound:
             return False
-        self._bound = min(bound, MOST_BOUND)
+        self._bound = bound
         self._moved_at = time.monotonic()
         return True
 
