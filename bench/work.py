@@ -1,31 +1,16 @@
 """The functions that do as they are told, the same for every peer; those that misbehave are in `bodies.py`.
 
-Owns nothing but what `keep` keeps in a worker; imports nothing that takes time in a worker.
+Owns nothing but what `keep` keeps in a worker; imports nothing that takes time in a worker. Those that
+`zmqtasks bench` runs as well are its own.
 """
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
-
-def nothing(value: int) -> int:
-    """Do nothing."""
-    return value
-
-
-def same(value: Any) -> Any:
-    """Send back what came."""
-    return value
-
-
-def burn(seconds: float) -> float:
-    """Use so much processor time, however busy the machine is."""
-    end = time.thread_time() + seconds
-    while time.thread_time() < end:
-        pass
-    return seconds
-
+from zmqtasks.observe.chores import burn as burn
+from zmqtasks.observe.chores import nothing as nothing
+from zmqtasks.observe.chores import same as same
 
 _kept: Any = None
 

@@ -212,15 +212,14 @@ def begin_all(futures: Sequence[TaskFuture | None]) -> list[int]:
     return [p for p, future in watched if not future.running() and not future.set_running_or_notify_cancel()]
 
 
-def succeed_all(futures: Sequence[TaskFuture | None], values: Sequence[Any]) -> int:
-    """Resolve each future with the value beside it; return how many there were."""
+def succeed_all(futures: Sequence[TaskFuture | None], values: Sequence[Any]) -> None:
+    """Resolve each future with the value beside it."""
     watched = []
-    gone = 0
     with _MAKING:
         for future, value in zip(futures, values, strict=True):
             if future is None:
-                gone += 1
-            elif future._watched:
+                continue
+            if future._watched:
                 watched.append((future, value))
             else:
                 future._result = value
@@ -230,7 +229,6 @@ def succeed_all(futures: Sequence[TaskFuture | None], values: Sequence[Any]) -> 
             future.set_result(value)
         except InvalidStateError:  # it was killed in this moment
             future.set_running_or_notify_cancel()
-    return len(futures) - gone
 
 
 def fail_one(future: TaskFuture, error: BaseException) -> None:

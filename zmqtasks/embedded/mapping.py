@@ -104,8 +104,9 @@ class Mapping:
         self._arrived: deque[Run] = deque()
         self._by_start: dict[int, Run] = {}
         self._come = 0
-        """Results that arrived, and when that or a widening was last."""
+        """Results that arrived."""
         self._moved_at = 0.0
+        """When that or a widening was last."""
         self._bytes = 0
         self._task_bytes = self._result_bytes = 0.0
         self._broken: BaseException | None = None
@@ -191,12 +192,16 @@ class Mapping:
     def _room(self) -> int:
         self._keep_pace()
         bound = self._bound
-        weight = max(self._task_bytes, self._result_bytes)
+        weight = self._weight()
         if not self._fixed and weight * bound > MOST_BYTES:
             bound = max(LEAST_BOUND, int(MOST_BYTES / weight))
         room = bound - (self._pulled - self._taken)
         # In large steps, once a quarter is free: small ones would make small chunks.
         return room if self._fixed or 4 * room >= bound else 0
+
+    def _weight(self) -> float:
+        """Return how many bytes a task in flight takes, as argument or as result."""
+        return max(self._task_bytes, self._result_bytes)
 
     def _keep_pace(self) -> None:
         """Let more be in flight for a fast consumer: it is never about to wait, and small steps cost it time."""
@@ -253,7 +258,7 @@ class Mapping:
     def patience_s(self) -> float | None:
         """Return after how long a silence more may be in flight; None where the mesh has what it can take."""
         starved = self._sent >= self._pulled and not self._exhausted
-        held = max(self._bytes, max(self._task_bytes, self._result_bytes) * self._bound)
+        held = max(self._bytes, self._weight() * self._bound)
         if self._fixed or not starved or self._bound >= MOST_BOUND or held >= MOST_BYTES:
             return None
         return max(0.0, self._moved_at + SILENT_S - time.monotonic())

@@ -143,21 +143,23 @@ class Registry:
         options = _options_for(function, view.changes, self._defaults)
         body, name = self._function_body(function, options.serializer)
         with self._lock:
-            job = self._submitted.get((body, options))
-            if job is None:
-                job = self._submitted[body, options] = SubmittedJob(body, name, options, self, self._job_idle)
+            job = self._submitted_job(body, name, options)
         if _is_plain(function) and (function, options.serializer) in self._bodies and len(view.known) < KNOWN_FUNCTIONS:
             view.known[id(function)] = Known(function, mark, job)
         return job
 
     def _reopened(self, view: View, function: Callable[..., Any], closed: SubmittedJob) -> SubmittedJob:
         """Return the job that stands in the place of a closed one; the lock is held."""
-        key = closed.function, closed.options
-        job = self._submitted.get(key)
-        if job is None:
-            job = self._submitted[key] = SubmittedJob(key[0], closed.name, key[1], self, self._job_idle)
+        job = self._submitted_job(closed.function, closed.name, closed.options)
         if known := view.known.get(id(function)):
             view.known[id(function)] = known._replace(job=job)
+        return job
+
+    def _submitted_job(self, function: bytes, name: str, options: TaskOptions) -> SubmittedJob:
+        """Return the job of a function, a new one where there is none; the lock is held."""
+        job = self._submitted.get((function, options))
+        if job is None:
+            job = self._submitted[function, options] = SubmittedJob(function, name, options, self, self._job_idle)
         return job
 
     def map(

@@ -1,6 +1,6 @@
 """What workers do while a mesh is measured. Imported by workers: nothing here but the standard library.
 
-Owns nothing. The functions travel by name; called through `yardstick.py`.
+Owns nothing. The functions travel by name; called through `yardstick.py`, and by the bench through each of its peers.
 """
 
 from __future__ import annotations

@@ -53,8 +53,7 @@ class Pool:
             if fd is None:
                 return None
             token = next(self._tokens)
-            os.pwrite(fd, words(token, 0), 0)
-            _write_all(fd, parts)
+            _fill(fd, token, parts)
         except OSError:
             return None
         self._sizes[fd] = max(self._sizes[fd], nbytes)
@@ -104,7 +103,9 @@ class Pool:
         os.close(fd)
 
 
-def _write_all(fd: int, parts: Sequence[bytes | memoryview]) -> None:
+def _fill(fd: int, token: int, parts: Sequence[bytes | memoryview]) -> None:
+    """Write head and body of a loan; an OSError says that there is no room."""
+    os.pwrite(fd, words(token, 0), 0)
     at = BODY_AT
     for first in range(0, len(parts), _MOST_PARTS):
         some = parts[first : first + _MOST_PARTS]
@@ -125,8 +126,7 @@ def keep(parts: Sequence[bytes | memoryview]) -> Loan | None:
     token = int.from_bytes(os.urandom(7), "big")
     loan = Loan(fd, sum(map(len, parts)), token, close)
     try:
-        os.pwrite(fd, words(token, 0), 0)
-        _write_all(fd, parts)
+        _fill(fd, token, parts)
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
     except OSError:
         return None

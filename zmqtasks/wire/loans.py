@@ -79,15 +79,12 @@ class Loan:
         self._check()
         return data
 
-    def read_into(self, start: int, buffer: bytearray) -> None:
+    def read_into(self, start: int, buffer: bytearray | memoryview) -> None:
         """Fill `buffer` with what begins at `start`.
 
         Raises:
             LoanLost: it is not there any more.
         """
-        self._read_into(start, buffer)
-
-    def _read_into(self, start: int, buffer: bytearray | memoryview) -> None:
         filled = os.preadv(self.fd, [buffer], BODY_AT + start)
         if filled != len(buffer):
             raise LoanLost(f"loan: expected {len(buffer)} bytes, got {filled}")
@@ -102,7 +99,7 @@ class Loan:
         """
         scratch = _scratch.take(self._nbytes)
         view = memoryview(scratch)[: self._nbytes]
-        self._read_into(0, view)
+        self.read_into(0, view)
         yield view
         view.release()
         _scratch.put_back(scratch)
