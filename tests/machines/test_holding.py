@@ -626,6 +626,16 @@ def test_of_arguments_that_kill_the_worker_that_loads_them_the_guilty_one_is_fou
     assert deaths <= 5
 
 
+def test_who_loads_arguments_that_were_taken_back_meanwhile_blames_nobody() -> None:
+    history = History(workers=2)
+    history.take(chunk_of(4, 6))
+    assert given(history(TasksNotBegun(0, 1, 2))) == [(1, "v:1", 5, 6)]
+    assert history(WorkerLost(0, 1, 4, loading=True)) == [], "it may have been at the arguments of 5"
+    history(WorkerOffered(0))
+    assert held_by(history, 0) == [(4, 5)]
+    assert history(WorkerLost(0, 1, 4, loading=True)) == [Blame(job_of(), 1, 4, CRASHED)], "now it had no others"
+
+
 def test_a_function_that_is_never_imported_ends_all_that_call_it() -> None:
     history = History(workers=1)
     history.take(chunk_of(0, 3))

@@ -359,6 +359,8 @@ class Holding:
             if event.importing and event.kind is OutcomeKind.TIMEOUT:  # so will it be for each of them
                 job, attempt = piece.job.job, piece.chunk.attempt
                 return [Blame(job, attempt, index, event.kind) for index in range(piece.next, stop)]
+            if piece.cut:  # the guilty one may be in the part that has gone elsewhere
+                return self._requeue(piece, piece.next, stop)
             return self._doubt(piece, stop, event.kind)
         last = piece.chunk.stop if event.packing else piece.chunk.stop - 1
         index = min(max(event.index, piece.next), last)
@@ -431,7 +433,7 @@ class Holding:
             if piece.job.wanted:
                 commands = self._requeue_parts(piece, start, parts) + commands
             if start > piece.next:
-                piece.chunk = replace(piece.chunk, stop=start)
+                piece.chunk, piece.cut = replace(piece.chunk, stop=start), True
             else:
                 worker.pieces.remove(piece)
                 self._done_with(piece)

@@ -37,6 +37,8 @@ class Piece(Entity):
     """Nothing is started beside it."""
     position: int = 0
     """Of its first task, among all its worker was ever given."""
+    cut: bool = False
+    """A part of what its worker was given was taken back: that one may be loading the arguments of all of it."""
     doomed: RangeSet = field(default_factory=RangeSet)
 
     @property
