@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+from collections.abc import Callable
 
 from zmqtasks.machines.phases import WorkPhase as WorkPhase
 from zmqtasks.processes import linux
@@ -100,17 +101,7 @@ class ProgressTable:
             given: position one past the last task it was given; returned where it may have begun all, or no one can
                 know at once.
         """
-        base, cells = slot * FIELDS, self._cells
-        claimed, until = cells[base + CLAIMED], cells[base + UNTIL]
-        passed = cells[base + PASSED] >= until  # not what is claimed: the worker may be about to look
-        if not passed and until != given:
-            return given  # two ranges cannot be told at once
-        end = given if passed else cells[base + STOP]
-        if claimed >= end:
-            return given
-        cells[base + STOP] = first = claimed + (end - claimed) // 2
-        cells[base + UNTIL] = given  # last: until now the range was empty, or ended where it does
-        return max(first, cells[base + CLAIMED]) if linux.fence() else given
+        return take_back(slot_of(self._cells, slot), given, linux.fence)
 
     def clear(self, slot: int) -> None:
         """Make `slot` ready for another worker."""
@@ -125,6 +116,23 @@ class ProgressTable:
         self._map.close()
         os.close(self.fd)
         self.fd = -1
+
+
+def take_back(slot: memoryview, given: int, fence: Callable[[], bool]) -> int:
+    """Write what is taken back into the fields of one slot; see `ProgressTable.take_back`.
+
+    `fence` has both sides see each other's writes, and tells whether it could.
+    """
+    claimed, until = slot[CLAIMED], slot[UNTIL]
+    passed = slot[PASSED] >= until  # not what is claimed: the worker may be about to look
+    if not passed and until != given:
+        return given  # two ranges cannot be told at once
+    end = given if passed else slot[STOP]
+    if claimed >= end:
+        return given
+    slot[STOP] = first = claimed + (end - claimed) // 2
+    slot[UNTIL] = given  # last: until now the range was empty, or ended where it does
+    return max(first, slot[CLAIMED]) if fence() else given
 
 
 def slots_for_writing(fd: int) -> memoryview:

@@ -18,7 +18,7 @@ from zmqtasks.errors import LocalProtocolError
 from zmqtasks.messages import Chunk, Job, JobId, Outcome, PeerId, Tasks
 from zmqtasks.options import GIB, MIB
 from zmqtasks.peer import Loop
-from zmqtasks.processes.events import WorkerEvent, WorkerExited, WorkerReady, WorkerSaid, WorkerSkipped, WorkerStarted
+from zmqtasks.processes.events import WorkerEvent, WorkerExited, WorkerReady, WorkerSaid, WorkerStarted
 from zmqtasks.processes.memory import MemoryUsage
 from zmqtasks.processes.progress import Progress, WorkPhase
 from zmqtasks.testing.clock import FakeClock
@@ -32,8 +32,8 @@ PACK_S = 0.00002
 """What it takes to pack and write the results of a stretch."""
 TELL_S = 0.0001
 """How long what a worker wrote may wait until its node reads it."""
-TOLD_LATE = 0.3
-"""How often a worker tells by itself what was taken back from it, in place of its slot."""
+UNFENCED = 0.3
+"""How often a node cannot tell at once what it has taken back: then what the worker tells is all that counts."""
 IDLE = Progress(0, 0, 0, WorkPhase.IDLE, 0)
 SIGKILL = 9
 RESIDENT_BYTES = 32 * MIB
@@ -111,26 +111,13 @@ class SimWorkers:
             worker.jobs.pop(ended, None)
         worker.jobs |= {job.id: job for job in tasks.jobs}
         for chunk in tasks.chunks:
-            worker.give(chunk)
+            worker.chunks.append(chunk)
         if not worker.dead and worker.stretch is None and worker.ready:
             self._begin(worker)
 
     def take_back(self, slot: int, given: int) -> int:
-        """Have a worker not begin half of what it has not begun; what it runs until its next flush counts as begun.
-
-        Now and then it tells that by itself, a moment later.
-        """
-        worker = self._worker(slot)
-        begun, end = worker.not_begun()
-        if worker.dead or begun == end or (begun < worker.taken_until != given):
-            return given
-        first = begun + (end - begun) // 2
-        worker.forget(first)
-        worker.taken_until = given
-        if self._chance.random() < TOLD_LATE:
-            self._say(WorkerSkipped(slot, first, given))
-            return given
-        return first
+        """Have a worker not begin half of what it has not begun, by the agreement of `processes.claims`."""
+        return self._worker(slot).take_back(given, fenced=self._chance.random() >= UNFENCED)
 
     def stop(self, slot: int) -> None:
         """Have a worker end when it has nothing left to do."""
@@ -215,29 +202,37 @@ class SimWorkers:
             self._exit(worker, code=0)
 
     def _begin(self, worker: WorkerProcess) -> None:
-        """Begin the next chunk, if there is one."""
-        if worker.chunks:
-            worker.position, chunk = worker.chunks.popleft()
+        """Begin the next chunk that was not taken back, if there is one."""
+        while worker.chunks:
+            chunk = worker.chunks.popleft()
             worker.begun += 1
-            self._stretch(worker, chunk, worker.jobs[chunk.job], chunk.start)
-        elif worker.stopping:
+            worker.claims.open(chunk.start, chunk.stop)
+            if self._stretch(worker, chunk, worker.jobs[chunk.job], chunk.start):
+                return
+        if worker.stopping:
             self._exit(worker, code=0)
 
-    def _stretch(self, worker: WorkerProcess, chunk: Chunk, job: Job, start: int) -> None:
-        """Run tasks from `start` on until results are due."""
+    def _stretch(self, worker: WorkerProcess, chunk: Chunk, job: Job, start: int) -> bool:
+        """Run tasks from `start` on until results are due; False where all of them were taken back."""
         now = self._clock.time()
         fates: list[Fate] = []
         spent_s = 0.0
         for index in range(start, chunk.stop):
+            if worker.claims.claim(index, index + 1) == index:
+                self._await_reading(worker)
+                break
             fates.append(self._fate(job.id, index))
             spent_s += fates[-1].seconds
             if fates[-1].crashes or spent_s > FLUSH_S or not job.options.retry:
                 break
+        if not fates:
+            return False
         ends = list(accumulate((fate.seconds for fate in fates), initial=now))[1:]
         worker.stretch = Stretch(chunk, job, start, now, fates, ends)
         # A task that ends its worker is caught in the middle of it.
         due = ends[-1] - fates[-1].seconds / 2 if fates[-1].crashes else ends[-1] + PACK_S
         worker.timer = self._clock.call_at(due, self._stretch_ended, worker, worker.stretch)
+        return True
 
     def _stretch_ended(self, worker: WorkerProcess, stretch: Stretch) -> None:
         if stretch.fates[-1].crashes or worker.dies_packing:
@@ -246,9 +241,8 @@ class SimWorkers:
         self._note_begun(worker, stretch, stretch.stop)
         self._write(worker, tuple(outcomes_of(stretch, self._function(stretch.job), self._node)))
         worker.stretch = None
-        if stretch.stop < stretch.chunk.stop:
-            self._stretch(worker, stretch.chunk, stretch.job, stretch.stop)
-        else:
+        more = stretch.stop < stretch.chunk.stop
+        if not more or not self._stretch(worker, stretch.chunk, stretch.job, stretch.stop):
             self._begin(worker)
 
     def _function(self, job: Job) -> Callable[..., Any]:
@@ -262,13 +256,16 @@ class SimWorkers:
         self.ledger += [Executed(self._node, worker.slot, job, i, attempt) for i in range(stretch.start, stop)]
 
     def _write(self, worker: WorkerProcess, outcomes: tuple[Outcome, ...]) -> None:
-        worker.written.append(outcomes)
+        worker.written.append(WorkerSaid(worker.slot, outcomes))
+        self._await_reading(worker)
+
+    def _await_reading(self, worker: WorkerProcess) -> None:
         self._clock.call_later(TELL_S * self._chance.random(), self._read, worker)
 
     def _read(self, worker: WorkerProcess) -> None:
         """Let the node read the next thing a worker wrote."""
         if worker.written:
-            self._say(WorkerSaid(worker.slot, worker.written.popleft()))
+            self._say(worker.written.popleft())
 
     def _progress_of(self, worker: WorkerProcess) -> Progress:
         now = self._clock.time()
