@@ -7,6 +7,9 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 COUNT ?= 20000
+SCENARIO ?= all
+SECONDS ?=
+TIMES ?=
 DEMO_DB := metrics.db
 
 SHELL := /bin/sh
@@ -14,7 +17,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test test-all check format-check lint types imports format coverage simulate bench bench-quick bench-peers docs clean
+.PHONY: help demo test test-all check format-check lint types imports format coverage simulate chaos chaos-quick bench bench-quick bench-peers docs clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -68,6 +71,13 @@ coverage: $(VENV)/.installed-dev ## Show that the machines' own tests cover each
 
 simulate: $(VENV)/.installed-dev ## Play COUNT random schedules of faults on a simulated network
 	@$(BIN)/python -m tests.simulation.replay --from 0 --count $(COUNT)
+
+chaos: $(VENV)/.installed-dev ## Make faults on real processes (two hours); SCENARIO=storm SECONDS=600, SCENARIO=node TIMES=20
+	@$(BIN)/python -m tests.mesh.chaos $(SCENARIO) $(if $(TIMES),--times $(TIMES)) $(if $(SECONDS),--seconds $(SECONDS)) \
+	    --out bench/results/chaos-$$(date +%F).jsonl $(ARGS)
+
+chaos-quick: $(VENV)/.installed-dev ## The same, as much as each commit is checked with (some minutes)
+	@$(BIN)/python -m tests.mesh.chaos --quick $(SCENARIO) $(ARGS)
 
 bench: $(VENV)/.installed-bench ## Measure everything beside all peers that are installed, and write the report (an hour)
 	@$(BIN)/python -m bench.run --out bench/results/$$(date +%F).jsonl $(ARGS)

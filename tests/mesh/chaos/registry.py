@@ -1,0 +1,38 @@
+"""Which scenarios there are, and how much of each is run when nothing is said.
+
+Owns the table alone: a scenario is imported when it is run. A scenario is counted in faults (`times`) or lasts for
+`seconds`; the other is None.
+"""
+
+from __future__ import annotations
+
+from zmqtasks.records import Value
+
+
+class Amount(Value):
+    """How much of a scenario is run: so many faults, or so many seconds."""
+
+    times: int | None = None
+    seconds: float | None = None
+
+
+class Scenario(Value):
+    """What `python -m tests.mesh.chaos` can run.
+
+    Args:
+        module: in this package; it has `run(frame)`.
+        what: one line for people.
+        quick: what the checks of each commit run.
+        full: what the figures in docs/reliability.md stand on.
+    """
+
+    module: str
+    what: str
+    quick: Amount
+    full: Amount
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "node": Scenario("node", "kill -9 of nodes under tasks of 1 ms", Amount(times=10), Amount(times=200)),
+    "stop": Scenario("stop", "SIGSTOP of any role for 5 to 30 s", Amount(times=3), Amount(times=40)),
+}
