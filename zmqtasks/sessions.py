@@ -31,7 +31,7 @@ from zmqtasks.messages import (
 )
 from zmqtasks.options import Limits
 from zmqtasks.records import Value, replace
-from zmqtasks.transport.network import Wire
+from zmqtasks.transport.network import EndWatch, Wire
 
 if TYPE_CHECKING:
     from zmqtasks.peer import Peer
@@ -42,6 +42,8 @@ UNKNOWN_SESSION = "unknown session"
 """Reason of a rejection that a new session cures; any other is final."""
 GOODBYE_S = 0.5
 """How long a goodbye may take to leave the host."""
+LAST_WORDS_S = 0.05
+"""What a process had sent when it ended is read, and stored by a sink, before its session ends."""
 
 
 class Timer(Protocol):
@@ -173,6 +175,8 @@ class Link(_End):
         self._role = role
         self._handler = handler
         self._wire: Wire | None = None
+        self._end_watch: EndWatch | None = None
+        self._end_timer: Timer | None = None
         self._last_seq = 0
         self._closed = False
         self.lends = False
@@ -226,6 +230,26 @@ class Link(_End):
         self._disarm()
         self._carry_out(self.machine.tick(now))
 
+    def _watch_end(self, endpoint: str) -> None:
+        """Learn at once where the partner's process ends, if that can be seen from here."""
+        self._unwatch_end()
+        self._end_watch = self._peer.network.watch_end(endpoint, self._process_ended)
+
+    def _process_ended(self) -> None:
+        self._peer.network.drain()
+        self._end_timer = self._peer.loop.call_at(self._peer.loop.time() + LAST_WORDS_S, self._partner_ended)
+
+    def _partner_ended(self) -> None:
+        self._end_timer = None
+        self._peer.network.drain()
+        self.handle(session.PartnerEnded())
+
+    def _unwatch_end(self) -> None:
+        for watch in (self._end_watch, self._end_timer):
+            if watch:
+                watch.cancel()
+        self._end_watch = self._end_timer = None
+
     def _open_wire(self) -> None:
         if self._wire:
             self._wire.close()
@@ -233,6 +257,7 @@ class Link(_End):
 
     def _abandon(self, linger_s: float) -> None:
         self._disarm()
+        self._unwatch_end()
         self._peer.forget_link(self)
         if self._wire:
             self._wire.close(linger_s)
@@ -276,11 +301,13 @@ class Link(_End):
         self.lends = status.borrows
         if self._wire:
             self._wire.lends = self.lends
+            self._watch_end(self._wire.endpoint)
         logger.info("= session with %s through %s", self.partner, self._wire and self._wire.endpoint)
         self._handler.link_opened(self, status)
 
     def _ended(self, closed: session.Closed) -> None:
         logger.info("= session with %s is over: %s", self.partner or self.address.endpoints, closed.reason)
+        self._unwatch_end()
         refused = closed.rejected and closed.reason != UNKNOWN_SESSION
         self._handler.link_closed(self, closed)
         if refused:

@@ -24,6 +24,7 @@ from zmqtasks.machines.session import (
     Offered,
     Opened,
     Outgoing,
+    PartnerEnded,
     Processed,
     SendHello,
     SendStatus,
@@ -287,6 +288,19 @@ def test_illegal_moves_of_an_initiator(event: Event) -> None:
     half = Outgoing(SESSION, 0.0)
     with pytest.raises(LocalProtocolError, match=f"{type(event).__name__} is not legal in <Outgoing 1 opening "):
         half.handle(event, 0.0)
+
+
+def test_a_process_that_is_known_to_be_gone_is_not_waited_for() -> None:
+    half = opened()
+    half.handle(Offered(results(1)), 0.5)
+    assert half.handle(PartnerEnded(), 1.0) == [Closed("its process has ended", died=True, unacked=(numbered(1),))]
+    assert half.handle(PartnerEnded(), 1.0) == [], "it is over already"
+
+
+def test_a_process_that_ended_before_it_had_answered_is_not_ours() -> None:
+    half = Outgoing(SESSION, 0.0)
+    assert half.handle(PartnerEnded(), 0.0) == []
+    assert half.tick(0.0) == [SendHello()]
 
 
 @pytest.mark.parametrize("event", [Offered(results(1)), LeaveRequested()], ids=lambda e: type(e).__name__)

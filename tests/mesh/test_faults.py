@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,18 @@ def test_kill_9_of_a_node_with_a_second_one_loses_nothing(tmp_path: Path) -> Non
     executions = Counter(map(int, ledger.read_text().split()))
     assert set(executions) == set(range(600))
     assert sum(executions.values()) <= 720
+
+
+def test_the_death_of_a_node_on_this_host_is_known_at_once(tmp_path: Path) -> None:
+    """Not after 10 s of silence: its process is gone."""
+    with node_process(tmp_path / "a") as node, zmqtasks.Client(node.tcp) as client:
+        once = client.options(retry=False)
+        future = once.submit(functions.note_or_wait, 1, str(tmp_path / "begun"), str(tmp_path))
+        wait_until((tmp_path / "begun").exists)
+        killed_at = time.monotonic()
+        node.kill()
+        assert isinstance(future.exception(30), zmqtasks.TaskLost)
+        assert time.monotonic() - killed_at < 5
 
 
 def test_the_own_node_is_started_again(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ connection. So a missing number means a lost run, and sending everything again f
 cheap. Source: measured, docs/design/protocol.md.
 
     initiator:  OPENING --Status echoes the session--> UP <--any Status-- SUSPECT (3 s silent)
-                UP or SUSPECT --10 s silent | new incarnation | bye--> CLOSED;   any --reject--> CLOSED
+                UP or SUSPECT --10 s silent | new incarnation | bye | its process has ended--> CLOSED
+                any --reject--> CLOSED
     acceptor:   OPEN --silent for the lease | bye--> CLOSED
 """
 
@@ -88,7 +89,11 @@ class LeaveRequested(Value):
     """This side ends the session in order."""
 
 
-Event = Offered | StatusReceived | BulkReceived | HelloReceived | Processed | LeaveRequested
+class PartnerEnded(Value):
+    """The partner's process is known to be gone, and what it had sent was read."""
+
+
+Event = Offered | StatusReceived | BulkReceived | HelloReceived | Processed | LeaveRequested | PartnerEnded
 
 # Commands ---------------------------------------------------------------------------------------------------------
 
@@ -206,6 +211,9 @@ class Outgoing(_Half):
             case LeaveRequested() if self.state is not State.CLOSED:
                 goodbye: list[Command] = [SendStatus(full=False, state=PeerState.BYE)]
                 return goodbye + self._close("left")
+            case PartnerEnded():
+                up = self.state in (State.UP, State.SUSPECT)
+                return self._close("its process has ended", died=True) if up else []
             case _:
                 raise self._illegal(event)
 

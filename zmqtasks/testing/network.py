@@ -209,6 +209,9 @@ class SimInbox:
             raise BindError(f'cannot connect to {endpoint}: it is malformed; write "{SCHEME}PLACE"')
         return SimWire(self._network, self, endpoint)
 
+    def watch_end(self, endpoint: str, on_end: Callable[[], None]) -> None:
+        """Watch nothing: each peer has a host of its own, and nobody sees a process end."""
+
     def prefers(self, address: Address, endpoint: str) -> bool:
         """Tell whether a new way to `address` would be better: never, a place has one endpoint."""
         return False

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from zmqtasks.messages import Address, Bulk, Control, Memory, Message, Output, PeerId
 from zmqtasks.options import Limits
+from zmqtasks.transport import endings
 from zmqtasks.transport.intake import Intake
 from zmqtasks.transport.local import SCHEME, LocalInbox, LocalLane
 from zmqtasks.transport.outlet import Lane, Outlet
@@ -55,6 +56,13 @@ class Wire(Protocol):
         """Close it; idempotent."""
 
 
+class EndWatch(Protocol):
+    """What `Network.watch_end` returns."""
+
+    def cancel(self) -> None:
+        """Watch no more; idempotent."""
+
+
 class Network(Protocol):
     """A peer's inbox and its ways to others."""
 
@@ -76,6 +84,9 @@ class Network(Protocol):
 
     def can_borrow(self, address: Address, memory: Memory) -> bool:
         """Tell whether loans of the peer at `address` can be read here."""
+
+    def watch_end(self, endpoint: str, on_end: Callable[[], None]) -> EndWatch | None:
+        """Have `on_end` called once, as soon as the process at `endpoint` has ended; None where that cannot be seen."""
 
     def close(self) -> None:
         """Close the inbox and all that belongs to it; idempotent."""
@@ -185,6 +196,15 @@ class ZmqNetwork:
     def can_borrow(self, address: Address, memory: Memory) -> bool:
         """Tell whether loans of the peer at `address` can be read here: on one host, as the same user."""
         return address.host == self._host and loans.can_borrow(*memory)
+
+    def watch_end(self, endpoint: str, on_end: Callable[[], None]) -> EndWatch | None:
+        """Have `on_end` called once, as soon as the process at `endpoint` has ended; None where that cannot be seen.
+
+        It can where a Unix socket leads there: on this host, in a pid namespace that we see into.
+        """
+        local = endpoint.startswith(SCHEME) and endings.AVAILABLE
+        pidfd = endings.pidfd_of_listener(endpoint.removeprefix(SCHEME)) if local else None
+        return None if pidfd is None else endings.EndWatch(self._loop, pidfd, on_end)
 
     def _best(self, address: Address) -> str:
         if address.host == self._host:
