@@ -35,9 +35,12 @@ from zmqtasks.messages import (
 )
 from zmqtasks.options import Limits
 from zmqtasks.sessions import GOODBYE_S, UNKNOWN_SESSION, Guest, GuestRole, Link, LinkRole, Loop, Report, Timer
-from zmqtasks.transport.network import Network
+from zmqtasks.transport.network import Network, Wire
 
 logger = logging.getLogger(__name__)
+
+MOST_REJECTIONS = 64
+"""That are on their way at once, each over a connection of its own; who is not told finds out by our silence."""
 
 __all__ = ["Guest", "GuestRole", "Link", "LinkRole", "Loop", "Peer", "Report", "Timer"]
 
@@ -80,6 +83,8 @@ class Peer:
         self._retired: dict[PeerId, set[int]] = {}
         self._sessions = 0
         self._rejected_at: dict[SessionId, float] = {}
+        self._rejecting = 0
+        self._warned_at = float("-inf")
         network.listen(self._receive)
 
     @property
@@ -158,13 +163,16 @@ class Peer:
 
     # What comes in
 
-    def _receive(self, message: Message) -> None:
+    def _receive(self, message: Message) -> bool:
+        """Give a message to its session; return False where there is none, and none was opened."""
+        guest: Guest | None = None
+        link: Link | None = None
         match message:
             case Tasks() | Results() | Stored():
                 if guest := self._sessions_of_guests.get(message.session):
                     guest.handle(session.BulkReceived(message))
             case Hello():
-                self._greet(message)
+                return self._greet(message)
             case Status() if message.session.epoch == self.epoch:
                 if link := self.links.get(message.session):
                     link.handle(session.StatusReceived(message))
@@ -179,22 +187,23 @@ class Peer:
             case Cancel() | Query():
                 if guest := self._sessions_of_guests.get(message.session):
                     guest.deliver(message)
+        return guest is not None or link is not None
 
-    def _greet(self, hello: Hello) -> None:
-        """Echo a known session, replace an older one, or open a new one."""
+    def _greet(self, hello: Hello) -> bool:
+        """Echo a known session, replace an older one, or open a new one; return False where it is none of these."""
         peer = hello.address.peer
         known = self.guests.get(peer)
         if known and known.machine.session == hello.session:
             known.handle(session.HelloReceived())
-            return
+            return True
         if known and hello.session.epoch == known.machine.session.epoch and hello.session < known.machine.session:
-            return
+            return False
         if hello.session.epoch in self._retired.get(peer, ()):
-            return
+            return False
         if reason := self._objection(hello):
             self._reject(hello.session, hello.address, reason)
-            return
-        self._admit(hello, known)
+            return False
+        return self._admit(hello, known)
 
     def _objection(self, hello: Hello) -> str:
         if hello.role not in self._hosts:
@@ -206,13 +215,13 @@ class Peer:
             return f"incompatible: this peer speaks protocol {ours}, the other {theirs}; install the same zmqtasks"
         return ""
 
-    def _admit(self, hello: Hello, known: Guest | None) -> None:
+    def _admit(self, hello: Hello, known: Guest | None) -> bool:
         handler = self._hosts[hello.role]
         try:
             guest = Guest(self, hello, handler)
         except BindError as error:
-            logger.warning("cannot answer %s: %s", hello.address.peer, error)
-            return
+            self._log_seldom("cannot answer %s: %s", hello.address.peer, error)
+            return False
         if known:
             if known.machine.session.epoch != hello.session.epoch:
                 self._retired.setdefault(guest.id, set()).add(known.machine.session.epoch)
@@ -222,11 +231,18 @@ class Peer:
         logger.info("= %s %s joined, session %d", guest.role, guest.id, hello.session.number)
         handler.guest_joined(guest, again=known is not None)
         guest.handle(session.HelloReceived())
+        return True
+
+    def _log_seldom(self, text: str, *args: object) -> None:
+        """Warn of what a stranger has caused, at most once a second: he shall not fill our log."""
+        if self.loop.time() - self._warned_at >= 1.0:
+            self._warned_at = self.loop.time()
+            logger.warning(text, *args)
 
     def _reject(self, number: SessionId, address: Address, reason: str) -> None:
         """Tell a stranger why, at most once a second."""
         now = self.loop.time()
-        if now - self._rejected_at.get(number, -1.0) < 1.0:
+        if self._rejecting >= MOST_REJECTIONS or now - self._rejected_at.get(number, -1.0) < 1.0:
             return
         if len(self._rejected_at) > 1000:
             self._rejected_at.clear()
@@ -239,7 +255,12 @@ class Peer:
         wire.send_control(
             Status(number, self.address, self.epoch, state=PeerState.REJECT, reason=reason, limits=self.limits)
         )
-        self.loop.call_at(now + GOODBYE_S, wire.close, 0.0)
+        self._rejecting += 1
+        self.loop.call_at(now + GOODBYE_S, self._rejected, wire)
+
+    def _rejected(self, wire: Wire) -> None:
+        self._rejecting -= 1
+        wire.close()
 
     def __repr__(self) -> str:
         return f"<Peer {self.id} links={list(self.links.values())} guests={list(self.guests.values())}>"

@@ -27,7 +27,7 @@ def make_job(function: Callable[..., Any], **options: Any) -> Job:
     """Return a job of that function, whose sink is on this host."""
     settings = TaskOptions(**options)
     body = payload.pack_function(function, settings.serializer)
-    return Job(f"client:{next(_numbers)}", function.__name__, Address("client", HOST, ()), settings, body)
+    return Job(f"client:{next(_numbers)}", function.__name__, Address("client", HOST, ("nowhere",)), settings, body)
 
 
 def make_chunk(job: Job, items: Sequence[Any], form: payload.Form = payload.Form.ONE, start: int = 0) -> Chunk:

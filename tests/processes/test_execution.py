@@ -250,7 +250,7 @@ def test_at_most_once_tells_after_each_task(bench: Bench) -> None:
 
 def test_results_for_elsewhere_are_compressed(bench: Bench) -> None:
     job = make_job(tasks.make_bytes)
-    away = Job(job.id, job.name, Address("client", "elsewhere", ()), TaskOptions(), job.function)
+    away = Job(job.id, job.name, Address("client", "elsewhere", ("nowhere",)), TaskOptions(), job.function)
     bench.run_chunk(away, make_chunk(away, [100_000]))
     assert len(bench.outcomes[0].body) < 10_000
     bench.run(tasks.make_bytes, [100_000])

@@ -19,7 +19,7 @@ def tuples_of(strategy: st.SearchStrategy) -> st.SearchStrategy:
 
 
 sessions = st.builds(m.SessionId, integers, integers)
-addresses = st.builds(m.Address, labels, labels, tuples_of(labels))
+addresses = st.builds(m.Address, labels, labels, tuples_of(labels).filter(bool))
 limits = st.builds(Limits, *[st.integers(1, 2**63 - 1)] * 3)
 spans = st.tuples(integers, integers).filter(lambda pair: pair[0] != pair[1]).map(sorted)
 options = st.builds(

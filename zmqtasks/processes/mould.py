@@ -152,7 +152,7 @@ def rehearse(worker: Worker, start: bytes) -> None:
 
 def _tasks(number: int) -> Tasks:
     """Return a task called as `submit` does, and one as `map` does."""
-    job = Job(f"rehearsal:{number}", "nothing", Address("rehearsal", "here", ()), TaskOptions(), _NOTHING)
+    job = Job(f"rehearsal:{number}", "nothing", Address("rehearsal", "here", ("nowhere",)), TaskOptions(), _NOTHING)
     bodies = [
         payload.pack([((number,), {})], form=payload.Form.CALL)[0].body,
         payload.pack([number], form=payload.Form.ONE)[0].body,

@@ -178,10 +178,10 @@ class SimInbox:
         self.stopped = self.closed = False
         self._network = network
         self._loop = loop
-        self._on_message: Callable[[Message], None] | None = None
+        self._on_message: Callable[[Message], object] | None = None
         self._waiting: deque[Message] = deque()
 
-    def listen(self, on_message: Callable[[Message], None]) -> None:
+    def listen(self, on_message: Callable[[Message], object]) -> None:
         """Begin to deliver what comes."""
         self._on_message = on_message
         self._loop.call_soon(self.drain)

@@ -14,6 +14,9 @@ from zmqtasks.transport.intake import Intake
 
 FRAMES_A_TURN = 256
 """After so many frames the loop sees to its other business first."""
+PAUSE_S = 0.001
+"""Who floods all with useless frames costs us one such frame each millisecond: ZeroMQ asks the connections in turn, so
+between two of them each other sender has been heard, and what is not read fills the flooder's own connection."""
 COPY_BELOW_BYTES = 64 * KIB
 """A smaller frame is copied: cheaper than keeping ZeroMQ's buffer."""
 
@@ -31,6 +34,7 @@ class Inbox:
         self._loop = loop
         self._socket = socket
         self._intake = intake
+        self._skipping = self._pausing = False
         # ZeroMQ's descriptor is edge-triggered: it must be drained until EAGAIN each time. The `zmq.asyncio` sockets
         # would do that for us, at 14 us a message instead of 0.5.
         loop.add_reader(socket.FD, self.drain)
@@ -39,7 +43,7 @@ class Inbox:
     def drain(self) -> None:
         """Read what has come so far; called before silence is judged."""
         for _ in range(FRAMES_A_TURN):
-            if self._socket.closed or not self._read_one():
+            if self._pausing or self._socket.closed or not self._read_one():
                 return
         self._loop.call_soon(self.drain)
 
@@ -48,16 +52,19 @@ class Inbox:
             frame = self._socket.recv(zmq.NOBLOCK, copy=False)
         except zmq.Again:
             return False
-        if frame.more:
-            self._skip_multipart("a message of several frames")
-            return True
-        self._intake.take(frame.buffer if len(frame) >= COPY_BELOW_BYTES else frame.bytes)
+        if self._skipping or frame.more:
+            self._skipping = frame.more
+            is_fine = self._intake.reject("a message of several frames")
+        else:
+            is_fine = self._intake.take(frame.buffer if len(frame) >= COPY_BELOW_BYTES else frame.bytes)
+        if not is_fine:
+            self._pausing = True
+            self._loop.call_later(PAUSE_S, self._go_on)
         return True
 
-    def _skip_multipart(self, what: str) -> None:
-        while self._socket.rcvmore:
-            self._socket.recv(copy=False)
-        self._intake.reject(what)
+    def _go_on(self) -> None:
+        self._pausing = False
+        self.drain()
 
     def close(self) -> None:
         """Stop reading and unbind; idempotent."""

@@ -27,6 +27,15 @@ HEAD_BYTES = 8
 READ_BYTES = 64 * KIB
 READS_A_TURN = 16
 """About 1 MiB a turn of the loop, so that one peer cannot keep the others waiting."""
+GROW_BYTES = 256 * KIB
+"""What a large frame gets of memory before any of it has come; then as much again as has come: a length is only a
+claim."""
+ACCEPTED_A_TURN = 16
+"""Who connects all the time shall not keep the loop from its other business."""
+MOST_UNPROVEN = 256
+"""Connections over which nothing useful has come yet; of more, the oldest is closed."""
+PAUSE_S = 0.05
+"""Who floods us with useless frames costs us one each so many seconds; what is not read waits at its sender."""
 SEND_BYTES = MIB
 """What the kernel is asked to take before the other side has read it; it may allow less."""
 BACKLOG = 1024
@@ -50,7 +59,9 @@ class LocalInbox:
         self._loop = loop
         self._path = path
         self._intake: Intake | None = None
-        self._connections: set[_Connection] = set()
+        self._connections: dict[_Connection, None] = {}
+        """In the order in which they came; those that have proven useful are in `_proven`."""
+        self._proven: set[_Connection] = set()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._listener.bind(path)
@@ -73,15 +84,26 @@ class LocalInbox:
                 connection.read()
 
     def _accept(self) -> None:
-        while self._listener.fileno() >= 0:
+        for _ in range(ACCEPTED_A_TURN):
             try:
                 accepted, _ = self._listener.accept()
             except OSError:  # none waits, or it has left already
                 return
             assert self._intake is not None
-            connection = _Connection(self._loop, accepted, self._intake, self._connections)
-            self._connections.add(connection)
+            connection = _Connection(self._loop, accepted, self._intake, self)
+            self._connections[connection] = None
             connection.read()
+            if len(self._connections) - len(self._proven) > MOST_UNPROVEN:
+                next(other for other in self._connections if other not in self._proven).close()
+
+    def proven(self, connection: _Connection) -> None:
+        """Something useful has come over a connection."""
+        self._proven.add(connection)
+
+    def ended(self, connection: _Connection) -> None:
+        """A connection has ended."""
+        self._connections.pop(connection, None)
+        self._proven.discard(connection)
 
     def close(self) -> None:
         """Read no more, and let nobody connect; idempotent."""
@@ -96,26 +118,26 @@ class LocalInbox:
 
 
 class _Connection:
-    """One accepted connection: it cuts what comes into frames. It is among `others` until it has ended."""
+    """One accepted connection: it cuts what comes into frames, and tells its inbox when it has ended."""
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, intake: Intake, others: set[_Connection]
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, intake: Intake, inbox: LocalInbox) -> None:
         self._loop = loop
         self._sock = sock
         self._intake = intake
-        self._others = others
-        self._kept = b""  # the beginning of a small frame
+        self._inbox = inbox
+        self._kept = b""  # the beginning of a small frame; after a pause, all that was not looked at
         self._body: bytearray | None = None  # a large frame that is not complete
-        self._filled = 0
+        self._filled = self._length = 0
         self._open = True
+        self._proven = False
+        self._pause: asyncio.TimerHandle | None = None
         sock.setblocking(False)
         loop.add_reader(sock, self.read)
 
     def read(self) -> None:
         """Read what has come so far, unless that is very much."""
         for _ in range(READS_A_TURN):
-            if not self._open or not self._read_once():
+            if not self._open or self._pause is not None or not self._read_once():
                 return
 
     def _read_once(self) -> bool:
@@ -137,7 +159,7 @@ class _Connection:
     def _cut(self, data: bytes) -> None:
         position, end = 0, len(data)
         self._kept = b""
-        while self._open and end - position >= HEAD_BYTES:
+        while self._pause is None and end - position >= HEAD_BYTES:
             start = position + HEAD_BYTES
             length = int.from_bytes(data[position:start], "big")
             if length > self._intake.limits.message_bytes:
@@ -153,13 +175,29 @@ class _Connection:
                 return
             view = memoryview(data)[start:position]
             # A body may be kept for long, and keeps what it is cut from.
-            self._intake.take(view if 2 * length > end else view.tobytes())
+            self._take(view if 2 * length > end else view.tobytes())
+            if not self._open:
+                return
         self._kept = data[position:]
 
+    def _take(self, frame: bytes | memoryview) -> None:
+        if not self._intake.take(frame):
+            self._loop.remove_reader(self._sock)
+            self._pause = self._loop.call_later(PAUSE_S, self._go_on)
+        elif not self._proven:
+            self._proven = True
+            self._inbox.proven(self)
+
+    def _go_on(self) -> None:
+        self._pause = None
+        self._loop.add_reader(self._sock, self.read)
+        self._cut(self._kept)
+        self.read()
+
     def _begin_body(self, length: int, start: bytes) -> None:
-        self._body = bytearray(length)
+        self._body = bytearray(min(length, GROW_BYTES))  # more than one reading brings
         self._body[: len(start)] = start
-        self._filled = len(start)
+        self._filled, self._length = len(start), length
 
     def _read_body(self, body: bytearray) -> bool:
         try:
@@ -172,16 +210,20 @@ class _Connection:
             self.close()
             return False
         self._filled += received
-        if self._filled == len(body):
+        if self._filled == self._length:
             self._body = None
-            self._intake.take(memoryview(body))
+            self._take(memoryview(body))
+        elif self._filled == len(body):
+            body.extend(bytes(min(len(body), self._length - len(body))))
         return True
 
     def close(self) -> None:
         """Read no more; idempotent."""
         if self._open:
             self._open = False
-            self._others.discard(self)
+            self._inbox.ended(self)
+            if self._pause is not None:
+                self._pause.cancel()
             self._loop.remove_reader(self._sock)
             self._sock.close()
 
@@ -265,13 +307,15 @@ class LocalLane:
 
     def _connect(self) -> None:
         self._retry = None
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
+        sock: socket.socket | None = None
         try:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
             sock.connect(self._path)
-        except OSError:  # nobody listens yet, or no more, or too many wait
-            sock.close()
+        except OSError:  # nobody listens yet, or no more, or too many wait; or we have no descriptor left
+            if sock is not None:
+                sock.close()
             self._retry = self._loop.call_later(self._retry_s, self._connect)
             self._retry_s = min(2 * self._retry_s, RETRY_MOST_S)
             return

@@ -70,8 +70,8 @@ class Network(Protocol):
     memory: Memory | None
     """Where loans of this process are found, if there can be any."""
 
-    def listen(self, on_message: Callable[[Message], None]) -> None:
-        """Begin to deliver what comes."""
+    def listen(self, on_message: Callable[[Message], object]) -> None:
+        """Begin to deliver what comes; `on_message` returns False where nobody wants it."""
 
     def drain(self) -> None:
         """Deliver what has come so far."""
@@ -154,9 +154,9 @@ class ZmqNetwork:
             self._context = sockets.new_context()
         return self._context
 
-    def listen(self, on_message: Callable[[Message], None]) -> None:
+    def listen(self, on_message: Callable[[Message], object]) -> None:
         """Begin to deliver what comes."""
-        intake = Intake(self._limits, on_message)
+        intake = Intake(self._limits, on_message, self._loop.time)
         if self._socket is not None:
             from zmqtasks.transport.inbox import Inbox
 
@@ -233,12 +233,12 @@ def raise_descriptor_limit() -> None:
 
 def _is_listening(path: str) -> bool:
     """Tell whether somebody listens there: not at what a killed peer left, nor where a container shares no files."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.setblocking(False)
-        try:
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.setblocking(False)
             return probe.connect_ex(path) in (0, errno.EAGAIN)  # EAGAIN: its queue is full
-        except OSError:  # longer than a path to a socket can be
-            return False
+    except OSError:  # longer than a path to a socket can be, or we have no descriptor left
+        return False
 
 
 def _local_path(folder: Path, peer: PeerId) -> str:

@@ -17,6 +17,9 @@ LEAST_LIBZMQ = (4, 3, 5)
 """Older ones have remote holes: CVE-2019-6250, CVE-2019-13132, CVE-2020-15166."""
 HIGH_WATER_MARK = 1000
 """Messages. Not flow control (windows are): it only bounds what a defect could pile up."""
+UNREAD = 64
+"""Messages of one connection that ZeroMQ reads ahead of us: so much of a flood is in our memory, the rest in its
+sender's. What follows the windows is never many messages, for they travel a megabyte at a time."""
 
 
 def new_context() -> zmq.Context[zmq.Socket[bytes]]:
@@ -58,7 +61,7 @@ def bound_pull(
     """
     socket = context.socket(zmq.PULL)
     _set_common_options(socket)
-    socket.rcvhwm = HIGH_WATER_MARK
+    socket.rcvhwm = UNREAD
     socket.setsockopt(zmq.BACKLOG, 1024)
     socket.setsockopt(zmq.MAXMSGSIZE, limits.message_bytes + 4096)
     bound = []
@@ -98,7 +101,10 @@ def connected_push(
     Raises:
         BindError: the endpoint is malformed.
     """
-    socket = context.socket(zmq.PUSH)
+    try:
+        socket = context.socket(zmq.PUSH)
+    except zmq.ZMQError as error:  # no descriptor is left, say
+        raise BindError(f"cannot connect to {endpoint}: {_reason(error, endpoint)}") from error
     _set_common_options(socket)
     socket.sndhwm = most
     socket.setsockopt(zmq.IMMEDIATE, 1)

@@ -45,6 +45,8 @@ def address(value: object) -> Address:
     """Return an address: [peer, host, [endpoint, ...]]."""
     peer, host, endpoints = record(value, "address", 3)
     places = tuple(label(place, "address.endpoint") for place in array(endpoints, "address.endpoints"))
+    if not places:
+        malformed("address.endpoints", "one endpoint at least", endpoints)
     return Address(label(peer, "address.peer"), label(host, "address.host"), places)
 
 

@@ -1,0 +1,102 @@
+"""What strangers can make a peer do: little, and nothing that lasts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from tests.testing.worlds import FakeWorld, Listener
+from tests.wire.samples import SAMPLES
+from zmqtasks.errors import BindError, RemoteProtocolError
+from zmqtasks.messages import Address, Hello, Message, PeerState, Role, SessionId, Status
+from zmqtasks.options import Limits
+from zmqtasks.peer import MOST_REJECTIONS, Peer
+from zmqtasks.records import replace
+from zmqtasks.sink import Sink
+from zmqtasks.wire import codec
+
+STATUS = SAMPLES["status"]
+HELLO = SAMPLES["hello"]
+assert isinstance(STATUS, Status)
+assert isinstance(HELLO, Hello)
+
+
+class Silent:
+    """A recorder that is never asked."""
+
+    def record(self, *_: object) -> None:
+        raise AssertionError
+
+
+class Strangers:
+    """A sink, and a place that writes to it as anybody."""
+
+    def __init__(self) -> None:
+        self.world = FakeWorld(encoded=True)
+        self.stranger = Listener(self.world.join("stranger"))
+        self.peer = Peer(self.world.loop, self.world.join("sink"), 1, random.Random(1).random)
+        self.sink = Sink(self.peer, Silent())
+
+    def receive(self, message: Message) -> bool:
+        return self.peer._receive(message)
+
+    def close(self) -> None:
+        self.sink.close()
+        self.peer.close()
+        self.world.close()
+
+
+@pytest.fixture
+def strangers() -> Iterator[Strangers]:
+    strangers = Strangers()
+    yield strangers
+    strangers.close()
+
+
+def test_an_address_without_an_endpoint_is_malformed() -> None:
+    """There is no way to answer it: whoever tried would fail."""
+    for message in (HELLO, STATUS):
+        frame = codec.encode(replace(message, address=message.address._replace(endpoints=())))
+        with pytest.raises(RemoteProtocolError, match=r"address\.endpoints: expected one endpoint at least"):
+            codec.decode(frame, Limits())
+
+
+def test_frames_of_no_session_are_said_to_be_unwanted(strangers: Strangers) -> None:
+    for name in ("tasks", "results", "stored", "cancel", "query", "output"):
+        assert not strangers.receive(SAMPLES[name]), name
+    assert not strangers.receive(replace(STATUS, session=SessionId(1, 77)))
+    assert not strangers.peer.guests
+
+
+def test_a_session_that_is_opened_is_wanted_and_so_is_its_echo(strangers: Strangers) -> None:
+    address = strangers.world.address("stranger")
+    hello = replace(HELLO, address=address, role=Role.NODE, session=SessionId(9, 2), memory=None)
+    assert strangers.receive(hello)
+    assert strangers.receive(hello)
+    assert not strangers.receive(replace(hello, session=SessionId(9, 1)))
+    assert strangers.receive(replace(STATUS, session=hello.session, state=PeerState.UP))
+    assert not strangers.receive(replace(hello, session=SessionId(10, 1), role=Role.SINK))
+
+
+def test_rejections_are_few_however_many_ask_for_one(strangers: Strangers) -> None:
+    address = strangers.world.address("stranger")
+    for number in range(10 * MOST_REJECTIONS):
+        assert not strangers.receive(replace(STATUS, session=SessionId(5, number), address=address))
+    strangers.world.loop.advance(2.0)
+    heard = [message for message in strangers.stranger.heard if isinstance(message, Status)]
+    assert len(heard) == MOST_REJECTIONS
+    assert not strangers.receive(replace(STATUS, session=SessionId(6, 1), address=address))
+    strangers.world.loop.advance(2.0)
+    assert len(strangers.stranger.heard) == MOST_REJECTIONS + 1
+
+
+def test_who_cannot_be_answered_fills_no_log(strangers: Strangers, caplog: pytest.LogCaptureFixture) -> None:
+    nowhere = Address("x" * 16, "there", ("nowhere://",))
+    for number in range(100):
+        hello = replace(HELLO, address=nowhere, role=Role.NODE, session=SessionId(7, number), memory=None)
+        assert not strangers.receive(hello)
+    assert len(caplog.records) == 1
+    with pytest.raises(BindError):
+        strangers.peer.network.reach(nowhere)
