@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.mesh.chaos import ledger, tasks
+from tests.mesh.chaos.growth import MIB, Growth, Sample
 from tests.mesh.chaos.oracle import judge
 from tests.mesh.chaos.registry import SCENARIOS
+from tests.mesh.chaos.usage import Usage
 
 Row = tuple[str, int, str, str | None, str | None]
 
@@ -54,7 +56,7 @@ def test_all_is_well(executed: ledger.Ledger, store: Path) -> None:
     }  # fmt: skip
     assert verdict.complaints == ()
     assert executed.executions == 6
-    assert [entry.index for entry in executed.entries()] == [0, 1, 2, 2, 3, 2]
+    assert [entry.task for entry in executed.entries()] == [0, 1, 2, 2, 3, 2]
     assert {entry.pid for entry in executed.entries()} == {os.getpid()}
 
 
@@ -100,3 +102,25 @@ def test_each_scenario_is_a_module_that_can_be_run() -> None:
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2], timeout=30)
     assert all((it.full.times is None) == (it.quick.times is None) for it in SCENARIOS.values())
+
+
+def test_growth_is_told_from_bursts() -> None:
+    """A role that keeps a KiB of each thousand tasks, and now and then holds a burst that it lets go."""
+    growth = Growth()
+    for n in range(200):
+        burst = 40 * MIB if n % 7 == 3 else 0
+        growth.add(Sample(float(n), 1, n * 1000, Usage(20 * MIB + n * 1024 + burst, 30, 4)))
+    trend = growth.trend()
+    assert trend.mib_per_million_tasks == pytest.approx(1000 / 1024, rel=0.01)
+    assert (trend.lives, trend.peak_mib, trend.descriptors, trend.threads) == (1, 60.2, 0, 0)
+
+
+def test_growth_from_life_to_life() -> None:
+    """Each life holds a MiB more than the last: something is read back from a file at each start."""
+    growth = Growth()
+    for n in range(200):
+        life = n // 10
+        growth.add(Sample(float(n), life, n * 1000, Usage((20 + life) * MIB, 30 + n % 10, 4)))
+    trend = growth.trend()
+    assert trend.mib_per_million_tasks == pytest.approx(100, rel=0.01)
+    assert trend.lives == 20

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 from typing import IO
 
 from tests.mesh.chaos.ledger import Ledger
@@ -23,17 +24,25 @@ class Feeder:
     Args:
         pipe: standard input of a ventilator; closed at the end.
         job: number of the job.
-        executed: how many executions there have been; re-runs let it run ahead a little further.
-        ahead: tasks written and not executed, at most.
+        ledger: what was executed.
+        ahead: tasks written and not done, at most.
         per_s: tasks a second, at most.
+        done: how many are done; by default as many as the ledger has more than at first, where re-runs count as well.
     """
 
     def __init__(
-        self, pipe: IO[bytes], job: int, ledger: Ledger, ahead: int = 5000, per_s: float = float("inf")
+        self,
+        pipe: IO[bytes],
+        job: int,
+        ledger: Ledger,
+        ahead: int = 5000,
+        per_s: float = float("inf"),
+        done: Callable[[], int] | None = None,
     ) -> None:
         self.fed = 0
-        self._pipe, self._job, self._ledger, self._ahead, self._per_s = pipe, job, ledger, ahead, per_s
-        self._before = ledger.executions
+        self._pipe, self._job, self._ahead, self._per_s = pipe, job, ahead, per_s
+        before = ledger.executions
+        self._done = done or (lambda: ledger.executions - before)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"feeder-{job}", daemon=True)
         self._thread.start()
@@ -59,5 +68,4 @@ class Feeder:
                 self.fed += PIECE
 
     def _is_ahead(self, elapsed_s: float) -> bool:
-        executed = self._ledger.executions - self._before
-        return self.fed - executed >= self._ahead or self.fed >= self._per_s * elapsed_s
+        return self.fed >= self._per_s * elapsed_s or self.fed - self._done() >= self._ahead

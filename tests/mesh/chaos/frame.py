@@ -70,6 +70,12 @@ class Frame:
         return self.amount.times
 
     @property
+    def seconds(self) -> float:
+        """Return how long faults are wanted."""
+        assert self.amount.seconds is not None
+        return self.amount.seconds
+
+    @property
     def elapsed_s(self) -> float:
         """Return the seconds since it began."""
         return time.monotonic() - self.began

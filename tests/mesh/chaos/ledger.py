@@ -26,7 +26,7 @@ class Entry(NamedTuple):
 
     job: int
     pid: int
-    index: int
+    task: int
     at_ns: int
     """Of the monotonic clock, when it began."""
 

@@ -83,9 +83,9 @@ def judge(ledger: Ledger, jobs: dict[int, int], stores: Iterable[Path]) -> Verdi
 
 
 def recorded_in(store: Path) -> int:
-    """Return how many tasks a store has."""
+    """Return how many tasks a store has; cheap at any length, as rows are never removed."""
     with closing(_open(store)) as connection:
-        return int(connection.execute("SELECT COUNT(*) FROM results").fetchone()[0])
+        return int(connection.execute("SELECT COALESCE(MAX(rowid), 0) FROM results").fetchone()[0])
 
 
 def _read(store: Path, recorded: dict[int, bytearray], complaints: list[str]) -> int:

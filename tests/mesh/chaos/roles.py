@@ -125,11 +125,22 @@ class Role:
             time.sleep(POLL_S)
         raise RuntimeError(f"{self.name} did not get ready:\n{self.log.read_text(errors='replace')[-2000:]}")
 
+    @property
+    def is_killed(self) -> bool:
+        """Tell whether this life was ended by `kill`."""
+        return self._process is not None and self._process.poll() == -signal.SIGKILL
+
     def kill(self) -> None:
         """Kill -9, and wait until it is gone. What it started has to notice by itself."""
         self.process.kill()
         self.process.wait()
         self._stopped = []
+
+    @staticmethod
+    def kill_process(pid: int) -> None:
+        """Kill -9 one of the processes it has started, if that is still there."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
     def restart(self) -> None:
         """Begin the next life with the same command line, where the last one has ended."""
