@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from zmqtasks.embedded.output import OutputLine as OutputLine
     from zmqtasks.errors import BindError as BindError
     from zmqtasks.errors import IncompatibleVersion as IncompatibleVersion
+    from zmqtasks.errors import JournalError as JournalError
+    from zmqtasks.errors import JournalInUse as JournalInUse
+    from zmqtasks.errors import JournalMismatch as JournalMismatch
     from zmqtasks.errors import MemoryLimitExceeded as MemoryLimitExceeded
     from zmqtasks.errors import NodeKiller as NodeKiller
     from zmqtasks.errors import NoNodes as NoNodes
@@ -60,6 +63,9 @@ _HOMES |= dict.fromkeys(
     (
         "BindError",
         "IncompatibleVersion",
+        "JournalError",
+        "JournalInUse",
+        "JournalMismatch",
         "MemoryLimitExceeded",
         "NoNodes",
         "NodeKiller",

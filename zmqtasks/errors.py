@@ -18,6 +18,9 @@ Owns the classes and their texts; raises nothing itself. Everybody imports it.
     │   ├── NotAuthorised           the other side does not know our key
     │   ├── IncompatibleVersion     the two sides share no protocol version
     │   └── BindError               an address is taken, malformed or not ours
+    ├── JournalError                a journal cannot be used: it is in use, of something else, newer, or damaged
+    │   ├── JournalInUse            another program has it open
+    │   └── JournalMismatch         the program, its function, its options or its input are not those of the journal
     └── ProtocolError               bytes or moves that the protocol does not allow
         ├── LocalProtocolError      ours: a defect in this program
         └── RemoteProtocolError     theirs: what the peer sent is malformed or out of place
@@ -233,6 +236,18 @@ class IncompatibleVersion(MeshError):
 
 class BindError(MeshError):
     """An address cannot be bound: it is taken, malformed, or not one of this host."""
+
+
+class JournalError(ZmqtasksError):
+    """A journal cannot be used; the text says why, and what helps."""
+
+
+class JournalInUse(JournalError):
+    """Another program has the journal open: one at a time may go on with it."""
+
+
+class JournalMismatch(JournalError):
+    """What a program does now is not what the journal has of it: another function, other options, other input."""
 
 
 class ProtocolError(ZmqtasksError):

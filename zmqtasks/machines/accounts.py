@@ -53,6 +53,8 @@ class NodeAccount(Entity):
     nbytes: int = 0
     cost_us: int = 0
     exclusive: bool = False
+    unclaimed: dict[tuple[JobId, int], RangeSet] = field(default_factory=dict)
+    """What it runs of jobs that are not open here (yet), by job and attempt."""
 
     def load(self) -> float:
         """Return the expected work before each worker, in microseconds."""
@@ -65,7 +67,7 @@ class NodeAccount(Entity):
 
 
 class JobAccount(Entity):
-    """The account of one job. A task is in one place: `waiting`, `delayed`, aboard a node, or `done`.
+    """The account of one job. A task is in one place: `waiting`, `delayed`, `doubted`, aboard a node, or `done`.
 
     `sent` is one past the last task that was ever sent; `kept_free` is the node that runs empty for a task of this job.
     """
@@ -79,6 +81,7 @@ class JobAccount(Entity):
     closed: bool = False
     waiting: RangeSet = field(default_factory=RangeSet)
     delayed: RangeSet = field(default_factory=RangeSet)
+    doubted: RangeSet = field(default_factory=RangeSet)
     done: RangeSet = field(default_factory=RangeSet)
     attempts: set[int] = field(default_factory=set)
     task_bytes: float = 0.0

@@ -38,6 +38,7 @@ from zmqtasks.machines.dispatch_moves import (
     Command,
     Cut,
     Deny,
+    DoubtsEnded,
     Encoded,
     EncodingFailed,
     Event,
@@ -49,11 +50,15 @@ from zmqtasks.machines.dispatch_moves import (
     NodeLost,
     NodeOpened,
     NodeSuspected,
+    OutcomeMissed,
     OutcomeSettled,
     Recall,
+    Restore,
     Send,
     TasksAdded,
     TasksCancelled,
+    TasksDoubted,
+    TasksRecorded,
 )
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.machines.wishes import Wishes
@@ -85,6 +90,10 @@ class Dispatch:
         self._moves: dict[type[Any], Callable[[Any, float], list[Command]]] = {
             JobOpened: self._job_opened,
             TasksAdded: self._tasks_added,
+            TasksRecorded: self._tasks_recorded,
+            TasksDoubted: self._tasks_doubted,
+            DoubtsEnded: self._doubts_ended,
+            OutcomeMissed: self._outcome_missed,
             JobClosed: self._job_closed,
             Encoded: self._encoded,
             EncodingFailed: self._encoding_failed,
@@ -129,7 +138,7 @@ class Dispatch:
 
     def waiting(self) -> int:
         """Return how many tasks are not aboard any node."""
-        return sum(job.waiting.count() + job.delayed.count() for job in self._jobs.values())
+        return sum(j.waiting.count() + j.delayed.count() + j.doubted.count() for j in self._jobs.values())
 
     def aboard(self) -> int:
         """Return how many tasks are aboard nodes."""
@@ -149,6 +158,10 @@ class Dispatch:
         job = self._open_job(event)
         first, job.total = job.total, job.total + event.count
         self._put_back(job, first, job.total)
+        if job.doubted:
+            for node in self._nodes.values():
+                for job_id, attempt in [key for key in node.unclaimed if key[0] == job.id]:
+                    self._adopt(node, job_id, attempt, node.unclaimed[job_id, attempt])
         return self._fill()
 
     def _job_closed(self, event: JobClosed, now: float) -> list[Command]:
@@ -170,7 +183,8 @@ class Dispatch:
 
     def _put_back(self, job: JobAccount, start: int, stop: int) -> None:
         for a, b in job.done.missing(start, stop):
-            job.waiting.add(a, b)
+            for c, d in job.doubted.missing(a, b):
+                job.waiting.add(c, d)
         self._queue(job)
 
     def _queue(self, job: JobAccount) -> None:
@@ -189,9 +203,45 @@ class Dispatch:
         job.done.add(start, stop)
         job.waiting.remove(start, stop)
         job.delayed.remove(start, stop)
+        job.doubted.remove(start, stop)
         job.ledger.settled(start, stop)
         self._queue(job)
         return new
+
+    # What an earlier life has left
+
+    def _tasks_recorded(self, event: TasksRecorded, now: float) -> list[Command]:
+        job = self._jobs.get(event.job)
+        if job is None:
+            return []
+        return [Restore(job.id, a, b) for a, b in self._settle(job, event.start, event.stop)]
+
+    def _tasks_doubted(self, event: TasksDoubted, now: float) -> list[Command]:
+        if job := self._jobs.get(event.job):
+            job.sent = max(job.sent, event.stop)
+            for a, b in job.done.missing(event.start, event.stop):
+                job.doubted.add(a, b)
+        return []
+
+    def _doubts_ended(self, event: DoubtsEnded, now: float) -> list[Command]:
+        job = self._jobs.get(event.job)
+        if job is None or not job.doubted:
+            return []
+        doubted, job.doubted = job.doubted, RangeSet()
+        commands: list[Command] = []
+        for a, b in doubted:
+            if job.options.retry:
+                self._put_back(job, a, b)
+            else:
+                commands += [Finish(job.id, c, d, OutcomeKind.LOST) for c, d in self._settle(job, a, b)]
+        return commands + self._end_if_done(job) + self._fill()
+
+    def _outcome_missed(self, event: OutcomeMissed, now: float) -> list[Command]:
+        said = event.settled
+        node = self._nodes.get(said.node)
+        if node is not None and (held := node.unclaimed.get((said.job, said.attempt))):
+            held.remove(said.start, said.stop)
+        return []
 
     # Cancelling
 
@@ -210,7 +260,9 @@ class Dispatch:
         commands: list[Command] = []
         for job_id, ranges in wanted.items():
             if job := self._jobs.get(job_id):
-                here = [part for places in (job.waiting, job.delayed) for r in ranges for part in places.common(*r)]
+                # At most once and in doubt is not here: it may run.
+                places = (job.waiting, job.delayed, *((job.doubted,) if job.options.retry else ()))
+                here = [part for place in places for range_ in ranges for part in place.common(*range_)]
                 for start, stop in here:
                     commands += self._cancel(job, start, stop)
                 commands += [*self._want_back(job, ranges, now, kill=False), *self._end_if_done(job)]
@@ -277,6 +329,7 @@ class Dispatch:
         for held in event.have:
             if held.phase is not Phase.QUEUED:
                 begun.setdefault((held.job, held.attempt), RangeSet()).add(held.start, held.stop)
+        node.unclaimed = begun
         for (job_id, attempt), ranges in begun.items():
             self._adopt(node, job_id, attempt, ranges)
         if self._wishes:
@@ -286,15 +339,19 @@ class Dispatch:
     def _adopt(self, node: NodeAccount, job_id: JobId, attempt: int, ranges: RangeSet) -> None:
         """On a fresh session: what still runs there is not run again, unless it went elsewhere meanwhile."""
         job = self._jobs.get(job_id)
-        if job is None or attempt in self._assignments:
+        known = self._assignments.get(attempt)
+        if job is None or (known is not None and known.node != node.id):
             return
         # Not what was never sent: arguments are encoded in the order of their first sending.
-        parts = RangeSet(part for a, b in ranges for part in job.waiting.common(a, min(b, job.sent)))
-        if parts:
-            for start, stop in parts:
-                job.waiting.remove(start, stop)
-            self._queue(job)
-            self._load(node, job, attempt, parts)
+        places = (job.doubted,) if known else (job.waiting, job.doubted)
+        parts = RangeSet(part for a, b in ranges for place in places for part in place.common(a, min(b, job.sent)))
+        if not parts:
+            return
+        for start, stop in parts:
+            job.waiting.remove(start, stop)
+            job.doubted.remove(start, stop)
+        self._queue(job)
+        self._load(node, job, attempt, parts)
 
     def _known_node(self, event: NodeHeard | NodeSuspected | NodeLost) -> NodeAccount:
         node = self._nodes.get(event.node)
@@ -443,6 +500,9 @@ class Dispatch:
     # The account of what is aboard
 
     def _load(self, node: NodeAccount, job: JobAccount, attempt: int, ranges: RangeSet) -> None:
+        if known := self._assignments.get(attempt):
+            self._load_more(node, known, ranges)
+            return
         size = ranges.count()
         nbytes, cost_us = int(size * job.task_bytes), cost_of_us(size, job.task_s)
         self._assignments[attempt] = Assignment(attempt, job.id, node.id, ranges, size, job.task_s, nbytes, cost_us)
@@ -451,6 +511,16 @@ class Dispatch:
         node.tasks += size
         node.nbytes += nbytes
         node.cost_us += cost_us
+
+    def _load_more(self, node: NodeAccount, assignment: Assignment, ranges: RangeSet) -> None:
+        """What an earlier life has sent at once is added piece by piece."""
+        before = assignment.cost_us
+        for start, stop in ranges:
+            assignment.remaining.add(start, stop)
+        assignment.size += ranges.count()
+        assignment.cost_us = cost_of_us(assignment.remaining.count(), assignment.task_s)
+        node.tasks += ranges.count()
+        node.cost_us += assignment.cost_us - before
 
     def _unload(self, assignment: Assignment, start: int, stop: int) -> None:
         if self._wishes:
@@ -559,7 +629,7 @@ class Dispatch:
         for job in self._jobs.values():
             aboard = [part for a in job.attempts for part in self._assignments[a].remaining]
             open_ = [part for held in aboard for part in job.done.missing(*held)]
-            places = [*open_, *job.waiting, *job.delayed, *job.done]
+            places = [*open_, *job.waiting, *job.delayed, *job.doubted, *job.done]
             assert RangeSet(places).count() == sum(b - a for a, b in places), f"{job.id}: in two places in {self!r}"
             assert not RangeSet(places).missing(0, job.total), f"{job.id}: a task is nowhere in {self!r}"
             assert bool(job.waiting) == (job.id in self._ready.get(job.options.priority, ())), repr(self)

@@ -41,6 +41,34 @@ class TasksAdded(Value):
     count: int
 
 
+class TasksRecorded(Value):
+    """Tasks that are about to be added ended in an earlier life of this ventilator, and were recorded."""
+
+    job: JobId
+    start: int
+    stop: int
+
+
+class TasksDoubted(Value):
+    """Tasks that are about to be added may be aboard nodes, since an earlier life: let nodes answer first."""
+
+    job: JobId
+    start: int
+    stop: int
+
+
+class DoubtsEnded(Value):
+    """Whoever could know of tasks of this job has answered, or had time enough. What nobody has is not aboard."""
+
+    job: JobId
+
+
+class OutcomeMissed(Value):
+    """An outcome concerns tasks that are not added yet: the node that told it does not have them any more."""
+
+    settled: Settled
+
+
 class JobClosed(Value):
     """No more tasks will be added."""
 
@@ -127,6 +155,10 @@ class CancelWithdrawn(Value):
 Event = (
     JobOpened
     | TasksAdded
+    | TasksRecorded
+    | TasksDoubted
+    | DoubtsEnded
+    | OutcomeMissed
     | JobClosed
     | Encoded
     | EncodingFailed
@@ -176,6 +208,14 @@ class Finish(Value):
     node: PeerId = ""
 
 
+class Restore(Value):
+    """Hand on how these tasks ended in an earlier life, and let go of their arguments."""
+
+    job: JobId
+    start: int
+    stop: int
+
+
 class Recall(Value):
     """Tell the node that these ranges are not wanted any more; with `kill`, not even where they run."""
 
@@ -205,4 +245,4 @@ class FinishJob(Value):
         return hash(self.job)
 
 
-Command = Send | Finish | Recall | Deny | FinishJob
+Command = Send | Finish | Restore | Recall | Deny | FinishJob

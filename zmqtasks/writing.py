@@ -1,0 +1,176 @@
+"""One thread that writes what it is handed, in groups and in order, and says when it is safe.
+
+Owns the queue, the thread, the grouping and the patience with a full disk. Knows no format: it calls who writes. Never
+drops an entry, and never reports one as written that is not. Called by the journal.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Generic, NamedTuple, TypeVar
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Deliver = Callable[[Callable[[], None]], object]
+
+RETRY_S = 1.0
+"""How long to wait before a group is tried again that could not be written."""
+
+
+class _Handed(NamedTuple, Generic[T]):
+    entry: T
+    weight: int
+    on_written: Callable[[], None] | None
+
+
+class GroupWriter(Generic[T]):
+    """Write entries in groups: a commit costs about as much for a thousand as for one.
+
+    A group is what came while the one before was written.
+
+    Args:
+        name: of the thread.
+        write: writes a group, all of it, or nothing and raises OSError; then it is tried again every second. Whatever
+            else it raises ends the writing for good. Called in the thread.
+        close: called in the thread, last.
+        most_weight: no further entry joins a group that weighs this much.
+        on_failure: called, by way of `deliver`, each time a group could not be written.
+        deliver: how the thread calls back: at once, or in a loop's thread (`loop.call_soon_threadsafe`).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        write: Callable[[list[T]], None],
+        close: Callable[[], None],
+        *,
+        most_weight: int,
+        on_failure: Callable[[Exception], None],
+        deliver: Deliver,
+    ) -> None:
+        self._write = write
+        self._close = close
+        self._most_weight = most_weight
+        self._on_failure = on_failure
+        self._deliver = deliver
+        self._changed = threading.Condition()  # guards all below
+        self._queue: deque[_Handed[T]] = deque()
+        self._handed = self._done = 0
+        self._failure: Exception | None = None  # the last one, while it lasts
+        self._given_up = self._closing = self._stopped = False
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def hand(self, entry: T, weight: int = 1, on_written: Callable[[], None] | None = None) -> None:
+        """Hand over an entry; returns at once. Once the writer has given up, it is not written, nor reported.
+
+        Args:
+            entry: for `write`.
+            weight: of it; see `most_weight`.
+            on_written: called, by way of `deliver`, once it is written; must not raise.
+
+        Raises:
+            ValueError: the writer is closed.
+        """
+        with self._changed:
+            if self._closing:
+                raise ValueError("the writer is closed")
+            if self._given_up:
+                return
+            self._handed += 1
+            self._queue.append(_Handed(entry, weight, on_written))
+            self._changed.notify_all()
+
+    def flush(self, timeout_s: float | None = None) -> None:
+        """Wait until all that was handed over is written.
+
+        Raises:
+            TimeoutError: it was not within `timeout_s` seconds; the cause is the last failure, if any.
+            Exception: what made the writer give up.
+        """
+        with self._changed:
+            wanted = self._handed
+            self._changed.wait_for(lambda: self._done >= wanted or self._given_up, timeout_s)
+            if self._done >= wanted:
+                return
+            if self._given_up and self._failure is not None:
+                raise self._failure
+            missing = wanted - self._done
+            raise TimeoutError(f"{missing} entries were not written within {timeout_s} s") from self._failure
+
+    def close(self, timeout_s: float = 60.0) -> None:
+        """Write what was handed over, then end the thread; a second call does nothing.
+
+        Raises:
+            TimeoutError: the rest could not be written within `timeout_s` seconds.
+            Exception: what made the writer give up before.
+        """
+        with self._changed:
+            if self._closing:
+                return
+            self._closing = True
+        try:
+            self.flush(timeout_s)
+        finally:
+            with self._changed:
+                self._stopped = True
+                self._changed.notify_all()
+            self._thread.join()
+
+    # In the thread
+
+    def _work(self) -> None:
+        try:
+            while group := self._next_group():
+                self._write_patiently(group)
+        except Exception as error:
+            logger.exception("%s gives up", threading.current_thread().name)
+            with self._changed:
+                self._failure = error
+                self._given_up = True
+                self._queue.clear()
+                self._changed.notify_all()
+            self._deliver(partial(self._on_failure, error))
+        finally:
+            self._close()
+
+    def _next_group(self) -> list[_Handed[T]]:
+        """Wait for something to write and take it; nothing when the writer is closed."""
+        group: list[_Handed[T]] = []
+        weight = 0
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._stopped)
+            while self._queue and weight < self._most_weight and not self._stopped:
+                group.append(self._queue.popleft())
+                weight += group[-1].weight
+        return group
+
+    def _write_patiently(self, group: list[_Handed[T]]) -> None:
+        """Write one group, however long it takes, and report it."""
+        entries = [handed.entry for handed in group]
+        while not self._written(entries):
+            with self._changed:
+                if self._changed.wait_for(lambda: self._stopped, RETRY_S):
+                    return
+        for handed in group:
+            if handed.on_written is not None:
+                self._deliver(handed.on_written)
+        with self._changed:
+            self._failure = None
+            self._done += len(group)
+            self._changed.notify_all()
+
+    def _written(self, entries: list[T]) -> bool:
+        try:
+            self._write(entries)
+        except OSError as error:
+            with self._changed:
+                self._failure = error
+            self._deliver(partial(self._on_failure, error))
+            return False
+        return True
