@@ -115,6 +115,7 @@ def test_what_was_just_sent_again_is_given_time_to_arrive() -> None:
     assert half.handle(StatusReceived(status(gap=True)), 1.9)[1:] == [Transmit((numbered(1),))]
     assert half.tick(2.0) == [SendStatus(full=False)]
     half.tick(3.0)
+    half.handle(StatusReceived(status()), 3.1)
     assert half.tick(3.9) == [Transmit((numbered(1),))]
 
 
@@ -136,6 +137,29 @@ def test_without_progress_everything_is_sent_again_less_and_less_often() -> None
     assert Transmit((numbered(2),)) in half.tick(102.0)
 
 
+def test_to_a_quiet_peer_nothing_is_sent_again_before_it_speaks() -> None:
+    """What is sent into a broken way is lost as well, and would only make the next time later."""
+    half = opened()
+    half.handle(Offered(results(1)), 0.0)
+    half.handle(StatusReceived(status()), 0.2)
+    for second in range(1, 9):
+        assert Transmit((numbered(1),)) not in half.tick(float(second))
+    back = status()
+    assert half.handle(StatusReceived(back), 8.5) == [Heard(back), Transmit((numbered(1),))]
+    assert half.handle(StatusReceived(status(gap=True)), 8.6)[1:] == []
+    assert half.handle(StatusReceived(status()), 9.5)[1:] == []
+    assert Transmit((numbered(1),)) in half.tick(10.5)
+    assert half.handle(StatusReceived(status(1)), 13.0)[1:] == []
+
+
+def test_who_has_not_listened_for_a_while_sends_nothing_again_for_it() -> None:
+    half = opened()
+    half.handle(Offered(results(1)), 0.0)
+    half.tick(1.0)
+    half.handle(StatusReceived(status()), 1.0)
+    assert half.handle(StatusReceived(status()), 7.0)[1:] == []
+
+
 def test_silence_is_suspected_then_the_end() -> None:
     half = opened()
     half.handle(Offered(results(1)), 0.0)
@@ -155,7 +179,7 @@ def test_a_suspected_peer_that_speaks_is_up_again_and_gets_bulk_meanwhile() -> N
         half.tick(second)
     assert repr(half) == "<Outgoing 1 suspect cum=0 next=1 unacked=0/0B>"
     assert half.handle(Offered(results(1)), 3.5) == [Transmit((numbered(1),))]
-    assert half.handle(StatusReceived(status()), 4.0) == [Heard(status())]
+    assert half.handle(StatusReceived(status()), 4.0) == [Heard(status()), Transmit((numbered(1),))]
     assert repr(half) == "<Outgoing 1 up cum=0 next=2 unacked=1/10B>"
 
 

@@ -42,11 +42,11 @@ def vanishing_node(rules: Rules | None = None) -> SimMesh:
 
 
 def long_partition(rules: Rules | None = None) -> SimMesh:
-    """The only node cannot be reached for a while, and works on."""
+    """The only node cannot be reached for a while, and works on; what it sends comes back later than the client."""
     mesh = started(layout=Layout(nodes=1, rules=rules or Rules()))
     mesh.submit(12, long_tasks)
     mesh.clock.call_later(0.5, lambda: mesh.network.partition(CLIENT, "node0"))
-    mesh.clock.call_later(15.5, lambda: mesh.network.heal(CLIENT, "node0"))
+    mesh.clock.call_later(16.0, lambda: mesh.network.heal(CLIENT, "node0"))
     return finish(mesh)
 
 

@@ -37,6 +37,8 @@ class Timing(Value):
     """The same after little: it must not cost a Status each few round trips."""
     small_bytes: int = 1 << 20
     """What is little, in bytes since the last Status."""
+    quiet_s: float = 1.5
+    """Silence after which nothing is sent again before the partner speaks: it would be lost as well, or wait."""
     suspect_s: float = 3.0
     close_s: float = 10.0
     retransmit_s: float = 2.0
@@ -171,6 +173,11 @@ class _Half:
             self._heard_at = min(now, self._heard_at + stall)
         self._ticked_at = now
 
+    def _was_quiet(self, now: float) -> bool:
+        """Tell whether the partner, who speaks now, has been silent for a while, and not just unheard by us."""
+        stall = max(0.0, now - self._ticked_at - self._timing.beat_s)
+        return now - self._heard_at - stall >= self._timing.quiet_s
+
     def _illegal(self, event: object) -> LocalProtocolError:
         return LocalProtocolError(f"{type(event).__name__} is not legal in {self!r}")
 
@@ -234,7 +241,7 @@ class Outgoing(_Half):
         if now >= self._beat_at:
             self._beat_at = now + self._timing.beat_s
             commands.append(SendStatus(full=False))
-        if self._unacked and now >= self._progress_at + self._patience_s:
+        if now >= self._retransmission_due():
             # Nothing says that it is lost: the partner may just be slow to store. So ask less and less often.
             self._patience_s = min(2 * self._patience_s, 16 * self._timing.retransmit_s)
             self._progress_at = now
@@ -248,8 +255,12 @@ class Outgoing(_Half):
         if self.state is State.OPENING:
             return self._hello_at
         silence = self._timing.suspect_s if self.state is State.UP else self._timing.close_s
-        due = min(self._beat_at, self._heard_at + silence)
-        return min(due, self._progress_at + self._patience_s) if self._unacked else due
+        return min(self._beat_at, self._heard_at + silence, self._retransmission_due())
+
+    def _retransmission_due(self) -> float:
+        """Return when all that is not acknowledged is sent again; never, as long as the partner is quiet."""
+        due = self._progress_at + self._patience_s
+        return due if self._unacked and due < self._heard_at + self._timing.quiet_s else float("inf")
 
     def unacked(self) -> tuple[Bulk, ...]:
         """Return the messages the partner has not acknowledged, in order."""
@@ -284,10 +295,11 @@ class Outgoing(_Half):
         first = self.state is State.OPENING
         self.incarnation = status.incarnation
         self.state = State.UP
+        was_quiet = self._was_quiet(now)
         self._heard_at = now
         self._acknowledge(status.cum, now)
         said: Command = Opened(status) if first else Heard(status)
-        return [said, *self._rewind(status, now)]
+        return [said, *(self._send_again(status.cum, now) if was_quiet else self._rewind(status, now))]
 
     def _acknowledge(self, cum: int, now: float) -> None:
         if cum <= self._cum:
@@ -303,7 +315,13 @@ class Outgoing(_Half):
         cum, at = self._rewound
         if not status.gap or not self._unacked or (cum == status.cum and now - at < self._timing.rewind_s):
             return []
-        self._rewound = (status.cum, now)
+        return self._send_again(status.cum, now)
+
+    def _send_again(self, cum: int, now: float) -> list[Command]:
+        """Retransmit all that is not acknowledged, if anything; after a silence, connections may have been lost."""
+        if not self._unacked:
+            return []
+        self._rewound = (cum, now)
         self._progress_at = now
         return [Transmit(tuple(self._unacked))]
 

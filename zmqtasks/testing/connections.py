@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 SCHEME = "sim://"
 CONTROL_WAITING = 16
 """As `transport.outlet`: older control messages are out of date."""
-LONGEST_RECONNECT_S = 5.0
+LONGEST_RECONNECT_S = 1.2
+"""As `transport.sockets`: a try that is not answered, and the pause after it."""
 MOST_RTO_S = 0.5
 """After a partition the next TCP retransmission takes up to about this long."""
 
@@ -32,7 +33,7 @@ class Conditions(Value):
         latency_s: least time from one peer to the other.
         jitter_s: up to so much is added, by chance.
         connect_s: time a connection takes to be set up.
-        reconnect_s: pause before the first new try; each further one is twice as long, up to 5 s.
+        reconnect_s: pause before the first new try; each further one is twice as long, up to 1.2 s.
         bytes_per_s: bandwidth of each connection; None for no limit.
         encoded: pass every message through `wire.codec`, as between real processes.
     """

@@ -21,6 +21,15 @@ UNREAD = 64
 """Messages of one connection that ZeroMQ reads ahead of us: so much of a flood is in our memory, the rest in its
 sender's. What follows the windows is never many messages, for they travel a megabyte at a time."""
 
+GIVE_UP_MS = 2_000
+"""A connection whose segments nobody acknowledges for so long is given up, and another one tried. What was on its
+way is lost, and sent again by the session. TCP itself asks ever more rarely: after 13 s not for another 12."""
+CONNECT_MS = 1_000
+"""How long a connection may take; then the next try, for TCP itself would ask after 1, 3, 7, 15 s only."""
+RECONNECT_MS = 100
+RECONNECT_MOST_MS = 200
+"""Pause between two tries: with `CONNECT_MS`, a way that is open again is found within 1.2 s."""
+
 
 def new_context() -> zmq.Context[zmq.Socket[bytes]]:
     """Return a context of our own that may hold as many sockets as the process may hold descriptors.
@@ -48,7 +57,7 @@ def _set_common_options(socket: zmq.Socket[bytes]) -> None:
     socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 30)
     socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, 10)
     socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, 3)
-    socket.setsockopt(zmq.TCP_MAXRT, 30_000)
+    socket.setsockopt(zmq.TCP_MAXRT, GIVE_UP_MS)
 
 
 def bound_pull(
@@ -108,9 +117,9 @@ def connected_push(
     _set_common_options(socket)
     socket.sndhwm = most
     socket.setsockopt(zmq.IMMEDIATE, 1)
-    socket.setsockopt(zmq.RECONNECT_IVL, 100)
-    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 5_000)
-    socket.setsockopt(zmq.CONNECT_TIMEOUT, 5_000)
+    socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MOST_MS)
+    socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_MS)
     try:
         socket.setsockopt(zmq.IPV6, int("[" in endpoint))
         socket.connect(endpoint)
