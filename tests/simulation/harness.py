@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 
+from tests.simulation.deaths import Mourned
 from tests.simulation.layout import Deal, Layout, Submitted
 from tests.simulation.processes import SINK, ClientProcess, NodeProcess, Process, SinkProcess
 from tests.simulation.recording import Store
@@ -51,6 +52,9 @@ class SimMesh:
         self.jobs: dict[JobId, Submitted] = {}
         self.clients: list[ClientProcess] = []
         self.processes: dict[str, Process] = {}
+        self.hits: Counter[str] = Counter()
+        """Faults that hit something, by kind."""
+        self.mourned = Mourned()
         self._started: Counter[str] = Counter()
         for number in range(self.layout.clients):
             self._start_client(f"{CLIENT}{number or ''}")
@@ -90,7 +94,7 @@ class SimMesh:
         client: int = 0,
     ) -> Submitted:
         """Let a client submit a job of `work(0)`, `work(1)`, ..."""
-        job = Submitted(total, options or TaskOptions(), fate)
+        job = Submitted(total, options or TaskOptions(), fate, client)
         self.clients[client].submit(job)
         self.jobs[job.id] = job
         return job
@@ -121,11 +125,20 @@ class SimMesh:
         self._started[place] += 1
         self.processes[place] = (SinkProcess if place == SINK else NodeProcess)(self, place, number)
 
-    def kill(self, place: str, *, silently: bool = False) -> None:
-        """Kill the process at a place."""
-        if self.processes[place].alive:
-            self.processes[place].die()
-            self.network.kill(place, silently=silently)
+    def hit(self, kind: str) -> None:
+        """Count a fault: it hit something."""
+        self.hits[kind] += 1
+
+    def kill(self, place: str, *, silently: bool = False) -> bool:
+        """Kill the process at a place; tell whether there was one."""
+        process = self.processes[place]
+        if not process.alive:
+            return False
+        if isinstance(process, NodeProcess):
+            self.mourned.node(process.node)
+        process.die()
+        self.network.kill(place, silently=silently)
+        return True
 
     def leave(self, place: str) -> None:
         """Let a client end in order."""
@@ -134,32 +147,37 @@ class SimMesh:
         client.leave()
         self.clients.remove(client)
 
-    def drain(self, place: str) -> None:
-        """Let a node end in order, once what it has begun is done."""
+    def drain(self, place: str) -> bool:
+        """Let a node end in order, once what it has begun is done; tell whether there was one."""
         process = self.processes[place]
         assert isinstance(process, NodeProcess)
         if process.alive:
             self.tell(f"drain {place}")
             process.node.drain()
+        return process.alive
 
     def restart(self, place: str) -> None:
         """Start a new process where one was killed."""
         if not self.processes[place].alive:
             self.start(place)
 
-    def stop(self, place: str, seconds: float) -> None:
-        """Stop a process for a while, as SIGSTOP and SIGCONT do."""
+    def stop(self, place: str, seconds: float, *, stalled: bool = False, kind: str = "stop") -> None:
+        """Stop a process for a while, as SIGSTOP and SIGCONT do; `stalled`, as a thread that holds the GIL does.
+
+        It counts as a fault of this kind if anything had to wait for it.
+        """
         process = self.processes[place]
         if process.alive and not process.clock.stopped:
-            self.tell(f"stop {place} for {seconds:.3f} s")
+            self.tell(f"{'stall' if stalled else 'stop'} {place} for {seconds:.3f} s")
             process.clock.stop()
-            self.network.stop(place)
-            self.clock.call_later(seconds, self._resume, process)
+            self.network.stop(place, stalled=stalled)
+            self.clock.call_later(seconds, self._resume, process, kind)
 
-    def _resume(self, process: Process) -> None:
+    def _resume(self, process: Process, kind: str) -> None:
         if not process.alive:
             return
         self.tell(f"resume {process.place}")
+        self.hits[kind] += process.was_missed()
         # What runs first is a race: what had come, or what had come due.
         if self.chance.random() < 0.5:
             self.network.resume(process.place)
@@ -168,26 +186,43 @@ class SimMesh:
             process.clock.resume()
             self.network.resume(process.place, lag_s=0.001)
 
-    def crash_worker(self, place: str, *, packing: bool = False) -> None:
-        """Let a busy worker of a node die."""
+    def crash_worker(self, place: str, *, packing: bool = False) -> bool:
+        """Let a busy worker of a node die; tell whether there was one."""
         process = self.processes[place]
         assert isinstance(process, NodeProcess)
-        if process.alive and (slots := process.workers.running()):
+        slots = process.workers.running() if process.alive else []
+        if slots:
             slot = self.chance.choice(slots)
             self.tell(f"worker {slot} of {place} dies{' packing' * packing}")
+            self.mourned.worker(process.node, slot)
             process.workers.crash(slot, packing=packing)
+        return bool(slots)
 
-    def slow_down(self, store_s: float) -> None:
-        """Let whoever stores results take so long for each batch."""
+    def slow_down(self, store_s: float) -> int:
+        """Let whoever stores results take so long for each batch; return how many were stored slowly so far."""
         process = self.processes[SINK if self.layout.standalone_sink else CLIENT]
         assert isinstance(process, SinkProcess | ClientProcess)
         self.tell(f"{process.place} stores a batch in {store_s:.3f} s")
         process.recorder.delay_s = store_s
+        return process.recorder.commits
+
+    def fill_disk(self, *, full: bool) -> int:
+        """Let the disk of whoever stores results take nothing, or all again; return how many commits failed so far."""
+        self.tell("the disk is full" if full else "the disk has room")
+        self.store.full = full
+        return self.store.refused
 
     # Running
 
-    def run_until(self, condition: Callable[[], bool], limit_s: float, *, check_every: int = 128) -> None:
-        """Let time pass until the condition holds; look at all invariants now and then."""
+    def run_until(
+        self,
+        condition: Callable[[], bool],
+        limit_s: float,
+        *,
+        check_every: int = 128,
+        also: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Let time pass until the condition holds; look at all invariants, and at what else is given, now and then."""
         clock, end = self.clock, self.clock.time() + limit_s
         while not condition():
             assert clock.time() < end, f"it took more than {limit_s:g} s: {self!r}"
@@ -195,6 +230,7 @@ class SimMesh:
                 assert clock.step(), f"nothing is due any more: {self!r}"
             if clock.calls % check_every < LOOK_EVERY:
                 self.check()
+                also()
 
     def all_ended(self) -> bool:
         """Tell whether the consumer was told of the end of each job."""

@@ -51,6 +51,12 @@ class Submitted:
     total: int
     options: TaskOptions
     fate: Deal
+    client: int = 0
+    flaky: int = 0
+    """Every so many tasks, one has to be run twice."""
+    poison: int = 0
+    """Every so many tasks, one ends whatever worker runs it; 0 for none."""
+    task_s: float = 0.0
     begun: Counter[int] = field(default_factory=Counter)
     id: JobId = ""
     kinds: dict[int, OutcomeKind] = field(default_factory=dict)
@@ -59,6 +65,14 @@ class Submitted:
     wanted_back: set[int] = field(default_factory=set)
     killed: set[int] = field(default_factory=set)
     """What had not ended when its consumer killed it: it is told of no more."""
+
+    def is_poison(self, index: int) -> bool:
+        """Tell whether a task ends every worker that runs it."""
+        return self.poison > 0 and index % self.poison == self.poison - 1
+
+    def is_flaky(self, index: int) -> bool:
+        """Tell whether a task has to be run twice."""
+        return self.flaky > 0 and index % self.flaky == 0
 
     def open_in(self, start: int, stop: int) -> set[int]:
         """Return which of these tasks have not ended, as far as the consumer knows."""

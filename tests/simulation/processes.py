@@ -72,6 +72,10 @@ class Process:
             timing=mesh.layout.rules.timing,
         )
 
+    def was_missed(self) -> bool:
+        """Tell whether something waits for it, while it is stopped."""
+        return bool(self.clock._held or self.network._waiting)
+
     def die(self) -> None:
         """Be gone at once."""
         self.alive = False

@@ -11,6 +11,8 @@ from zmqtasks.messages import JobId, OutcomeKind
 from zmqtasks.peer import Loop
 from zmqtasks.wire import payload
 
+TRY_AGAIN_S = 0.5
+"""A full disk is tried again after so long."""
 _Batch = tuple[Sequence[Record], Callable[[], None]]
 
 
@@ -23,6 +25,10 @@ class Store:
         """By job and index: the attempt that failed, and how."""
         self.twice: list[str] = []
         """Successes that were recorded a second time."""
+        self.full = False
+        """Whether the disk takes nothing: commits fail, and are tried again."""
+        self.refused = 0
+        """Commits that failed."""
 
     def put(self, record: Record) -> None:
         """Store a record."""
@@ -60,10 +66,13 @@ class SlowRecorder:
 
     def __init__(self, loop: Loop, store: Store, delay_s: float = 0.0, *, eager: bool = False) -> None:
         self.delay_s = delay_s
+        self.commits = 0
+        """That took their time."""
         self._loop = loop
         self._store = store
         self._eager = eager
         self._waiting: list[_Batch] = []
+        self._under_way: list[_Batch] = []
         self._committing = False
 
     def record(self, records: Sequence[Record], on_stored: Callable[[], None]) -> None:
@@ -75,15 +84,26 @@ class SlowRecorder:
         if not self._committing:
             self._commit()
 
+    def waiting_bytes(self) -> int:
+        """Return the bytes of all that waits to be stored."""
+        batches = (*self._waiting, *self._under_way)
+        return sum(len(record.outcome.body) for records, _ in batches for record in records)
+
     def _commit(self) -> None:
         batches, self._waiting = self._waiting, []
-        self._committing = bool(batches) and self.delay_s > 0
+        self._under_way = batches
+        self._committing = bool(batches) and (self.delay_s > 0 or self._store.full)
         if self._committing:
             self._loop.call_at(self._loop.time() + self.delay_s, self._committed, batches)
         else:
             self._put(batches)
 
     def _committed(self, batches: list[_Batch]) -> None:
+        if self._store.full:
+            self._store.refused += 1
+            self._loop.call_at(self._loop.time() + TRY_AGAIN_S, self._committed, batches)
+            return
+        self.commits += 1
         self._put(batches)
         self._commit()
 
@@ -91,6 +111,7 @@ class SlowRecorder:
         for records, _ in batches:
             for record in records:
                 self._store.put(record)
+        self._under_way = []
         for _, on_stored in batches:
             on_stored()
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from tests.simulation.harness import CLIENT, SimMesh
-from tests.simulation.layout import Layout, Rules
+from tests.simulation.layout import Layout, Rules, Submitted
 from tests.simulation.oracle import judge, judge_leftovers
 from tests.simulation.processes import SINK
 from zmqtasks.options import KIB, TaskOptions
@@ -23,7 +24,16 @@ SPAN_S = 8.0
 LIMIT_S = 300.0
 """No schedule takes longer, unless something hangs."""
 
-Fault = Callable[[SimMesh], None]
+COUNTED = {
+    "reset": "cut",
+    "heal": "partition",
+    "kill": "killed node",
+    "worker": "killed worker",
+    "drain": "drained node",
+}
+"""Kinds of fault by the first word of their names; what they return tells whether they hit something."""
+
+Fault = Callable[[SimMesh], object]
 
 
 @dataclass(frozen=True)
@@ -38,13 +48,22 @@ class Work:
     flaky: int = 0
     """Every so many tasks, one raises when it is begun for the first time; 0 for none."""
 
-    def submit(self, mesh: SimMesh) -> None:
+    poison: int = 0
+    """Every so many tasks, one ends its worker whenever it is begun; 0 for none."""
+
+    def submit(self, mesh: SimMesh, *, client: int | None = None) -> Submitted:
+        """Submit it, through its own client or another."""
         well, ill = Fate(self.task_s), Fate(self.task_s, error=ValueError("the first time it fails"))
+        deadly = Fate(self.task_s, crashes=True)
 
         def fate(index: int, before: int) -> Fate:
-            return ill if self.flaky and not before and index % self.flaky == 0 else well
+            if job.is_poison(index):
+                return deadly
+            return ill if not before and job.is_flaky(index) else well
 
-        mesh.submit(self.total, fate, self.options, client=self.client)
+        job = mesh.submit(self.total, fate, self.options, client=self.client if client is None else client)
+        job.flaky, job.poison, job.task_s = self.flaky, self.poison, self.task_s
+        return job
 
 
 @dataclass(frozen=True)
@@ -55,6 +74,8 @@ class Schedule:
     layout: Layout
     jobs: tuple[Work, ...]
     faults: tuple[tuple[float, str, Fault], ...]
+
+    replays = ""
 
     def run(self, *, story: bool = False) -> SimMesh:
         """Play it, and judge the end."""
@@ -69,8 +90,8 @@ class Schedule:
         """Let it happen to a mesh."""
         for work in self.jobs:
             mesh.clock.call_later(work.at_s, work.submit, mesh)
-        for at_s, _, fault in self.faults:
-            mesh.clock.call_later(at_s, fault, mesh)
+        for at_s, name, fault in self.faults:
+            mesh.clock.call_later(at_s, _befall, mesh, name, fault)
         mesh.run_until(lambda: len(mesh.jobs) == len(self.jobs) and mesh.all_ended(), LIMIT_S)
         judge(mesh)
         over = mesh.clock.time() + max(0.0, SPAN_S - mesh.clock.time())
@@ -83,13 +104,33 @@ class Schedule:
         return f"seed {self.seed}: {self.layout}\n  {self.jobs}\n{faults}"
 
 
+def _befall(mesh: SimMesh, name: str, fault: Fault) -> None:
+    """Let a fault happen, and count it where it hit something."""
+    hit, kind = fault(mesh), COUNTED.get(name.split()[0])
+    if kind and hit:
+        mesh.hit("killed sink" if name.startswith("kill sink") else kind)
+
+
+class Played(Protocol):
+    """What is drawn from a seed and can be played."""
+
+    @property
+    def seed(self) -> int:
+        """Return what it was drawn from."""
+
+    @property
+    def replays(self) -> str:
+        """Return what the command to replay it needs beside the seed."""
+
+
 class ScheduleFailed(AssertionError):
     """What was wrong, the end of the story, and how to see all of it."""
 
-    def __init__(self, schedule: Schedule, mesh: SimMesh, error: Exception) -> None:
+    def __init__(self, schedule: Played, mesh: SimMesh, error: Exception) -> None:
         self.mesh = mesh
         self.summary = f"{type(error).__name__}: {error}\n{schedule}"
-        story = mesh.story[-200:] or [f"the story: python -m tests.simulation.replay {schedule.seed}"]
+        self.command = f"python -m tests.simulation.replay {schedule.seed} {schedule.replays}".rstrip()
+        story = mesh.story[-200:] or [f"the story: {self.command}"]
         super().__init__("\n".join([self.summary, *story]))
 
 

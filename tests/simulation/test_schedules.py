@@ -1,4 +1,4 @@
-"""A thousand random schedules of faults: nothing is lost, nothing is recorded twice, nobody is misjudged.
+"""Hundreds of random schedules of faults: nothing is lost, nothing is recorded twice, nobody is misjudged.
 
 One more, and all of its story: python -m tests.simulation.replay SEED
 """
@@ -9,7 +9,7 @@ import pytest
 
 from tests.simulation.schedules import draw
 
-SCHEDULES = 1000
+SCHEDULES = 800
 GROUP = 50
 
 

@@ -5,7 +5,9 @@ Owns how a connection stands, breaks and comes back. Knows of no fault but what 
 
 from __future__ import annotations
 
+import math
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from zmqtasks.messages import Bulk, Control, Message, Output
@@ -22,6 +24,10 @@ CONTROL_WAITING = 16
 """As `transport.outlet`: older control messages are out of date."""
 LONGEST_RECONNECT_S = 1.2
 """As `transport.sockets`: a try that is not answered, and the pause after it."""
+RUN_S = 0.02
+"""A run of messages that is lost was under way at the same time."""
+LEAST_RTO_S = 0.2
+"""A segment that is lost is sent again after so long, and all behind it waits."""
 MOST_RTO_S = 0.5
 """After a partition the next TCP retransmission takes up to about this long."""
 
@@ -103,6 +109,10 @@ class Connection:
         self._connected = self._vanished = self._closed = False
         self._free_at = 0.0
         self._timer: FakeTimer | None = None
+        self._doomed = 0
+        self._doomed_until = math.inf
+        self._breaks = False
+        self._on_lost: Callable[[], None] = _nothing
         network.add(self)
         self._pause_s = network.conditions.reconnect_s
         self._attempt = self._clock.call_later(network.conditions.connect_s, self._connect)
@@ -120,17 +130,52 @@ class Connection:
         if self._network.can_connect(self.source, self.place):
             self._connected, self._vanished = True, False
             self._pause_s = self._network.conditions.reconnect_s
-            while self.waiting:
+            while self.waiting and self._connected:
                 self._fly(self.waiting.popleft())
         else:
             self._attempt = self._clock.call_later(self._pause_s, self._connect)
             self._pause_s = min(2 * self._pause_s, LONGEST_RECONNECT_S)
+
+    @property
+    def stands(self) -> bool:
+        """Whether it is set up, as far as this side knows."""
+        return self._connected and not self._closed
+
+    @property
+    def held_up(self) -> bool:
+        """Whether a partition keeps something from arriving, or this from being set up."""
+        return (bool(self.flight) and self._timer is None) or not (self._connected or self._closed)
+
+    def lose_next(self, number: int, on_lost: Callable[[], None], *, breaks: bool) -> None:
+        """Lose the next message, and up to `number` that follow at once; with `breaks`, the connection breaks with it.
+
+        `on_lost` is called when the first is lost.
+        """
+        self._doomed, self._doomed_until, self._on_lost, self._breaks = number, math.inf, on_lost, breaks
+
+    def _is_doomed(self) -> bool:
+        """Tell whether the message at hand is lost, and lose it."""
+        now = self._clock.time()
+        if now > self._doomed_until:
+            self._doomed = 0
+            return False
+        self._doomed -= 1
+        self._doomed_until = min(self._doomed_until, now + RUN_S)
+        on_lost, self._on_lost = self._on_lost, _nothing
+        self._network.tell(f"a message from {self.source.place} to {self.place} is lost")
+        on_lost()
+        if self._breaks:
+            self._doomed = 0
+            self.reset(survivors=True)
+        return True
 
     def _fly(self, message: Message) -> None:
         network, conditions = self._network, self._network.conditions
         if network.story is not None:
             network.tell(f"{self.source.place} > {self.place} {describe(message)}{' into the void' * self._vanished}")
         if self._vanished:
+            return
+        if self._doomed and self._is_doomed():
             return
         item = codec.encode(message) if conditions.encoded else message
         leaves = max(self._clock.time(), self._free_at)
@@ -139,6 +184,8 @@ class Connection:
             leaves += size / conditions.bytes_per_s
         self._free_at = leaves
         arrives = leaves + conditions.latency_s + conditions.jitter_s * network.chance.random()
+        if network.lossy:
+            arrives += network.retransmission_s(self.source.place, self.place)
         self.flight.append((max(arrives, self.flight[-1][0] if self.flight else 0.0), item))
         if len(self.flight) == 1:
             self._await_first()
@@ -216,3 +263,7 @@ class Connection:
     def _forget_if_over(self) -> None:
         if self._closed and not self.flight:
             self._network.forget(self)
+
+
+def _nothing() -> None:
+    """Nobody asked to be told."""

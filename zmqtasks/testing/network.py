@@ -6,7 +6,9 @@ is not there, and a connection that breaks loses a contiguous run. Knows nothing
 returns what `peer.Peer` takes as its network.
 
     network.reset(a, b)               connections break, and come back
+    network.lose(a, b, number)        a run of messages is lost when something is sent next
     network.partition(a, b), heal     nothing passes; what was sent waits, as TCP retransmits
+    network.weaken(a, b, share)       so many packets are lost, and sent again: all behind one waits
     network.stop(a), resume(a)        the process is stopped: it reads and connects no more until it continues
     network.kill(a)                   the process is gone, and what was under way to it
 """
@@ -22,7 +24,7 @@ from zmqtasks.messages import Address, Memory, Message, PeerId
 from zmqtasks.options import Limits
 from zmqtasks.peer import Loop
 from zmqtasks.testing.clock import FakeClock
-from zmqtasks.testing.connections import SCHEME, Conditions, Connection, SimWire
+from zmqtasks.testing.connections import LEAST_RTO_S, MOST_RTO_S, SCHEME, Conditions, Connection, SimWire
 from zmqtasks.testing.story import describe
 from zmqtasks.wire import codec
 
@@ -57,6 +59,7 @@ class SimNetwork:
         self.conditions = conditions or Conditions()
         self.story = story
         self.blocked: set[tuple[str, str]] = set()
+        self.lossy: dict[tuple[str, str], tuple[float, Callable[[], None]]] = {}
         self.inboxes: dict[str, SimInbox] = {}
         self._connections: dict[Connection, None] = {}
 
@@ -81,11 +84,38 @@ class SimNetwork:
 
     # Faults
 
-    def reset(self, one: str, other: str) -> None:
-        """Break the connections between two places; of what is under way, a run up to the last is lost."""
+    def reset(self, one: str, other: str) -> int:
+        """Break the connections between two places; of what is under way, a run up to the last is lost.
+
+        Returns how many connections stood.
+        """
         self.tell(f"reset {one} -- {other}")
-        for connection in self._between(one, other):
+        between = self._between(one, other)
+        stood = sum(connection.stands for connection in between)
+        for connection in between:
             connection.reset(survivors=True)
+        return stood
+
+    def lose(
+        self, source: str, target: str, number: int, on_lost: Callable[[], None] = lambda: None, *, breaks: bool = False
+    ) -> None:
+        """Lose the next messages on one connection, and with `breaks` the connection too, as a reset does.
+
+        `on_lost` is called when the first of them is lost.
+        """
+        ways = [way for way in self._to(target) if way.source.place == source and way.stands]
+        if ways:
+            self.chance.choice(ways).lose_next(number, on_lost, breaks=breaks)
+
+    def weaken(self, source: str, target: str, share: float, on_delay: Callable[[], None] = lambda: None) -> None:
+        """Lose this share of packets from one place to the other; TCP sends them again. 0 ends it.
+
+        `on_delay` is called for each message that comes later by that.
+        """
+        self.tell(f"{share:.0%} loss {source} -> {target}")
+        self.lossy.pop((source, target), None)
+        if share:
+            self.lossy[source, target] = share, on_delay
 
     def partition(self, source: str, target: str, *, both_ways: bool = True) -> None:
         """Let nothing pass from `source` to `target`, and with `both_ways` nothing back either."""
@@ -94,16 +124,23 @@ class SimNetwork:
         if both_ways:
             self.blocked.add((target, source))
 
-    def heal(self, one: str, other: str) -> None:
-        """End a partition; what waited goes on in order, after TCP has found out."""
+    def heal(self, one: str, other: str) -> bool:
+        """End a partition; what waited goes on in order, after TCP has found out. Tells whether anything waited."""
         self.tell(f"heal {one} -- {other}")
         self.blocked -= {(one, other), (other, one)}
-        for connection in self._between(one, other):
+        between = self._between(one, other)
+        waited = any(connection.held_up for connection in between)
+        for connection in between:
             connection.retransmit()
+        return waited
 
-    def stop(self, place: str) -> None:
-        """Stop the process at a place: what comes waits in the kernel."""
-        self.inboxes[place].stopped = True
+    def stop(self, place: str, *, stalled: bool = False) -> None:
+        """Stop the process at a place: what comes waits in the kernel.
+
+        A process that is only `stalled` still makes and takes connections: ZeroMQ's own thread goes on.
+        """
+        inbox = self.inboxes[place]
+        inbox.stopped, inbox.connects = True, stalled
 
     def resume(self, place: str, lag_s: float = 0.0) -> None:
         """Let it go on; its own thread of ZeroMQ hands over what waited after `lag_s` seconds."""
@@ -135,8 +172,16 @@ class SimNetwork:
     def can_connect(self, source: SimInbox, place: str) -> bool:
         """Tell whether a connection can be set up: that takes both ways, and both ends awake."""
         target = self.inboxes.get(place)
-        awake = target is not None and not target.stopped and not source.stopped
+        awake = target is not None and target.connects and source.connects
         return awake and self.passes(source.place, place) and self.passes(place, source.place)
+
+    def retransmission_s(self, source: str, target: str) -> float:
+        """Return how much later a message comes for loss of packets: mostly 0."""
+        share, on_delay = self.lossy.get((source, target), (0.0, None))
+        if on_delay is None or self.chance.random() >= share:
+            return 0.0
+        on_delay()
+        return LEAST_RTO_S + MOST_RTO_S * self.chance.random()
 
     def add(self, connection: Connection) -> None:
         """Remember a connection, for faults."""
@@ -176,6 +221,7 @@ class SimInbox:
         self.memory: Memory | None = None
         self.place = place
         self.stopped = self.closed = False
+        self.connects = True
         self._network = network
         self._loop = loop
         self._on_message: Callable[[Message], object] | None = None
@@ -236,5 +282,5 @@ class SimInbox:
         self._loop.call_at(self._loop.time() + lag_s, self._catch_up)
 
     def _catch_up(self) -> None:
-        self.stopped = False
+        self.stopped, self.connects = False, True
         self.drain()
