@@ -49,6 +49,24 @@ def test_it_serves_as_one_that_was_executed_and_is_replaced_by_such_a_one() -> N
     """)
 
 
+def test_one_that_was_killed_before_it_was_told_anything_is_replaced() -> None:
+    run("""if True:
+        zygote = fork_zygote()
+        from tests.processes import tasks
+        from tests.processes.crew import Crew
+        from zmqtasks.processes.events import WorkerFailedToStart, WorkerReady
+
+        os.kill(zygote.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, zygote.pid, os.WEXITED | os.WNOWAIT)
+        with Crew(zygote=zygote) as crew:
+            crew.force.start(0)
+            assert "exit code -9 before it was ready" in crew.wait(WorkerFailedToStart, 0).reason
+            crew.force.start(0)
+            crew.wait(WorkerReady, 0)
+            assert crew.results(tasks.double, [4]) == {0: 8}
+    """)
+
+
 def test_it_is_dismissed_where_workers_are_spawned() -> None:
     run("""if True:
         zygote = fork_zygote()

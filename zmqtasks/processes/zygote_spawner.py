@@ -113,7 +113,8 @@ class ZygoteSpawner:
         self._pid, ours = self._first or self._execute()
         self._first = None
         ours.setblocking(False)
-        socket.send_fds(ours, [json.dumps(self._settings).encode()], [self._progress_fd])
+        with contextlib.suppress(OSError):  # it died: the end of the socket is about to tell
+            socket.send_fds(ours, [json.dumps(self._settings).encode()], [self._progress_fd])
         self._control, self._ready = ours, False
         self._modules = dict.fromkeys(self._modules, False)
         self._loop.add_reader(ours, self._answered)

@@ -31,6 +31,8 @@ MARK = "ZMQTASKS_CHAOS"
 TASKS = "tests.mesh.chaos.tasks"
 LEFT_S = 20.0
 """How long after the end of all roles what they started may take to be gone."""
+PATIENT = ("--connect-timeout", "120 s")
+"""A sink or a node may be down, and start slowly on a busy machine, when a ventilator begins."""
 WITNESS_S = 0.05
 STARVED_S = 1.0
 """Where a thread that does nothing else than sleep is so late, bounds of time say nothing."""
@@ -132,7 +134,7 @@ class Frame:
     ) -> Role:
         """Start a ventilator of a function of `tasks.py`; `takes_input`: from a pipe, for a `Feeder`."""
         where = [word for node in nodes for word in ("--node", self.addresses[node.name])]
-        args = ["ventilator", f"{TASKS}:{function}", *where, "--sink", self.addresses[sink.name], *more]
+        args = ["ventilator", f"{TASKS}:{function}", *where, "--sink", self.addresses[sink.name], *PATIENT, *more]
         return self.role(name, command(*args, *(["-"] if takes_input else [])), takes_input=takes_input).start()
 
     def program(self, name: str, module: str, *args: str) -> Role:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.mesh.chaos.frame import Frame
 from tests.mesh.chaos.roles import Role
-from tests.mesh.chaos.tasks import frozen_mark
+from tests.mesh.chaos.tasks import OVERSLEPT, frozen_mark
 
 NODES = 2
 SHORTEST_S, LONGEST_S = 5.0, 30.0
@@ -42,7 +42,8 @@ def run(frame: Frame) -> dict[str, Any]:
     tasks = feeder.end()
     code = ventilator.wait(END_S)
     frame.demand(code == 0, f"the ventilator ended with exit code {code}")
-    return frame.judge({0: tasks}, store).figures()
+    stale = len(list(frame.folder.glob(f"{OVERSLEPT}*")))
+    return frame.judge({0: tasks}, store).figures() | {"stale_failures_made": stale}
 
 
 def _stop_some(frame: Frame, nodes: list[Role], roles: list[Role]) -> None:

@@ -13,6 +13,8 @@ import time
 from tests.mesh.chaos import ledger
 
 LEDGER, FOLDER = "CHAOS_LEDGER", "CHAOS_FOLDER"
+OVERSLEPT = "overslept-"
+"""How files begin that stand for a task that failed so."""
 JOB_SHIFT = 40
 INDEX_MASK = (1 << JOB_SHIFT) - 1
 LONG_STOP_S = 13.0
@@ -64,6 +66,8 @@ def note_or_oversleep(number: int) -> int:
     ledger.append(_ledger(), *job_and_index(number))
     began = time.monotonic()
     time.sleep(0.005)
-    if time.monotonic() - began > LONG_STOP_S and os.path.exists(frozen_mark(os.environ[FOLDER], os.getppid())):
+    folder = os.environ[FOLDER]
+    if time.monotonic() - began > LONG_STOP_S and os.path.exists(frozen_mark(folder, os.getppid())):
+        open(os.path.join(folder, f"{OVERSLEPT}{number}"), "w").close()
         raise Overslept(f"task {number} was stopped for {time.monotonic() - began:.1f} s")
     return number
