@@ -168,6 +168,16 @@ class Held(NamedTuple):
     phase: Phase
 
 
+class Flight(NamedTuple):
+    """What the workers of a node that died had begun and not told of, from its flight recorder.
+
+    RUNNING is what they were at; FINISHED what they may have ended just before.
+    """
+
+    node: PeerId
+    begun: tuple[Held, ...] = ()
+
+
 class Job(Value):
     """Calls of one function with the same options, and the sink that wants the results."""
 
@@ -272,6 +282,8 @@ class Status(Value):
     limits: Limits = Limits()
     borrows: bool = False
     """Whether the sender can read what its partner lends."""
+    flight: Flight | None = None
+    """What ran when the sender's predecessor died, told until the partner has answered."""
 
 
 class Tasks(Value):

@@ -23,6 +23,7 @@ from zmqtasks.messages import (
     Bulk,
     Cancel,
     Chunk,
+    Flight,
     Job,
     Load,
     Outcome,
@@ -102,6 +103,7 @@ class Node:
         options: see `NodeOptions`.
         make_workers: makes the worker processes, given where their events go.
         on_drained: called when a drain is through.
+        flight: what ran when a node at our address died before us; ventilators want to know.
     """
 
     def __init__(
@@ -111,8 +113,10 @@ class Node:
         make_workers: Callable[[Callable[[WorkerEvent], None]], Workers],
         *,
         on_drained: Callable[[], None] = lambda: None,
+        flight: Flight | None = None,
     ) -> None:
         self._peer = peer
+        self._flight = flight
         self._options = options
         self._on_drained = on_drained
         self._holding = Holding(one_task=options.max_tasks_per_worker == 1)
@@ -215,7 +219,8 @@ class Node:
             memory_bytes=self._memory.used_bytes(),
         )
         state = PeerState.DRAIN if self._draining else PeerState.UP
-        return Report(state, Window(self._options.window_tasks, self._options.window_bytes), have, load)
+        flight = None if guest.answered else self._flight
+        return Report(state, Window(self._options.window_tasks, self._options.window_bytes), have, load, flight)
 
     def _worker_count(self) -> int:
         """Return how many workers there are, or are about to be: a start takes milliseconds, and changes nothing."""

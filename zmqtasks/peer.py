@@ -159,6 +159,7 @@ class Peer:
             load=report.load,
             limits=self.limits,
             borrows=borrows,
+            flight=report.flight,
         )
 
     # What comes in

@@ -20,6 +20,7 @@ from zmqtasks.node import Node
 from zmqtasks.options import Limits, NodeOptions
 from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.first_zygote import FirstZygote
+from zmqtasks.processes.flight_recorder import open_recorder
 from zmqtasks.processes.folder import PrivateFolder, remove_if_abandoned
 from zmqtasks.processes.launch import STOPPED, Lifeline
 from zmqtasks.processes.voice import OutputStyle
@@ -60,6 +61,7 @@ def open_node(
     """
     peer = open_peer(loop, place)
     slots = options.worker_count() + options.standby + ROOM
+    recorder = open_recorder(place.bind, peer.id, slots)
 
     def make_workers(on_event: Callable[..., None]) -> Workforce:
         return Workforce(
@@ -82,9 +84,11 @@ def open_node(
             style=OutputStyle(options.label_output, settings.clients_alone),
             log_level=options.log_level,
             zygote=zygote,
+            recorder=recorder,
         )
 
-    return Node(peer, options, make_workers, on_drained=on_drained)
+    flight = recorder.predecessor if recorder else None
+    return Node(peer, options, make_workers, on_drained=on_drained, flight=flight)
 
 
 def crash_on_defect(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> list[BaseException]:

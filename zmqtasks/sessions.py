@@ -16,6 +16,7 @@ from zmqtasks.messages import (
     Address,
     Bulk,
     Cancel,
+    Flight,
     Held,
     Hello,
     Load,
@@ -73,6 +74,7 @@ class Report(Value):
     window: Window = Window(0, 0)
     have: tuple[Held, ...] | None = None
     load: Load = Load()
+    flight: Flight | None = None
 
 
 class LinkRole(Protocol):
@@ -338,6 +340,8 @@ class Guest(_End):
         self.versions = hello.versions
         self.data: Any = None
         self.borrows = hello.memory is not None and peer.network.can_borrow(hello.address, hello.memory)
+        self.answered = False
+        """Whether it has heard us, and so knows what the first Status tells."""
         self._over = False
         self._handler = handler
         self._wire = peer.network.reach(hello.address)
@@ -390,7 +394,7 @@ class Guest(_End):
                     self._peer.status(self.machine.session, report, self.machine, borrows=self.borrows)
                 )
             case session.Heard():
-                pass
+                self.answered = True
             case session.Closed():
                 self._peer.part(self, GOODBYE_S)
                 self._handler.guest_left(self, command)

@@ -412,7 +412,7 @@ class Ventilator:
         link.data = NodeLink(open=True, status=status)
         workers, have = status.load.workers, status.have or ()
         assert link.partner is not None
-        self._handle(moves.NodeOpened(link.partner, workers, status.window, have))
+        self._handle(moves.NodeOpened(link.partner, workers, status.window, have, status.flight))
         if status.state is not PeerState.UP:
             self.link_heard(link, status)
         self._on_nodes()

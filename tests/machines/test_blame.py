@@ -76,7 +76,38 @@ def test_of_tasks_the_first_is_found_that_needs_no_node_of_its_own() -> None:
 
 def test_strikes_are_for_tasks_that_were_alone() -> None:
     ledger = Ledger(TaskOptions())
-    assert [ledger.lost(4, 5, alone=True) for _ in range(STRIKES)] == [AGAIN, AGAIN, Verdict.NODE_KILLER]
+    cares = []
+    verdicts = []
+    for _ in range(STRIKES):
+        verdicts.append(ledger.lost(4, 5, alone=True))
+        cares.append(ledger.care(4))
+    assert verdicts == [AGAIN, AGAIN, Verdict.NODE_KILLER]
+    assert cares == [Blame.CHUNK_ALONE, Blame.NODE_ALONE, Blame.NODE_ALONE]
+
+
+def test_who_had_no_part_in_a_death_is_pardoned() -> None:
+    ledger = Ledger(TaskOptions())
+    ledger.lost(0, 9, alone=False)
+    ledger.lost(0, 9, alone=False)
+    ledger.pardon(0, 4)
+    ledger.pardon(5, 9)
+    ledger.pardon(20, 30)
+    assert [ledger.rungs(index) for index in (0, 3, 4, 5, 8, 9)] == [1, 1, 2, 1, 1, 0]
+    assert ledger.strike(4) is AGAIN
+    assert ledger.rungs(4) == 2, "one death counts once: as a loss first, and then as a strike"
+
+
+def test_a_strike_is_taken_back_and_one_of_a_task_that_has_ended_is_nothing() -> None:
+    ledger = Ledger(TaskOptions())
+    for _ in range(2):
+        ledger.lost(4, 5, alone=True)
+    ledger.pardon_strike(4)
+    ledger.pardon(4, 5, 2)
+    assert repr(ledger) == "<Ledger tries={} crashes={} strikes={4: 1} losses=[{4..5}, {4..5}, {}, {}]>"
+    ledger.pardon_strike(4)
+    ledger.pardon(4, 5, 2)
+    ledger.pardon_strike(4)
+    assert repr(ledger) == "<Ledger tries={} crashes={} strikes={} losses=[{}, {}, {}, {}]>"
 
 
 def test_at_most_once_nothing_is_tried_again() -> None:
@@ -147,8 +178,19 @@ class AgainstCounters(RuleBasedStateMachine):
     def strike(self, index: int) -> None:
         self.strikes[index] += 1
         killer = self.strikes[index] >= STRIKES
-        self.losses[index] += not killer
+        self.losses[index] = max(min(self.losses[index], 4) + 1, 2 * self.strikes[index])
         assert self.ledger.lost(index, index + 1, alone=True) is (Verdict.NODE_KILLER if killer else AGAIN)
+
+    @rule(start=INDICES, length=st.integers(1, 6))
+    def pardon(self, start: int, length: int) -> None:
+        for index in range(start, start + length):
+            self.losses[index] = max(0, min(self.losses[index], LOSSES_UNTIL_ALONE_ON_NODE) - 1)
+        self.ledger.pardon(start, start + length)
+
+    @rule(index=INDICES)
+    def pardon_strike(self, index: int) -> None:
+        self.strikes[index] = max(0, self.strikes[index] - 1)
+        self.ledger.pardon_strike(index)
 
     @rule(start=INDICES, length=st.integers(1, 6))
     def settle(self, start: int, length: int) -> None:

@@ -19,7 +19,7 @@ from zmqtasks.machines.accounts import (
     GROWTH,
     UNWEIGHED_TASKS,
 )
-from zmqtasks.machines.blame import LONGEST_BACKOFF_S, LOSSES_UNTIL_ALONE_ON_NODE
+from zmqtasks.machines.blame import LONGEST_BACKOFF_S, LOSSES_UNTIL_ALONE_ON_NODE, Blame
 from zmqtasks.machines.dispatch import Dispatch
 from zmqtasks.machines.dispatch_moves import (
     UNKNOWN_ATTEMPT,
@@ -45,7 +45,7 @@ from zmqtasks.machines.dispatch_moves import (
     TasksAdded,
     TasksCancelled,
 )
-from zmqtasks.messages import Held, OutcomeKind, Phase, Range, Settled, Window
+from zmqtasks.messages import Flight, Held, OutcomeKind, Phase, Range, Settled, Window
 from zmqtasks.options import MIB, TaskOptions
 
 WIDE = Window(1_000_000, 1024 * MIB)
@@ -567,6 +567,94 @@ def test_only_a_node_that_died_with_one_task_gives_a_strike() -> None:
     assert verdicts == [[]] * 5 + [[Finish("j", 0, 1, OutcomeKind.NODE_KILLER, 7, "n")]]
 
 
+def with_flight(history: History, node: str, dead: str, *begun: Held, workers: int = 1) -> list[Command]:
+    return history(NodeOpened(node, workers, WIDE, (), Flight(dead, begun)))
+
+
+def test_where_a_flight_recorder_speaks_the_charge_is_left_with_what_ran() -> None:
+    """Others are aboard each time; one of them kills the node, and three deaths later it is known for it."""
+    history = History()
+    history.job(30, task_s=0.0001)
+    history(JobClosed("j"))
+    sent, ends, node, deaths = cuts(history.node("n0")), [], "n0", 0
+    ledger = history.dispatch._jobs["j"].ledger
+    while sent and not ends:
+        killing = [cut.attempt for cut in sent if cut.start <= 7 < cut.stop]
+        if not killing:
+            sent = [cut for done in sent for cut in cuts(history.settle(done.attempt, done.start, done.stop))]
+            continue
+        deaths += 1
+        ends = ended(history(NodeLost(node, died=True)))
+        node, dead = f"n{deaths}", node
+        said = with_flight(history, node, dead, Held("j", 7, 8, killing[0], Phase.RUNNING))
+        assert {ledger.rungs(index) for index in range(30) if index != 7} == {0}
+        sent = cuts(said)
+    assert deaths == 3
+    assert ends == [Finish("j", 7, 8, OutcomeKind.NODE_KILLER, killing[0], "n2")]
+
+
+def test_the_charge_is_right_after_the_tasks_went_elsewhere() -> None:
+    """The other node has run them, or runs them, by the time the recorder speaks; one death is one strike."""
+    history = History()
+    history.job(3, task_s=0.01)
+    history.node("a", 1)
+    history(NodeLost("a", died=True))
+    history.node("b", 1)
+    ledger = history.dispatch._jobs["j"].ledger
+    assert repr(ledger) == "<Ledger tries={} crashes={} strikes={} losses=[{0..3}, {}, {}, {}]>"
+    history.settle(2, 0, 1)
+    with_flight(history, "a2", "a", Held("j", 0, 2, 1, Phase.RUNNING))
+    with_flight(history, "a3", "a", Held("j", 0, 2, 1, Phase.RUNNING))
+    assert repr(ledger) == "<Ledger tries={} crashes={} strikes={1: 1} losses=[{1..2}, {1..2}, {}, {}]>"
+
+
+def test_a_third_strike_ends_a_task_that_is_aboard_elsewhere_before_it_kills_that_node_too() -> None:
+    history = History()
+    history.job(1)
+    for name in ("a", "b"):
+        history.node(name)
+        history(NodeLost(name, died=True))
+    history.node("c")
+    history(NodeLost("c", died=False))
+    assert cuts(history.node("d")) == [Cut("j", 4, 0, 1)]
+    assert with_flight(history, "c2", "c", Held("j", 0, 1, 3, Phase.RUNNING)) == [
+        Recall("d", (Range("j", 0, 1),), True),
+        Finish("j", 0, 1, OutcomeKind.NODE_KILLER, 3, "c"),
+    ]
+
+
+def test_a_strike_is_taken_back_from_what_had_not_begun_or_was_not_alone() -> None:
+    for begun in ((), (Held("j", 0, 1, 1, Phase.RUNNING), Held("other:1", 0, 1, 1, Phase.RUNNING))):
+        history = History()
+        history.job(1)
+        history.node("a")
+        history(NodeLost("a", died=True))
+        ledger = history.dispatch._jobs["j"].ledger
+        assert (ledger.rungs(0), ledger.care(0)) == (2, Blame.CHUNK_ALONE)
+        with_flight(history, "b", "a", *begun)
+        assert (ledger.rungs(0), ledger.care(0)) == (len(begun) // 2, Blame.NONE)
+
+
+def test_a_strike_that_was_known_at_once_is_not_counted_again() -> None:
+    history = History()
+    history.job(1)
+    history.node("a")
+    history(NodeLost("a", died=True))
+    with_flight(history, "b", "a", Held("j", 0, 1, 1, Phase.RUNNING))
+    assert "strikes={0: 1}" in repr(history.dispatch._jobs["j"].ledger)
+
+
+def test_a_job_that_has_ended_leaves_no_charges() -> None:
+    history = History()
+    history.job(1)
+    history(JobClosed("j"))
+    history.node("a")
+    history(NodeLost("a", died=True))
+    history.node("b")
+    history.settle(2, 0, 1)
+    assert with_flight(history, "c", "a", Held("j", 0, 1, 1, Phase.RUNNING)) == []
+
+
 def suspicious(history: History, job: str, losses: int) -> None:
     """Open a job whose first task was aboard so many lost nodes."""
     history.job(1, job, task_s=0.001)
@@ -1034,7 +1122,18 @@ class Mesh:
             if not begun:
                 node.pieces.remove(piece)
             piece.with_worker = begun
-        self.do(NodeOpened(name, node.workers, node.window, tuple(have)))
+        flight = self.flight() if self.dice.random() < 0.3 else None
+        self.do(NodeOpened(name, node.workers, node.window, tuple(have), flight))
+
+    def flight(self) -> Flight:
+        """Return what a lost node, of which nothing is known to be dead, may have had."""
+        charges = self.dispatch._charges._nodes
+        dead = self.dice.choice([*charges, "unknown"])
+        begun = self.dice.sample(charges.get(dead, []), min(len(charges.get(dead, [])), self.dice.randint(0, 2)))
+        one = self.dice.choice([1, 50])
+        return Flight(
+            dead, tuple(Held(c.job, c.start, min(c.stop, c.start + one), c.attempt, Phase.RUNNING) for c in begun)
+        )
 
     def lose_node(self) -> None:
         if name := self.pick([name for name, node in self.nodes.items() if node.up]):

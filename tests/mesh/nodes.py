@@ -46,6 +46,40 @@ def node_process(folder: Path, *, workers: int = 1, advertise: str = "", port: i
         yield NodeProcess(launched, report["endpoints"])
 
 
+class Phoenix:
+    """A node that is started again on its port whenever it dies; a context manager that ends it."""
+
+    def __init__(self, folder: Path, *, workers: int = 1) -> None:
+        self.port = free_port()
+        self.deaths = 0
+        self._folder = folder
+        self._workers = workers
+        self._ended = threading.Event()
+        self._up = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="phoenix")
+
+    @property
+    def tcp(self) -> str:
+        return f"tcp://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Phoenix:
+        self._thread.start()
+        assert self._up.wait(60)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            with node_process(self._folder, workers=self._workers, port=self.port) as node:
+                self._up.set()
+                while node.launched.poll() is None and not self._ended.wait(0.005):
+                    pass
+            self.deaths += not self._ended.is_set()
+
+
 def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))

@@ -11,6 +11,7 @@ from zmqtasks.messages import (
     Address,
     Cancel,
     Chunk,
+    Flight,
     Held,
     Hello,
     Job,
@@ -76,6 +77,12 @@ SAMPLES: dict[str, Message] = {
         have=(Held(JOB, 0, 20, 1, Phase.FINISHED), Held(JOB, 20, 40, 2, Phase.RUNNING)),
         load=Load(8, 7, 120, 99_999, 3, 2**33, 1.5, 2),
         limits=SMALL,
+    ),
+    "status-with-a-flight": Status(
+        SESSION,
+        NODE,
+        incarnation=7,
+        flight=Flight("00112233aabbccdd", (Held("a:1", 3, 4, 9, Phase.RUNNING), Held("a:2", 0, 8, 2, Phase.FINISHED))),
     ),
     "status-without-have": Status(SESSION, NODE, incarnation=7),
     "tasks": Tasks(

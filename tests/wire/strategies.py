@@ -87,6 +87,8 @@ statuses = st.builds(
     st.none() | tuples_of(held),
     st.builds(m.Load, *[integers] * 6, durations, integers),
     limits,
+    st.booleans(),
+    st.none() | st.builds(m.Flight, labels, tuples_of(held)),
 )
 messages = st.one_of(
     hellos,

@@ -9,7 +9,7 @@ Keeps numbers only for tasks something happened to. Called by `dispatch.py`.
 | it asks for it itself                             | run again after its delay; at most `retries` times, if set |
 | crash: its worker died while it ran               | run again, alone; at `crash_limit` final                  |
 | loss: it was aboard a node that was lost          | run again; from 2 alone on a worker, from 4 alone on a node |
-| strike: the node died with it as the only task    | at 3 final: `NodeKiller`                                  |
+| strike: the node died with it as the only task    | counts as 2 losses, at least; at 3 final: `NodeKiller`    |
 | handed back (drain, or at its own wish)           | nothing: that never counts                                |
 | any of these but the last and what it asks for, with `retry=False` | final at once                            |
 """
@@ -26,6 +26,8 @@ from zmqtasks.options import TaskOptions
 LOSSES_UNTIL_ALONE_IN_CHUNK = 2
 LOSSES_UNTIL_ALONE_ON_NODE = 4
 STRIKES = 3
+RUNGS_OF_A_STRIKE = 2
+"""A strike is as good a reason for care as so many losses: who else could it have been?"""
 LONGEST_BACKOFF_S = 3600.0
 
 
@@ -93,15 +95,36 @@ class Ledger:
         """Count that these tasks were aboard a lost node, `alone` where it died with this one task, and judge it."""
         if not self._options.retry:
             return Verdict.LOST
-        if alone:
-            self._strikes[start] = self._strikes.get(start, 0) + 1
-            if self._strikes[start] >= STRIKES:
-                return Verdict.NODE_KILLER
         for fewer, more in zip(self._losses[-2::-1], self._losses[:0:-1], strict=True):
             for a, b in fewer.common(start, stop):
                 more.add(a, b)
         self._losses[0].add(start, stop)
-        return Verdict.AGAIN
+        return self.strike(start) if alone else Verdict.AGAIN
+
+    def strike(self, index: int) -> Verdict:
+        """Count that a node died with this task as the only one, a loss that is counted already, and judge it."""
+        strikes = self._strikes[index] = self._strikes.get(index, 0) + 1
+        for level in self._losses[: RUNGS_OF_A_STRIKE * strikes]:
+            level.add(index, index + 1)
+        return Verdict.NODE_KILLER if strikes >= STRIKES else Verdict.AGAIN
+
+    def rungs(self, index: int) -> int:
+        """Return how many losses a task has, as far as they are counted."""
+        return sum(index in level for level in self._losses)
+
+    def pardon(self, start: int, stop: int, rungs: int = 1) -> None:
+        """Take back a loss, or so many rungs of care: these tasks had no part in it."""
+        for _ in range(rungs):
+            for fewer, more in zip(self._losses, [*self._losses[1:], RangeSet()], strict=True):
+                for part in fewer.common(start, stop):
+                    for a, b in more.missing(*part):
+                        fewer.remove(a, b)
+
+    def pardon_strike(self, index: int) -> None:
+        """Take back a strike: it was not the only one, or had no part in it. Of a task that has ended, nothing."""
+        left = self._strikes.pop(index, 0) - 1
+        if left > 0:
+            self._strikes[index] = left
 
     def care(self, index: int) -> Blame:
         """Return how carefully this task has to be run."""

@@ -31,6 +31,7 @@ from zmqtasks.machines.accounts import (
     cost_of_us,
 )
 from zmqtasks.machines.blame import Blame, Ledger, Verdict
+from zmqtasks.machines.charges import Charge, Charges
 from zmqtasks.machines.dispatch_moves import (
     UNKNOWN_ATTEMPT,
     CancelRequested,
@@ -62,7 +63,7 @@ from zmqtasks.machines.dispatch_moves import (
 )
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.machines.wishes import Wishes
-from zmqtasks.messages import JobId, OutcomeKind, PeerId, Phase, Range, Settled
+from zmqtasks.messages import Flight, JobId, OutcomeKind, PeerId, Phase, Range, Settled
 
 INFINITY = float("inf")
 
@@ -87,6 +88,7 @@ class Dispatch:
         self._delayed: list[tuple[float, JobId, int]] = []
         self._fill_at = INFINITY
         self._wishes = Wishes()
+        self._charges = Charges()
         self._moves: dict[type[Any], Callable[[Any, float], list[Command]]] = {
             JobOpened: self._job_opened,
             TasksAdded: self._tasks_added,
@@ -179,6 +181,8 @@ class Dispatch:
         if not job.closed or job.done.missing(0, job.total):
             return []
         del self._jobs[job.id]
+        if self._charges:
+            self._charges.forget(job.id)
         return [FinishJob(job.id, job.task_s)]
 
     def _put_back(self, job: JobAccount, start: int, stop: int) -> None:
@@ -322,6 +326,8 @@ class Dispatch:
     def _node_opened(self, event: NodeOpened, now: float) -> list[Command]:
         if event.node in self._nodes:
             raise LocalProtocolError(f"{type(event).__name__}: {event.node} is open already in {self!r}")
+        self._charges.stand(event.node)
+        commands = self._hear_flight(event.flight, now) if event.flight and self._charges else []
         node = NodeAccount(event.node, event.workers, event.window)
         self._nodes[node.id] = self._roomy[node.id] = node
         self._count_workers()
@@ -334,7 +340,36 @@ class Dispatch:
             self._adopt(node, job_id, attempt, ranges)
         if self._wishes:
             self._wishes.heard(event.node, event.have, now)
-        return self._fill()
+        return commands + self._fill()
+
+    def _hear_flight(self, flight: Flight, now: float) -> list[Command]:
+        """Leave the charge of a dead node with those that ran when it died."""
+        judged = self._charges.judge(flight, self._unfinished)
+        for charge in judged.pardoned:
+            self._pardon(charge, charge.rungs)
+        for charge in judged.suspects:
+            self._pardon(charge, charge.rungs - 1)
+        guilty = judged.guilty
+        if guilty is None or guilty.struck:
+            return []
+        job, index = self._jobs[guilty.job], guilty.start
+        if job.ledger.strike(index) is Verdict.AGAIN:
+            return []
+        # It may be aboard another node by now: not that one, too.
+        commands = self._want_back(job, RangeSet([(index, index + 1)]), now, kill=True)
+        self._settle(job, index, index + 1)
+        killer = Finish(job.id, index, index + 1, OutcomeKind.NODE_KILLER, guilty.attempt, flight.node)
+        return [*commands, killer, *self._end_if_done(job)]
+
+    def _pardon(self, charge: Charge, rungs: int) -> None:
+        ledger = self._jobs[charge.job].ledger
+        ledger.pardon(charge.start, charge.stop, rungs)
+        if charge.struck:
+            ledger.pardon_strike(charge.start)
+
+    def _unfinished(self, job_id: JobId, start: int, stop: int) -> list[tuple[int, int]] | None:
+        job = self._jobs.get(job_id)
+        return None if job is None else job.done.missing(start, stop)
 
     def _adopt(self, node: NodeAccount, job_id: JobId, attempt: int, ranges: RangeSet) -> None:
         """On a fresh session: what still runs there is not run again, unless it went elsewhere meanwhile."""
@@ -406,8 +441,11 @@ class Dispatch:
             else:
                 commands += self._deny(job.id, a, b)
         for a, b in [part for held in assignment.remaining for part in job.done.missing(*held)]:
+            before = job.ledger.rungs(a) if alone else 0
             verdict = job.ledger.lost(a, b, alone=alone)
             if verdict is Verdict.AGAIN:
+                rungs = job.ledger.rungs(a) - before if alone else 1
+                self._charges.add(assignment.node, Charge(assignment.attempt, job.id, a, b, alone, rungs))
                 self._put_back(job, a, b)
             else:
                 kind = OutcomeKind.LOST if verdict is Verdict.LOST else OutcomeKind.NODE_KILLER

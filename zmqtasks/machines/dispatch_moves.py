@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from zmqtasks.messages import (
+    Flight,
     Held,
     JobId,
     OutcomeKind,
@@ -91,12 +92,16 @@ class EncodingFailed(Value):
 
 
 class NodeOpened(Value):
-    """A session with a node is up. `have` is what it still runs for us from an earlier session."""
+    """A session with a node is up. `have` is what it still runs for us from an earlier session.
+
+    `flight` is what ran when its predecessor died, where that is known.
+    """
 
     node: PeerId
     workers: int
     window: Window
     have: tuple[Held, ...] = ()
+    flight: Flight | None = None
 
 
 class NodeHeard(Value):

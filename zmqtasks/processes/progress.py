@@ -57,11 +57,13 @@ class ProgressTable:
 
     Args:
         slots: how many there are.
+        file: that begins with them, large enough, such as a flight recorder; it stays the caller's.
     """
 
-    def __init__(self, slots: int) -> None:
-        self.fd = _anonymous_file()
-        os.ftruncate(self.fd, slots * SLOT_BYTES)
+    def __init__(self, slots: int, file: int | None = None) -> None:
+        self.fd = _anonymous_file() if file is None else os.dup(file)
+        if file is None:
+            os.ftruncate(self.fd, slots * SLOT_BYTES)
         self._map = mmap.mmap(self.fd, slots * SLOT_BYTES)
         self._cells = memoryview(self._map).cast("Q")
 

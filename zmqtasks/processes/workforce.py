@@ -23,6 +23,7 @@ from zmqtasks.processes import cgroup, linux
 from zmqtasks.processes.events import WorkerEvent
 from zmqtasks.processes.exits import await_end
 from zmqtasks.processes.first_zygote import FirstZygote
+from zmqtasks.processes.flight_recorder import FlightRecorder
 from zmqtasks.processes.framing import FrameKind, inner_limits
 from zmqtasks.processes.memory import MemoryGauge, MemoryUsage
 from zmqtasks.processes.orphans import Orphans
@@ -76,6 +77,7 @@ class Workforce:
         style: how it is passed on.
         log_level: of the root logger in workers.
         zygote: one that waits for its settings already, or None; owned from now on.
+        recorder: where it is noted what workers have, or None; owned from now on.
 
     Raises:
         OSError: no descriptors or processes left.
@@ -105,6 +107,7 @@ class Workforce:
         style: OutputStyle = OutputStyle(),  # noqa: B008
         log_level: str = "WARNING",
         zygote: FirstZygote | None = None,
+        recorder: FlightRecorder | None = None,
     ) -> None:
         if output not in _TARGETS:
             raise ValueError(f"output must be one of {', '.join(_TARGETS)}, not {output!r}")
@@ -137,11 +140,14 @@ class Workforce:
             group,
             log_level,
         )
-        self._table = ProgressTable(slots)
+        self._recorder = recorder
+        self._table = ProgressTable(slots, recorder.fd if recorder else None)
         try:
             self._spawner = self._choose_spawner(method, tuple(preload), zygote)
         except BaseException:
             self._table.close()
+            if recorder is not None:
+                recorder.close()
             if self._group is not None:
                 self._group.close()
             raise
@@ -172,6 +178,8 @@ class Workforce:
             state = "closed" if self._closed else "taken" if slot in self._seats else f"not one of {self._slots}"
             raise LocalProtocolError(f"cannot start a worker in slot {slot}: {state}")
         self._table.clear(slot)
+        if self._recorder is not None:
+            self._recorder.started(slot)
         untold = self._settings.has_functions or not self._spawner.tells_settings
         seat = Seat(slot, self._settings._replace(slot=slot).pack() if untold else b"", self._around)
         self._seats[slot] = seat
@@ -179,6 +187,9 @@ class Workforce:
 
     def send(self, slot: int, tasks: Tasks) -> None:
         """Send work without waiting; what the worker has not taken counts as `backlog_bytes`."""
+        if self._recorder is not None:
+            for chunk in tasks.chunks:
+                self._recorder.given(slot, chunk)
         self._seat(slot).give(tasks)
         for job in tasks.jobs:
             if module := payload.module_of(job.function):
@@ -283,6 +294,8 @@ class Workforce:
             linux.adopt_orphans(False)
         self._outlet.close()
         self._table.close()
+        if self._recorder is not None:
+            self._recorder.close()
         if self._cleanup_dir is not None:
             shutil.rmtree(self._cleanup_dir, ignore_errors=True)
 
@@ -336,5 +349,7 @@ class Workforce:
             self._sweep_timer.cancel()
         if self._group is not None:
             self._group.tidy()
+        if self._recorder is not None:
+            self._recorder.touch()
         killed = self._orphans.sweep(set(self.pids().values()), self._spawner.pids(), self._loop.time())
         self._sweep_timer = self._loop.call_later(SWEEP_SOON_S if killed else SWEEP_S, self._sweep)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from zmqtasks.messages import (
     Cancel,
+    Flight,
     Held,
     Hello,
     Load,
@@ -83,6 +84,7 @@ def encode_status(message: Status) -> Parts:
         "o": message.load,
         "l": pack_limits(message.limits),
         **({"b": True} if message.borrows else {}),
+        **({} if message.flight is None else {"f": (message.flight.node, list(message.flight.begun))}),
     }, []
 
 
@@ -103,7 +105,13 @@ def decode_status(header: Header, _: Bodies) -> Status:
         load=_load(header.get("o")),
         limits=limits_of(header.get("l")),
         borrows=flag(header.get("b", False), "b (borrows)"),
+        flight=_flight(header["f"]) if "f" in header else None,
     )
+
+
+def _flight(value: object) -> Flight:
+    node, begun = record(value, "f (flight)", 2)
+    return Flight(label(node, "flight.node"), tuple(_held(entry) for entry in array(begun, "flight.begun")))
 
 
 def _load(value: object) -> Load:
