@@ -8,6 +8,7 @@ import pytest
 
 from zmqtasks import messages
 from zmqtasks.messages import (
+    OUTCOME_BYTES,
     Address,
     Bulk,
     Cancel,
@@ -76,7 +77,7 @@ def test_bulk_messages_are_numbered_and_weighed(kind: type[Any]) -> None:
 def test_size_counts_bodies_and_functions() -> None:
     tasks = Tasks(SESSION, 1, (JOB,), (CHUNK, CHUNK))
     assert tasks.size_bytes == 2 * len(b"arguments") + len(b"function")
-    assert Results(SESSION, 1, (OUTCOME, OUTCOME)).size_bytes == 2 * len(b"values")
+    assert Results(SESSION, 1, (OUTCOME, OUTCOME)).size_bytes == 2 * (len(b"values") + OUTCOME_BYTES)
 
 
 def test_settled_is_an_outcome_without_its_body() -> None:

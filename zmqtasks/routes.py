@@ -9,11 +9,14 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 
+from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.machines.session import Closed
 from zmqtasks.messages import (
     NO_SESSION,
+    OUTCOME_BYTES,
     Address,
     Held,
+    JobId,
     Outcome,
     Output,
     PeerId,
@@ -31,8 +34,6 @@ logger = logging.getLogger(__name__)
 MESSAGE_BYTES = MIB
 """Outcomes that are ready at once travel together, up to about this."""
 MESSAGE_OUTCOMES = 10_000
-OUTCOME_BYTES = 64
-"""What an outcome weighs beside its body."""
 
 
 class Route:
@@ -104,9 +105,13 @@ class Route:
         return (*(outcome for message in sent for outcome in message.outcomes), *self._waiting)
 
     def finished(self, ventilator: PeerId) -> Iterator[Held]:
-        """Return the inventory of what ended for a ventilator and is not acknowledged."""
-        own = (outcome for outcome in self.unsent() if ventilator_of(outcome.job) == ventilator)
-        return (Held(o.job, o.start, o.stop, o.attempt, Phase.FINISHED) for o in own)
+        """Return the inventory of what ended for a ventilator and is not acknowledged: a range, however it was told."""
+        ranges: dict[tuple[JobId, int], RangeSet] = {}
+        for o in self.unsent():
+            if ventilator_of(o.job) == ventilator:
+                ranges.setdefault((o.job, o.attempt), RangeSet()).add(o.start, o.stop)
+        for (job, attempt), ended in ranges.items():
+            yield from (Held(job, start, stop, attempt, Phase.FINISHED) for start, stop in ended)
 
     def is_empty(self) -> bool:
         """Tell whether the sink has acknowledged everything."""

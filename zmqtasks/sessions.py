@@ -195,6 +195,11 @@ class Link(_End):
         """Return the bytes of bulk that the partner has not acknowledged."""
         return self.machine.unacked_bytes
 
+    @property
+    def last_seq(self) -> int:
+        """Return the number of the last bulk message that was sent."""
+        return self._last_seq
+
     def unacked(self) -> tuple[Bulk, ...]:
         """Return the bulk that the partner has not acknowledged, in order."""
         return self.machine.unacked()

@@ -38,6 +38,8 @@ from zmqtasks.peer import Guest, Link, Peer, Report
 
 logger = logging.getLogger(__name__)
 
+NO_TASK = 2**63
+"""Above the index of any task."""
 WINDOW_BYTES = 64 * MIB
 """Results a node may have on the way to a sink, unacknowledged."""
 
@@ -102,7 +104,7 @@ class Sink:
         """Record what is new in these results; acknowledge them when that is stored."""
         if isinstance(message, Query):
             # Through the recorder as well: what is told has to be stored. What comes meanwhile is told later.
-            known = self._known(message.jobs)
+            known = [settled for job in message.jobs for settled in self._known_of(job, 0, NO_TASK)]
             self._recorder.record((), lambda: self._answer(guest, known))
         elif isinstance(message, Results):
             self._collect(guest, message)
@@ -112,6 +114,9 @@ class Sink:
         records: list[Record] = []
         told: list[Settled] = []
         for outcome in message.outcomes:
+            if outcome.kind is OutcomeKind.RETURNED and guest.role is Role.VENTILATOR:
+                # It misses them. What an earlier sink stored comes first: then only what is lost is handed back.
+                told += self._known_of(outcome.job, outcome.start, outcome.stop)
             for command in self._collection.handle(OutcomeReceived(outcome), now):
                 if isinstance(command, Record):
                     records.append(command)
@@ -151,13 +156,14 @@ class Sink:
         if teller := self._tellers.get(ventilator_of(settled.job)):
             teller.tell(settled)
 
-    def _known(self, jobs: Iterable[JobId]) -> list[Settled]:
-        """Return all that is recorded of these jobs, or about to be."""
-        known: list[Settled] = []
-        for job in jobs:
-            for start, stop in self._collection.succeeded(job):
-                known.append(Settled(job, UNKNOWN_ATTEMPT, self._peer.id, start, stop, OutcomeKind.OK, 0.0))
-            for index, (attempt, kind) in self._collection.failed(job).items():
+    def _known_of(self, job: JobId, start: int, stop: int) -> list[Settled]:
+        """Return all that is recorded of these tasks, or about to be."""
+        known = [
+            Settled(job, UNKNOWN_ATTEMPT, self._peer.id, a, b, OutcomeKind.OK, 0.0)
+            for a, b in self._collection.succeeded(job).common(start, stop)
+        ]
+        for index, (attempt, kind) in self._collection.failed(job).items():
+            if start <= index < stop:
                 known.append(Settled(job, attempt, self._peer.id, index, index + 1, kind, 0.0))
         return known
 

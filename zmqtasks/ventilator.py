@@ -13,6 +13,7 @@ from typing import Any
 
 from zmqtasks.errors import NodeKiller, RetriesExhausted, TaskLost
 from zmqtasks.machines import dispatch_moves as moves
+from zmqtasks.machines.absence import Missing
 from zmqtasks.machines.dispatch import Dispatch
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.machines.session import Closed
@@ -287,6 +288,8 @@ class Ventilator:
             case moves.Deny(job_id, start, stop):
                 if job := self._jobs.get(job_id):
                     job.on_denied(start, stop)
+            case moves.Inquire(missing):
+                self._inquire(missing)
             case moves.FinishJob(job_id, task_s):
                 self._end_job(job_id, task_s)
 
@@ -358,7 +361,8 @@ class Ventilator:
 
     def _finish(self, finish: moves.Finish) -> None:
         if finish.kind is OutcomeKind.LOST:
-            text = "the node that had this at-most-once task was lost: it may have run, or not"
+            lost = "what the sink had to tell of" if finish.node == self._peer.id else "the node that had"
+            text = f"{lost} this at-most-once task was lost: it may have run, or not"
             self._conclude(finish, TaskLost(text))
         elif finish.kind is OutcomeKind.NODE_KILLER:
             text = "each of several nodes died with this as its only task"
@@ -422,7 +426,10 @@ class Ventilator:
         if link.data.open and link.partner:
             link.data.status = status
             is_open = status.state is PeerState.UP
-            self._handle(moves.NodeHeard(link.partner, status.load.workers, status.window, is_open, status.have))
+            # A sink in this program tells of what it acknowledges; one that stands alone may die in between.
+            progress = (status.cum, link.last_seq) if self._sink_link else None
+            heard = moves.NodeHeard(link.partner, status.load.workers, status.window, is_open, status.have, progress)
+            self._handle(heard)
 
     def link_printed(self, link: Link, output: Output) -> None:
         """Workers of a node printed something."""
@@ -482,7 +489,16 @@ class Ventilator:
 
     def flushed(self) -> bool:
         """Tell whether the standalone sink has acknowledged all that this side decided."""
-        return not self._unsent and (self._sink_link is None or self._sink_link.unacked_bytes == 0)
+        return not self._unsent and (self._sink_link is None or not self._sink_link.unacked())
+
+    def _inquire(self, missing: Sequence[Missing]) -> None:
+        """Ask the sink about tasks that a node has no more, unless it has not answered what it was asked before."""
+        if not self.sink_is_up() or not self.flushed():
+            return
+        logger.info("%d ranges are missing on their node; asking the sink", len(missing))
+        for job, attempt, start, stop in missing:
+            self._unsent.append(Outcome(job, attempt, self._peer.id, start, stop, OutcomeKind.RETURNED, 0.0))
+        self._send_to_sink()
 
     def _send_to_sink(self) -> None:
         if self._sink_link and self._sink_link.is_up and self._unsent:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.machines.driving import SEEDS, within
 from zmqtasks.errors import LocalProtocolError
+from zmqtasks.machines.absence import Missing
 from zmqtasks.machines.accounts import (
     BACKLOG_S,
     CHUNK_BYTES,
@@ -33,6 +34,7 @@ from zmqtasks.machines.dispatch_moves import (
     Event,
     Finish,
     FinishJob,
+    Inquire,
     JobClosed,
     JobOpened,
     NodeHeard,
@@ -51,7 +53,7 @@ from zmqtasks.options import MIB, TaskOptions
 WIDE = Window(1_000_000, 1024 * MIB)
 ONCE = TaskOptions(retry=False)
 OK, ERROR, CRASHED, RETURNED = OutcomeKind.OK, OutcomeKind.ERROR, OutcomeKind.CRASHED, OutcomeKind.RETURNED
-RETRY = OutcomeKind.RETRY
+RETRY, LOST = OutcomeKind.RETRY, OutcomeKind.LOST
 
 
 class History:
@@ -541,6 +543,23 @@ def test_handing_back_never_counts() -> None:
     history.node()
     for attempt in range(1, 50):
         assert history.settle(attempt, 0, 1, RETURNED) == [Send("n", (Cut("j", attempt + 1, 0, 1),))]
+
+
+@pytest.mark.parametrize("options", [TaskOptions(), ONCE], ids=["retry", "once"])
+def test_what_a_node_has_no_more_and_nobody_told_of_is_asked_for(options: TaskOptions) -> None:
+    history = History()
+    history.job(2, task_s=1.0, options=options)
+    assert cuts(history.node("n", 2)) == [Cut("j", 1, 0, 1), Cut("j", 2, 1, 2)]
+    running = (Held("j", 1, 2, 2, Phase.RUNNING),)
+    assert history(NodeHeard("n", 2, WIDE, have=running, progress=(1, 1))) == []
+    assert history(NodeHeard("n", 2, WIDE, have=running)) == [], "it is told of what it acknowledges"
+    heard = NodeHeard("n", 2, WIDE, have=running, progress=(1, 1))
+    assert history(heard) == [Inquire((Missing("j", 1, 0, 1),))]
+    missing = OutcomeSettled(Settled("j", 1, "ventilator", 0, 1, RETURNED, 0.0))
+    again: Command = Send("n", (Cut("j", 3, 0, 1),)) if options.retry else Finish("j", 0, 1, LOST, 1, "ventilator")
+    assert history(missing) == [again]
+    assert history(missing) == []
+    assert history.settle(2, 1, 2) == [Finish("j", 1, 2, OK, 2, "n")]
 
 
 def test_a_task_that_kills_node_after_node_ends() -> None:

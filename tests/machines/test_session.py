@@ -33,7 +33,18 @@ from zmqtasks.machines.session import (
     Timing,
     Transmit,
 )
-from zmqtasks.messages import Address, Bulk, Outcome, OutcomeKind, PeerState, Results, SessionId, Status, Stored
+from zmqtasks.messages import (
+    OUTCOME_BYTES,
+    Address,
+    Bulk,
+    Outcome,
+    OutcomeKind,
+    PeerState,
+    Results,
+    SessionId,
+    Status,
+    Stored,
+)
 from zmqtasks.records import replace
 
 SESSION = SessionId(7, 1)
@@ -85,8 +96,8 @@ def test_messages_are_numbered_kept_and_let_go_when_acknowledged() -> None:
     half = opened()
     assert half.handle(Offered(results(1)), 0.0) == [Transmit((numbered(1),))]
     assert half.handle(Offered(results(2)), 0.0) == [Transmit((numbered(2),))]
-    assert half.unacked_bytes == 20
-    assert repr(half) == "<Outgoing 1 up cum=0 next=3 unacked=2/20B>"
+    assert half.unacked_bytes == 2 * (10 + OUTCOME_BYTES)
+    assert repr(half) == f"<Outgoing 1 up cum=0 next=3 unacked=2/{2 * (10 + OUTCOME_BYTES)}B>"
     half.handle(StatusReceived(status(1)), 0.1)
     assert half.unacked() == (numbered(2),)
     half.handle(StatusReceived(status(2)), 0.2)
@@ -180,7 +191,7 @@ def test_a_suspected_peer_that_speaks_is_up_again_and_gets_bulk_meanwhile() -> N
     assert repr(half) == "<Outgoing 1 suspect cum=0 next=1 unacked=0/0B>"
     assert half.handle(Offered(results(1)), 3.5) == [Transmit((numbered(1),))]
     assert half.handle(StatusReceived(status()), 4.0) == [Heard(status()), Transmit((numbered(1),))]
-    assert repr(half) == "<Outgoing 1 up cum=0 next=2 unacked=1/10B>"
+    assert repr(half) == f"<Outgoing 1 up cum=0 next=2 unacked=1/{10 + OUTCOME_BYTES}B>"
 
 
 def test_ones_own_stall_is_not_the_silence_of_the_peer() -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from tests.simulation.harness import SimMesh
 from tests.simulation.layout import Layout, Submitted
 from tests.simulation.oracle import judge, judge_leftovers
 from tests.simulation.processes import SINK, NodeProcess
@@ -21,6 +22,7 @@ from tests.simulation.scenarios import (
 from zmqtasks.errors import RequeueRequested, RetryRequested
 from zmqtasks.messages import OutcomeKind
 from zmqtasks.options import KIB, TaskOptions
+from zmqtasks.sessions import Link
 from zmqtasks.testing import Conditions, Fate
 
 
@@ -215,6 +217,59 @@ def test_a_worker_death_that_a_sink_told_only_after_its_restart_counts_as_one() 
     mesh.restart(SINK)
     finish(mesh)
     assert job.kinds == {0: OutcomeKind.OK}
+
+
+def told_to_nobody(mesh: SimMesh) -> None:
+    """Let the sink acknowledge what the only task came to, and die before it can tell the client."""
+    mesh.network.partition("client", SINK)
+    (node,) = (process for process in mesh.processes.values() if isinstance(process, NodeProcess))
+    mesh.run_until(lambda: bool(mesh.ledger) and all(route.is_empty() for route in node.node._routes), 10.0)
+    mesh.kill(SINK)
+    mesh.network.heal("client", SINK)
+    mesh.restart(SINK)
+
+
+@pytest.mark.parametrize("asks", [RequeueRequested(), RetryRequested(0.1)], ids=["requeue", "retry"])
+@pytest.mark.parametrize("retry", [True, False])
+def test_what_a_sink_acknowledged_and_took_with_it_is_found_missing(asks: BaseException, retry: bool) -> None:
+    mesh = started(layout=Layout(nodes=1, workers=1, standalone_sink=True))
+    job = mesh.submit(1, lambda index, before: Fate(1.0, error=None if before else asks), TaskOptions(retry=retry))
+    told_to_nobody(mesh)
+    finish(mesh)
+    assert job.kinds == {0: OutcomeKind.OK if retry else OutcomeKind.LOST}
+    assert len(mesh.ledger) == (2 if retry else 1)
+
+
+@pytest.mark.parametrize("error", [None, ValueError()], ids=["success", "failure"])
+def test_what_an_earlier_sink_stored_is_told_to_whoever_misses_it(
+    error: BaseException | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mesh = started(layout=Layout(nodes=1, workers=1, standalone_sink=True))
+    monkeypatch.setattr(Link, "request", lambda link, make: None)  # requests are lost
+    job = mesh.submit(1, lambda index, before: Fate(1.0, error=error), TaskOptions(retry=False))
+    told_to_nobody(mesh)
+    mesh.run_until(mesh.all_ended, 60.0)
+    assert job.kinds == {0: OutcomeKind.ERROR if error else OutcomeKind.OK}
+    assert len(mesh.ledger) == 1
+
+
+def test_the_inventory_tells_ranges_however_their_results_came() -> None:
+    mesh = started(layout=Layout(nodes=1, standalone_sink=True))
+    job = mesh.submit(3000, lambda index, before: Fate(0.002))
+    mesh.run_until(lambda: len(mesh.ledger) > 1000, 30.0)
+    mesh.network.partition("node0", SINK)
+    mesh.run_until(lambda: mesh.client.ventilator.aboard() > 0, 1.0)
+    node, before = mesh.processes["node0"], mesh.clock.time()
+    assert isinstance(node, NodeProcess)
+    mesh.run_until(lambda: mesh.clock.time() > before + 2.0, 3.0)
+    (route,) = node.node._routes
+    told = list(route.finished(mesh.client.peer.id))
+    assert len(told) < len(route.unsent())
+    assert sum(held.stop - held.start for held in told) == sum(o.stop - o.start for o in route.unsent()) > 0
+    assert {held.job for held in told} == {job.id}
+    mesh.network.heal("node0", SINK)
+    finish(mesh)
+    assert set(executions(mesh).values()) == {1}
 
 
 def test_two_jobs_can_be_sent_to_several_nodes_at_once() -> None:

@@ -18,6 +18,7 @@ from itertools import count
 from typing import Any
 
 from zmqtasks.errors import LocalProtocolError
+from zmqtasks.machines.absence import Aboard, Absences
 from zmqtasks.machines.accounts import (
     CHUNK_BYTES,
     CHUNK_S,
@@ -45,6 +46,7 @@ from zmqtasks.machines.dispatch_moves import (
     Event,
     Finish,
     FinishJob,
+    Inquire,
     JobClosed,
     JobOpened,
     NodeHeard,
@@ -89,6 +91,7 @@ class Dispatch:
         self._fill_at = INFINITY
         self._wishes = Wishes()
         self._charges = Charges()
+        self._absences = Absences()
         self._moves: dict[type[Any], Callable[[Any, float], list[Command]]] = {
             JobOpened: self._job_opened,
             TasksAdded: self._tasks_added,
@@ -406,6 +409,10 @@ class Dispatch:
         if self._wishes and event.have is not None:
             for job_id, start, stop in self._wishes.heard(event.node, event.have, now):
                 commands += self._deny(job_id, start, stop)
+        if event.have is not None and event.progress is not None:
+            aboard = {a: Aboard(self._assignments[a].job, self._assignments[a].remaining) for a in node.attempts}
+            if missing := self._absences.heard(node.id, event.have, event.progress, aboard):
+                commands.append(Inquire(tuple(missing)))
         return commands + self._fill()
 
     def _node_suspected(self, event: NodeSuspected, now: float) -> list[Command]:
@@ -424,6 +431,7 @@ class Dispatch:
         for assignment in aboard:
             commands += self._lose(assignment, alone=alone, died=event.died)
         self._wishes.forget_node(event.node, died=event.died)
+        self._absences.forget_node(event.node)
         return commands + self._fill()
 
     def _lose(self, assignment: Assignment, *, alone: bool, died: bool) -> list[Command]:
@@ -515,11 +523,19 @@ class Dispatch:
         commands: list[Command] = []
         for start, stop in [part for range_ in held for part in job.done.missing(*range_)]:
             if said.kind is OutcomeKind.RETURNED:
-                self._put_back(job, start, stop)
+                commands += self._come_back(job, start, stop, said)
                 continue
             for index in range(start, stop):
                 commands += self._judge(job, index, said, now)
         return commands + self._end_if_done(job)
+
+    def _come_back(self, job: JobAccount, start: int, stop: int, said: Settled) -> list[Command]:
+        """Put back what was not begun; of what is missing nobody can tell whether it was."""
+        if said.node in self._nodes or job.options.retry:
+            self._put_back(job, start, stop)
+            return []
+        self._settle(job, start, stop)
+        return [Finish(job.id, start, stop, OutcomeKind.LOST, said.attempt, said.node)]
 
     def _judge(self, job: JobAccount, index: int, said: Settled, now: float) -> list[Command]:
         asked = said.kind is OutcomeKind.RETRY

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from zmqtasks.machines.absence import Missing
 from zmqtasks.messages import (
     Flight,
     Held,
@@ -107,7 +108,8 @@ class NodeOpened(Value):
 class NodeHeard(Value):
     """A node told its state; `open` is False where it takes no new work (suspect, draining).
 
-    `have` is what it has of ours, or None where it did not say.
+    `have` is what it has of ours, or None where it did not say. `progress` is the last message it had processed then,
+    and the last it was sent; None where whatever it loses is known to be told.
     """
 
     node: PeerId
@@ -115,6 +117,7 @@ class NodeHeard(Value):
     window: Window
     open: bool = True
     have: tuple[Held, ...] | None = None
+    progress: tuple[int, int] | None = None
 
 
 class NodeSuspected(Value):
@@ -237,6 +240,15 @@ class Deny(Value):
     stop: int
 
 
+class Inquire(Value):
+    """Ask the sink about tasks that a node has no more: what it has of them, and after that whether they are missing.
+
+    It answers the latter as an outcome RETURNED of no node.
+    """
+
+    missing: tuple[Missing, ...]
+
+
 class FinishJob(Value):
     """All tasks of a closed job have ended; `task_s` is what one took, as far as known."""
 
@@ -250,4 +262,4 @@ class FinishJob(Value):
         return hash(self.job)
 
 
-Command = Send | Finish | Restore | Recall | Deny | FinishJob
+Command = Send | Finish | Restore | Recall | Deny | Inquire | FinishJob
