@@ -10,8 +10,10 @@ processes of a machine share.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import logging
+import os
 import sys
 import threading
 import time
@@ -19,15 +21,18 @@ from collections import Counter
 from collections.abc import Iterator
 
 import zmqtasks
+from tests.mesh.chaos import tasks
 
 BIN_S = 0.1
+TURNS_A_BIN = 10
 
 
-def nap(task: tuple[int, float, int]) -> tuple[int, bytes]:
+def nap(number: int, seconds: float, size: int, load: bytes) -> tuple[int, bytes]:
     """Be a task that takes a while and no processor; return its number, and some bytes."""
-    index, seconds, size = task
+    if tasks.LEDGER in os.environ:
+        tasks.note(number)
     time.sleep(seconds)
-    return index, bytes(size)
+    return number, bytes(size)
 
 
 class Load:
@@ -40,24 +45,25 @@ class Load:
         self.came: Counter[int] = Counter()
         self.bins: Counter[int] = Counter()
         self.turns: Counter[int] = Counter()
-        """How often we had the processor for a moment, of ten times a bin: less where the machine is busy."""
+        """How often we had the processor for a moment, of `TURNS_A_BIN`: less where the machine is busy."""
         self.stopped = threading.Event()
         self.wanted = threading.Event()
         """Somebody waits for the next result."""
         self.wanted.set()
 
-    def tasks(self) -> Iterator[tuple[int, float, int]]:
+    def numbers(self) -> Iterator[int]:
         while not self.stopped.is_set():
             self.handed_out += 1
-            yield self.handed_out - 1, self._nap_s, self._size
+            yield self.handed_out - 1
 
     def count_turns(self) -> None:
-        while not self.stopped.wait(BIN_S / 10):
+        while not self.stopped.wait(BIN_S / TURNS_A_BIN):
             self.turns[int(time.monotonic() / BIN_S)] += 1
 
     def run(self, client: zmqtasks.Client) -> None:
-        for index, _ in client.map(nap, self.tasks(), ordered=False):
-            self.came[index] += 1
+        same = (itertools.repeat(value) for value in (self._nap_s, self._size, bytes(self._size)))
+        for number, _ in client.map(nap, self.numbers(), *same, ordered=False):
+            self.came[number] += 1
             self.bins[int(time.monotonic() / BIN_S)] += 1
             if self.wanted.is_set():
                 self.wanted.clear()
@@ -77,8 +83,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("nodes", nargs="+")
     parser.add_argument("--bind", required=True)
-    parser.add_argument("--nap", type=float, default=0.005, help="seconds a task takes")
-    parser.add_argument("--size", type=int, default=0, help="bytes of each result")
+    parser.add_argument("--nap", type=float, default=0.05, help="seconds a task takes")
+    parser.add_argument("--size", type=int, default=0, help="bytes of each argument and result")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(created).3f %(name)s %(message)s")
     load = Load(given.nap, given.size)

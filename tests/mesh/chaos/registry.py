@@ -37,4 +37,5 @@ SCENARIOS: dict[str, Scenario] = {
     "stop": Scenario("stop", "SIGSTOP of any role for 5 to 30 s", Amount(times=3), Amount(times=40)),
     "gil": Scenario("gil", "a client that holds the interpreter's lock for 20 s", Amount(times=1), Amount(times=5)),
     "storm": Scenario("storm", "one fault a second on all roles", Amount(seconds=60), Amount(seconds=1800)),
+    "partition": Scenario("partition", "broken ways between hosts", Amount(times=4), Amount(times=100)),
 }
