@@ -24,7 +24,7 @@ from tests.mesh.chaos.feeding import Feeder
 from tests.mesh.chaos.ledger import Ledger
 from tests.mesh.chaos.oracle import Verdict, judge
 from tests.mesh.chaos.registry import Amount
-from tests.mesh.chaos.roles import ROOT, Role, command, marked, program, wait_for
+from tests.mesh.chaos.roles import ROOT, Role, command, described, marked, program, wait_for
 from tests.mesh.nodes import free_port
 
 MARK = "ZMQTASKS_CHAOS"
@@ -214,7 +214,7 @@ class Frame:
         mark = f"{MARK}={self.folder}"
         if not wait_for(lambda: not list(marked(mark)), LEFT_S):
             left = list(marked(mark))
-            self.complain(f"processes were left behind: {left}")
+            self.complain(f"processes were left behind: {', '.join(map(described, left))}")
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)

@@ -61,6 +61,10 @@ class Growth:
         """Note a look."""
         self._samples.append(sample)
 
+    def lines(self, name: str) -> str:
+        """Return the samples for a file of evidence, a line each."""
+        return "".join(f"{name} {s.at_s:.1f} {s.life} {s.tasks} {' '.join(map(str, s.usage))}\n" for s in self._samples)
+
     def trend(self) -> Trend:
         """Return what can be told of all that was seen."""
         lives = self._lives()

@@ -1,8 +1,9 @@
 """Two jobs that go on through a storm, side by side on the same nodes.
 
 The *steady* lane is one endless job through a pipe, into a sink of its own; its ventilator and its sink are stopped but
-never killed, so that growth over a long life shows. The *stormy* lane is one job after the other from a file, into a
-sink that is killed as well. Owns what was submitted. Used by `storm.py`.
+never killed, so that growth over a long life shows. The *stormy* lane is one job after the other from a file, each with
+a journal, into a sink of its own; these ventilators and this sink are killed as well. Owns what was submitted. Used by
+`storm.py`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from tests.mesh.chaos.frame import Frame
 from tests.mesh.chaos.oracle import recorded_in
 from tests.mesh.chaos.roles import Role
 from tests.mesh.chaos.tasks import number_of
+from zmqtasks.cli.ventilator import ventilator
 
 FUNCTION = "note"
 STEADY_JOB = 0
 AHEAD = 30_000
 STEADY_PER_S = 4000.0
 STORMY_TASKS = 100_000
+HAS_JOURNAL = any(option.name == "journal" for option in ventilator.params)
+"""Without a journal a ventilator that is killed takes its job with it, and is only stopped."""
 
 
 class Steady:
@@ -66,9 +70,10 @@ class Stormy:
     def _next(self) -> Role:
         job = STEADY_JOB + 1 + len(self.jobs)
         path = self._input(job)
+        journal = ["--journal", str(path.with_suffix(".journal"))] if HAS_JOURNAL else []
         self.jobs[job] = STORMY_TASKS
         return self._frame.ventilator(
-            f"stormy-ventilator-{job}", FUNCTION, self._nodes, str(path), sink=self.sink, takes_input=False
+            f"stormy-ventilator-{job}", FUNCTION, self._nodes, str(path), *journal, sink=self.sink, takes_input=False
         )
 
     def _input(self, job: int) -> Path:

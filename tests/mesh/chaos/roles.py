@@ -131,10 +131,10 @@ class Role:
         return self._process is not None and self._process.poll() == -signal.SIGKILL
 
     def kill(self) -> None:
-        """Kill -9, and wait until it is gone. What it started has to notice by itself."""
+        """Kill -9, and wait until it is gone; what it started and was stopped goes on, and has to notice by itself."""
         self.process.kill()
         self.process.wait()
-        self._stopped = []
+        self.go_on()
 
     @staticmethod
     def kill_process(pid: int) -> None:
@@ -214,6 +214,15 @@ def marked(mark: str) -> Iterator[int]:
         with contextlib.suppress(OSError):
             if pid != os.getpid() and mark.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
                 yield pid
+
+
+def described(pid: int) -> str:
+    """Return what can be seen of a process, for people."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        return f"{pid} ({linux.stat_of(pid)}, {words.strip()})"
+    except OSError:
+        return f"{pid} (gone)"
 
 
 def wait_for(condition: Callable[[], object], timeout_s: float) -> bool:
