@@ -18,6 +18,7 @@ from zmqtasks.machines.accounts import (
     CHUNK_S,
     FAMILIAR_TASKS,
     GROWTH,
+    UNSEEN,
     UNWEIGHED_TASKS,
 )
 from zmqtasks.machines.blame import LONGEST_BACKOFF_S, LOSSES_UNTIL_ALONE_ON_NODE, Blame
@@ -672,6 +673,33 @@ def test_a_job_that_has_ended_leaves_no_charges() -> None:
     history.node("b")
     history.settle(2, 0, 1)
     assert with_flight(history, "c", "a", Held("j", 0, 1, 1, Phase.RUNNING)) == []
+
+
+@pytest.mark.parametrize("phase", [Phase.FINISHED, None])
+def test_a_node_that_dies_after_it_has_ended_its_task_or_without_it_gives_no_strike(phase: Phase | None) -> None:
+    history = History()
+    history.job(1)
+    for attempt in range(1, 10):
+        history.node()
+        have = () if phase is None else (Held("j", 0, 1, attempt, phase),)
+        for _ in range(UNSEEN):
+            history(NodeHeard("n", 1, WIDE, have=have))
+        assert history(NodeLost("n", died=True)) == []
+
+
+@pytest.mark.parametrize("have", [(), (Held("j", 0, 1, 3, Phase.RUNNING), Held("j", 0, 1, 3, Phase.FINISHED))])
+def test_a_node_that_dies_before_it_can_tell_what_it_has_gives_a_strike(have: tuple[Held, ...]) -> None:
+    history = History()
+    history.job(1)
+    for _ in range(2):
+        history.node()
+        history(NodeLost("n", died=True))
+    history.node()
+    for _ in range(UNSEEN - 1):
+        history(NodeHeard("n", 1, WIDE, have=()))
+    history(NodeHeard("n", 1, WIDE), NodeHeard("n", 1, WIDE, have=have))
+    killed = history(NodeLost("n", died=True))
+    assert [c.kind for c in killed if isinstance(c, Finish)] == ([OutcomeKind.NODE_KILLER] if have else [])
 
 
 def suspicious(history: History, job: str, losses: int) -> None:

@@ -207,6 +207,18 @@ def test_a_task_that_three_nodes_died_with_is_recorded_as_their_killer() -> None
     mesh.run_until(lambda: mesh.store.failures[job.id][0][1] is OutcomeKind.NODE_KILLER, 10.0)
 
 
+def test_a_task_that_has_ended_on_nodes_that_died_idle_is_no_killer_of_theirs() -> None:
+    mesh = started(layout=Layout(nodes=1, workers=1, standalone_sink=True))
+    mesh.network.partition(SINK, "node0")
+    job = mesh.submit(1, lambda index, before: Fate(1.0))
+    for at_s in (5.0, 10.0, 15.0):
+        mesh.clock.call_later(at_s, mesh.kill, "node0")
+        mesh.clock.call_later(at_s + 0.1, mesh.restart, "node0")
+    mesh.clock.call_later(17.0, mesh.network.heal, SINK, "node0")
+    finish(mesh)
+    assert job.kinds == {0: OutcomeKind.OK}
+
+
 def test_a_worker_death_that_a_sink_told_only_after_its_restart_counts_as_one() -> None:
     mesh = started(layout=Layout(nodes=1, workers=1, standalone_sink=True, store_s=0.01))
     job = mesh.submit(1, lambda index, before: Fate(1.0, crashes=before == 0))

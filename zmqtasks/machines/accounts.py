@@ -6,9 +6,11 @@ Decides nothing; `dispatch.py` does.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from zmqtasks.machines.blame import Ledger
 from zmqtasks.machines.ranges import RangeSet
-from zmqtasks.messages import JobId, PeerId, Window
+from zmqtasks.messages import Held, JobId, PeerId, Phase, Window
 from zmqtasks.options import MIB, TaskOptions
 from zmqtasks.records import Entity, field
 
@@ -25,6 +27,8 @@ UNWEIGHED_TASKS = 2
 """Of a function whose duration is known, and the size of its arguments not yet."""
 BACKLOG_S = 0.06
 """Expected work a worker may have before it: one chunk running, one ahead, one on the way."""
+UNSEEN = 5
+"""What is in none of so many inventories is not aboard; it may have been under way when the first of them was told."""
 
 
 class Assignment(Entity):
@@ -39,6 +43,10 @@ class Assignment(Entity):
     nbytes: int
     cost_us: int
     broken: bool = False
+    idle: bool = False
+    """Its node told that it has nothing of it to run: it has ended there, or never come."""
+    unseen: int = 0
+    """So many inventories in a row did not have it."""
 
 
 class NodeAccount(Entity):
@@ -106,3 +114,15 @@ def cost_of_us(tasks: int, task_s: float | None) -> int:
         return 0
     expected_s = BACKLOG_S if task_s is None else min(max(tasks * task_s, CHUNK_S), BACKLOG_S)
     return round(expected_s * 1e6)
+
+
+def compare(aboard: Iterable[Assignment], have: Iterable[Held]) -> None:
+    """Note which assignments a node does not have to run, by its inventory: they do not end it."""
+    phases: dict[tuple[JobId, int], Phase] = {}
+    for held in have:
+        key = held.job, held.attempt
+        phases[key] = min(held.phase, phases.get(key, held.phase))
+    for assignment in aboard:
+        phase = phases.get((assignment.job, assignment.attempt))
+        assignment.unseen = 0 if phase is not None else assignment.unseen + 1
+        assignment.idle = phase is Phase.FINISHED or assignment.unseen >= UNSEEN

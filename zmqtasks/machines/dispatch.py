@@ -29,6 +29,7 @@ from zmqtasks.machines.accounts import (
     Assignment,
     JobAccount,
     NodeAccount,
+    compare,
     cost_of_us,
 )
 from zmqtasks.machines.blame import Blame, Ledger, Verdict
@@ -406,6 +407,8 @@ class Dispatch:
         self._count_workers()
         self._roomy.setdefault(node.id, node)
         commands: list[Command] = []
+        if event.have is not None:
+            compare(map(self._assignments.__getitem__, node.attempts), event.have)
         if self._wishes and event.have is not None:
             for job_id, start, stop in self._wishes.heard(event.node, event.have, now):
                 commands += self._deny(job_id, start, stop)
@@ -426,7 +429,7 @@ class Dispatch:
         self._roomy.pop(node.id, None)
         self._count_workers()
         aboard = [self._assignments[attempt] for attempt in sorted(node.attempts)]
-        alone = event.died and sum(a.remaining.count() for a in aboard) == 1
+        alone = event.died and sum(a.remaining.count() for a in aboard) == 1 and not any(a.idle for a in aboard)
         commands: list[Command] = []
         for assignment in aboard:
             commands += self._lose(assignment, alone=alone, died=event.died)
