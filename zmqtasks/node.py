@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from zmqtasks.crosscheck import CrossCheck, Resting
 from zmqtasks.errors import TaskLost, TooBig, WorkerCrashed, ZmqtasksError
 from zmqtasks.live_output import Listeners
 from zmqtasks.machines import holding_moves as moves
@@ -70,7 +71,7 @@ END_MARGIN_S = 0.5
 """A worker that hangs at its end says where before it ends itself; so much later it is killed."""
 
 
-class Workers(Watched, Protocol):
+class Workers(Watched, Resting, Protocol):
     """The worker processes, as the node sees them; `processes.workforce` and `testing` have this face."""
 
     def start(self, slot: int) -> None:
@@ -125,6 +126,9 @@ class Node:
         """Whether a task has asked for the end of this node."""
         self._workers = make_workers(self._worker_event)
         self._overseer = Overseer(peer.loop, peer.id, self._workers, self._holding.running)
+        self._check = CrossCheck(peer.loop, self._workers, self._holding.believed, self._contradicted)
+        self._unaccounted: set[int] = set()
+        """Workers that were ended because they did not know what they had."""
         self._memory = MemoryWatch(peer.loop, options, self._workers, self._holding, self._relieve)
         self._shelf = ObjectShelf(peer.id, options.put_bytes, self._workers.send)
         self._offered: set[int] = set()
@@ -242,6 +246,7 @@ class Node:
                     self._workers.send(slot, Tasks(NO_SESSION, 0, jobs, (chunk,), ended))
                     self._overseer.work_begun(slot)
                     self._memory.work_begun()
+                    self._check.work_begun()
                 case moves.Emit(job, outcomes):
                     self._emit(job, outcomes)
                 case moves.Blame(job, attempt, index, kind):
@@ -374,14 +379,22 @@ class Node:
 
     def _worker_gone(self, event: WorkerExited, fact: slots.WorkerExited | slots.WorkerStuck) -> None:
         verdict = self._overseer.worker_exited(event, _last_output(event))
+        unaccounted = event.slot in self._unaccounted
+        self._unaccounted.discard(event.slot)
         offered = event.slot in self._offered
         self._offered.discard(event.slot)
         self._memory.worker_gone(event.slot)
         self._shelf.worker_gone(event.slot)
         # The next worker first: then what the dead one had finds it ready.
         self._manage(fact)
-        if offered:
+        if offered and unaccounted:
+            self._hold(moves.WorkerLost(event.slot, unaccounted=True))
+        elif offered:
             self._hold_lost(event, verdict)
+
+    def _contradicted(self, slot: int) -> None:
+        self._unaccounted.add(slot)
+        self._workers.kill(slot)
 
     def _hold_lost(self, event: WorkerExited, verdict: Verdict | None) -> None:
         progress = event.progress
@@ -497,6 +510,7 @@ class Node:
             if timer:
                 timer.cancel()
         self._overseer.close()
+        self._check.close()
         self._memory.close()
         self._listeners.close()
         self._workers.close()

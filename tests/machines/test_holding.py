@@ -372,6 +372,19 @@ def test_a_ventilator_that_is_gone_loses_its_queue_and_its_running_tasks() -> No
     assert history.holding.busy() == 1
 
 
+@pytest.mark.parametrize("options", [TaskOptions(), ONCE], ids=["retry", "once"])
+def test_of_a_worker_that_knows_nothing_of_its_tasks_nobody_can_tell_which_ran(options: TaskOptions) -> None:
+    history = History(workers=1)
+    job = job_of(options=options)
+    history.take(chunk_of(0, 3), options=options)
+    history.tell(said(0, 1))
+    assert history.holding.believed() == {0: "['v:1[1..3)']"}
+    lost = history(WorkerLost(0, unaccounted=True))
+    assert lost == ([] if options.retry else [GiveBack(job, 1, 1, 3, OutcomeKind.LOST)])
+    assert history.holding.believed() == {}
+    assert given(history(WorkerOffered(0))) == ([(0, "v:1", 1, 3)] if options.retry else [])
+
+
 def ahead(history: History) -> None:
     """Let worker 0 run a short chunk of v and have one of w ahead."""
     history.take(chunk_of(0, 2))

@@ -365,3 +365,23 @@ def test_said_is_the_only_way_results_come(crew: Crew) -> None:
     crew.ready()
     crew.results(tasks.double, range(3))
     assert {type(event) for event in crew.events} == {WorkerStarted, WorkerReady, WorkerSaid}
+
+
+@pytest.mark.skipif(not linux.AVAILABLE, reason="needs /proc")
+def test_only_who_waits_for_work_is_at_rest(crew: Crew, tmp_path: Path) -> None:
+    """Not who sleeps in a task, has something to read, or has said what was not heard."""
+    assert not crew.force.is_at_rest(0), "there is no worker"
+    pid = crew.ready()
+    crew.until(lambda: crew.force.is_at_rest(0))
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: not crew.force.is_at_rest(0))
+    chunk = crew.give(tasks.double, [1])
+    os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: crew.force.progress(0).chunk == 1 and crew.force.progress(0).phase is WorkPhase.IDLE)
+    wait_until(lambda: (stat := linux.stat_of(pid)) is not None and stat.state == "S")
+    assert not crew.force.is_at_rest(0), "its answer was not read"
+    crew.until(lambda: crew.said(chunk))
+    crew.until(lambda: crew.force.is_at_rest(0))
+    crew.force.kill(0)
+    assert not crew.force.is_at_rest(0)
+    crew.exited()

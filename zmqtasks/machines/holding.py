@@ -322,7 +322,7 @@ class Holding:
         if worker is None:
             return []
         guilty = worker.guilty(event.attempt, event.index)
-        begun = worker.pieces.index(guilty) if guilty else 0
+        begun = worker.pieces.index(guilty) if guilty else len(worker.pieces) if event.unaccounted else 0
         commands: list[Command] = []
         for place, piece in reversed(list(enumerate(worker.pieces))):
             if not piece.job.wanted:
@@ -562,6 +562,10 @@ class Holding:
     def queued(self) -> int:
         """Return how many tasks wait here."""
         return sum(piece.tasks for v in self._ventilators.values() for piece in v.waiting())
+
+    def believed(self) -> dict[int, str]:
+        """Return what each worker that is not idle has, for people."""
+        return {slot: str([p.show() for p in w.pieces]) for slot, w in self._workers.items() if w.pieces}
 
     def waits_for_room(self) -> bool:
         """Tell whether a task that was stopped for want of memory waits to be run again."""

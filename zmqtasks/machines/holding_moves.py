@@ -85,6 +85,8 @@ class WorkerLost(Value):
     loading: bool = False
     blameless: bool = False
     importing: bool = False
+    unaccounted: bool = False
+    """It was ended because it did not know of what it had: nobody is to blame, and nobody knows what has run."""
 
 
 class WorkerLeft(Value):

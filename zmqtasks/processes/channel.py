@@ -6,7 +6,9 @@ sets no bound: the caller reads `backlog_bytes` and stops sending. `workforce.py
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import termios
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -67,6 +69,17 @@ class Channel:
     def backlog_bytes(self) -> int:
         """Bytes sent here that the kernel has not taken yet."""
         return self._backlog
+
+    def is_empty(self) -> bool:
+        """Tell whether nothing is on its way, in either direction. Source: unix(7), SIOCINQ and SIOCOUTQ."""
+        if not self._open or self._backlog:
+            return False
+        unread = bytearray(4)
+        for request in (termios.FIONREAD, termios.TIOCOUTQ):
+            fcntl.ioctl(self._fd, request, unread)
+            if any(unread):
+                return False
+        return True
 
     def open(self) -> None:
         """Begin to receive; until then what the worker says waits in the kernel."""

@@ -102,6 +102,14 @@ class Seat:
         waiting = sum(len(body) for _, body, _, _ in self._unsent)
         return waiting + (self._channel.backlog_bytes if self._channel is not None else 0)
 
+    def is_at_rest(self) -> bool:
+        """Tell whether the worker sleeps, has read all it was sent, and all it wrote was read."""
+        if self._channel is None or self.pid is None or self.killed or not self.ready:
+            return False
+        stat = linux.stat_of(self.pid)
+        # First that it sleeps: what wakes it later is seen on its way.
+        return stat is not None and stat.state == "S" and self._channel.is_empty()
+
     def open_fds(self) -> WorkerFds:
         """Make both ends of everything, drop those of a former attempt, and return the worker's."""
         self.close()

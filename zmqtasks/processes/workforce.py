@@ -262,6 +262,11 @@ class Workforce:
         """Return how many bytes were sent that the worker's kernel buffer has not taken yet."""
         return self._seat(slot).backlog_bytes
 
+    def is_at_rest(self, slot: int) -> bool:
+        """Tell whether the worker sleeps, and nothing is on its way between it and us; False where nobody knows."""
+        seat = self._seats.get(slot)
+        return linux.AVAILABLE and seat is not None and seat.is_at_rest()
+
     def pids(self) -> dict[int, int]:
         """Return the process of each slot that has one."""
         return {slot: seat.pid for slot, seat in self._seats.items() if seat.pid is not None}

@@ -145,6 +145,15 @@ class SimWorkers:
         worker = self._workers.get(slot)
         return IDLE if worker is None else self._progress_of(worker)
 
+    def is_at_rest(self, slot: int) -> bool:
+        """Tell whether a worker waits for work, and all it wrote was read."""
+        worker = self._workers.get(slot)
+        return (
+            worker is not None
+            and worker.ready
+            and not (worker.dead or worker.stretch or worker.chunks or worker.written)
+        )
+
     def memory(self, slot: int) -> int:
         """Return the resident bytes of a worker: always the same."""
         self._worker(slot)
