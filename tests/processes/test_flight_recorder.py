@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from zmqtasks.messages import Chunk, Flight, Held, Phase
+from zmqtasks.messages import Chunk, Flight, Held, Outcome, OutcomeKind, Phase
 from zmqtasks.processes import flight_recorder
 from zmqtasks.processes.flight_recorder import FORGOTTEN_S, FlightRecorder, identity_of, open_recorder, read_flight
 from zmqtasks.processes.progress import (
@@ -36,6 +36,9 @@ class Flown:
 
     def give(self, slot: int, attempt: int, start: int, stop: int, job: str = "a:1") -> None:
         self.recorder.given(slot, Chunk(job, attempt, start, stop, start, b""))
+
+    def tell(self, slot: int, attempt: int, start: int, stop: int, job: str = "a:1") -> None:
+        self.recorder.told(slot, [Outcome(job, attempt, NODE, start, stop, OutcomeKind.OK, 0.0)])
 
     def work(self, slot: int, chunk: int, attempt: int, index: int, phase: WorkPhase) -> None:
         cells = slot_of(self.cells, slot)
@@ -68,7 +71,6 @@ def flown(tmp_path: Path) -> Flown:
         (WorkPhase.RUNNING, 14, Held("a:1", 10, 15, 7, RUNNING)),
         (WorkPhase.RUNNING, 99, Held("a:1", 10, 20, 7, RUNNING)),
         (WorkPhase.PACKING, 14, Held("a:1", 10, 14, 7, RUNNING)),
-        (WorkPhase.PACKING, 10, Held("a:1", 10, 11, 7, RUNNING)),
         (WorkPhase.LOADING, 10, Held("a:1", 10, 20, 7, RUNNING)),
         (WorkPhase.IMPORTING, 10, Held("a:1", 10, 20, 7, RUNNING)),
         (WorkPhase.IDLE, 19, Held("a:1", 10, 20, 7, FINISHED)),
@@ -81,6 +83,29 @@ def test_what_had_begun_is_told_and_what_only_waited_is_not(
     flown.give(1, 8, 20, 30)
     flown.work(1, 1, 7, index, phase)
     assert flown.read() == Flight(NODE, (begun,))
+
+
+def test_what_was_told_of_is_innocent(flown: Flown) -> None:
+    """Its result may wait for a sink, but it ended before its node did."""
+    flown.give(0, 1, 0, 5)
+    flown.give(0, 2, 5, 9)
+    flown.give(1, 3, 9, 12, "b:1")
+    flown.tell(0, 1, 0, 3)
+    flown.tell(0, 1, 3, 5)
+    flown.tell(0, 2, 5, 7)
+    flown.tell(0, 99, 5, 7)
+    flown.tell(0, 2, 3, 5)
+    flown.tell(1, 3, 9, 12, "b:1")
+    flown.work(0, 2, 2, 8, WorkPhase.RUNNING)
+    flown.work(1, 1, 3, 11, WorkPhase.IDLE)
+    assert flown.read() == Flight(NODE, (Held("a:1", 7, 9, 2, RUNNING),))
+
+
+def test_who_has_told_all_and_not_begun_the_next_has_begun_nothing(flown: Flown) -> None:
+    flown.give(0, 1, 0, 5)
+    flown.tell(0, 1, 0, 3)
+    flown.work(0, 1, 1, 3, WorkPhase.PACKING)
+    assert flown.read() == Flight(NODE)
 
 
 def test_the_chunk_before_may_not_have_been_told(flown: Flown) -> None:

@@ -1,8 +1,8 @@
 """What the workers of a node are at, in a file that outlives it: who is started again at its address reads it.
 
 The progress slots are shared memory that workers write in any case; here that memory is a file on tmpfs, and beside the
-slots is what each worker was given last, written by the node once a chunk. Nobody writes for the sake of the recorder
-while tasks run.
+slots is what each worker was given last and how far it has told, written by the node once a chunk and once a message.
+Nobody writes for the sake of the recorder while tasks run.
 
     slots (`progress.py`) | notes: GIVEN for each slot | header, in the last `HEADER.size` bytes
 
@@ -26,7 +26,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from zmqtasks.machines.phases import WorkPhase
-from zmqtasks.messages import Chunk, Flight, Held, PeerId, Phase
+from zmqtasks.messages import Chunk, Flight, Held, JobId, Outcome, PeerId, Phase
 from zmqtasks.processes.progress import ATTEMPT, CHUNK, FIELDS, INDEX, PHASE, SLOT_BYTES
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,10 @@ logger = logging.getLogger(__name__)
 GIVEN = 4
 """Notes a slot: a worker has two chunks at most, and what was taken back of others lies between."""
 NOTE = struct.Struct("<QQQQ56s")
-"""Which chunk of this worker it is, counted from 1; attempt, start, stop, job."""
+"""Which chunk of this worker it is, counted from 1; attempt, the first task that was not told of, stop, job."""
+_NEXT = struct.Struct("<Q")
+_NEXT_AT = 16
+"""Where that first task stands in a note."""
 HEADER = struct.Struct("<8sQ32s")
 """Magic, slots, the peer id of the node."""
 MAGIC = b"ZTFLY001"
@@ -103,10 +106,13 @@ class FlightRecorder:
         self._map = mmap.mmap(self.fd, size)
         HEADER.pack_into(self._map, size - HEADER.size, MAGIC, slots, node.encode())
         self._counts = [0] * slots
+        self._places: list[dict[tuple[JobId, int], int]] = [{} for _ in range(slots)]
+        """Where the notes of each worker are, in the order of their chunks."""
 
     def started(self, slot: int) -> None:
         """Forget what the worker before was given: another one is started in its slot."""
         self._counts[slot] = 0
+        self._places[slot].clear()
         first = self._notes + slot * GIVEN * NOTE.size
         self._map[first : first + GIVEN * NOTE.size] = bytes(GIVEN * NOTE.size)
 
@@ -117,6 +123,19 @@ class FlightRecorder:
         place = self._notes + (slot * GIVEN + count % GIVEN) * NOTE.size
         fits = job if len(job) < 56 else b""
         NOTE.pack_into(self._map, place, count, chunk.attempt, chunk.start, chunk.stop, fits)
+        places = self._places[slot]
+        places.pop((chunk.job, chunk.attempt), None)
+        places[chunk.job, chunk.attempt] = place
+        if len(places) > GIVEN:
+            del places[next(iter(places))]
+
+    def told(self, slot: int, outcomes: Iterable[Outcome]) -> None:
+        """Note how far a worker has told of what it was given: a chunk is told of in its order."""
+        for (job, attempt), stop in {(outcome.job, outcome.attempt): outcome.stop for outcome in outcomes}.items():
+            place = self._places[slot].get((job, attempt))
+            # Of an earlier part of the same chunk the note has nothing.
+            if place is not None and stop > _NEXT.unpack_from(self._map, place + _NEXT_AT)[0]:
+                _NEXT.pack_into(self._map, place + _NEXT_AT, stop)
 
     def touch(self) -> None:
         """Show that this file is not forgotten."""
@@ -202,17 +221,17 @@ def _begun(cells: memoryview, notes: bytes) -> list[Held]:
     """
     number, attempt, index, phase = cells[CHUNK], cells[ATTEMPT], cells[INDEX], cells[PHASE]
     given = {note[0]: note for note in NOTE.iter_unpack(notes) if note[0]}
-    begun = [_held(given[earlier], Phase.FINISHED) for earlier in (number - 1,) if earlier in given]
     if number == 0:
         return []
     if given[number][1] != attempt:
         raise LookupError(number)
+    begun = [_held(given[earlier], Phase.FINISHED) for earlier in (number - 1,) if earlier in given]
     last = _held(given[number], Phase.FINISHED)
-    if phase == WorkPhase.IDLE:
-        return [*begun, last]
-    # While it imports or loads, it may be about any task of the chunk.
-    stop = index + 1 if phase == WorkPhase.RUNNING else index if phase == WorkPhase.PACKING else last.stop
-    return [*begun, last._replace(stop=min(max(stop, last.start + 1), last.stop), phase=Phase.RUNNING)]
+    if phase != WorkPhase.IDLE:
+        # While it imports or loads, it may be about any task of the chunk.
+        stop = index + 1 if phase == WorkPhase.RUNNING else index if phase == WorkPhase.PACKING else last.stop
+        last = last._replace(stop=min(stop, last.stop), phase=Phase.RUNNING)
+    return [held for held in (*begun, last) if held.start < held.stop]
 
 
 def _held(note: tuple[int, int, int, int, bytes], phase: Phase) -> Held:
@@ -223,6 +242,6 @@ def _held(note: tuple[int, int, int, int, bytes], phase: Phase) -> Held:
     """
     _, attempt, start, stop, name = note
     job = name.rstrip(b"\0").decode()
-    if not job or start >= stop:
-        raise LookupError(job)
+    if not job:
+        raise LookupError(attempt)
     return Held(job, start, stop, attempt, phase)

@@ -20,7 +20,7 @@ from zmqtasks.errors import LocalProtocolError
 from zmqtasks.messages import PeerId, Tasks
 from zmqtasks.options import Limits, cgroups_wanted
 from zmqtasks.processes import cgroup, linux
-from zmqtasks.processes.events import WorkerEvent
+from zmqtasks.processes.events import WorkerEvent, WorkerSaid
 from zmqtasks.processes.exits import await_end
 from zmqtasks.processes.first_zygote import FirstZygote
 from zmqtasks.processes.flight_recorder import FlightRecorder
@@ -328,8 +328,11 @@ class Workforce:
             raise LocalProtocolError(f"there is no worker in slot {slot}") from None
 
     def _emit(self, event: WorkerEvent) -> None:
-        if not self._closed:
-            self._on_event(event)
+        if self._closed:
+            return
+        if self._recorder is not None and isinstance(event, WorkerSaid):
+            self._recorder.told(event.slot, event.outcomes)
+        self._on_event(event)
 
     def _vacate(self, seat: Seat) -> None:
         if self._closed:
