@@ -12,7 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
@@ -29,7 +29,7 @@ from zmqtasks.machines.collection import Record
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import JobId, Outcome, OutcomeKind
 from zmqtasks.options import Limits
-from zmqtasks.store import Recorded, Store, StoredJob, open_store
+from zmqtasks.store import Failed, Recorded, Store, StoredJob, open_store
 from zmqtasks.store.rows import NO_END, Opener, Row, show
 from zmqtasks.wire import payload
 
@@ -44,8 +44,10 @@ def ok(start: int, values: Sequence[Any], attempt: int = 1, job: str = JOB) -> O
     return Outcome(job, attempt, NODE, start, start + len(values), OutcomeKind.OK, 0.5 * len(values), run.body)
 
 
-def failed(task: int, error: Exception, attempt: int = 1, kind: OutcomeKind = OutcomeKind.ERROR) -> Outcome:
-    return Outcome(JOB, attempt, NODE, task, task + 1, kind, 0.25, payload.pack_failure(error))
+def failed(
+    task: int, error: Exception, attempt: int = 1, kind: OutcomeKind = OutcomeKind.ERROR, job: str = JOB
+) -> Outcome:
+    return Outcome(job, attempt, NODE, task, task + 1, kind, 0.25, payload.pack_failure(error))
 
 
 def raised(error: Exception) -> Exception:
@@ -307,6 +309,8 @@ def test_the_input_stays_with_a_task_that_is_run_again(path: Path) -> None:
     with open_store(str(path)) as store:
         store.remember_inputs(JOB, 5, ["given"])
         keep(store, failed(5, ValueError("no"), 1))
+        assert not store._inputs[JOB], "it is in the file, and in memory no more"
+        store.remember_inputs(JOB, 5, ["given"])
         keep(store, ok(5, [1], 2))
     assert (table(path, "input") if path.suffix == ".db" else [(lines(path)[-1]["input"],)]) == [("given",)]
 
@@ -353,6 +357,24 @@ def test_a_file_is_taken_up(path: Path) -> None:
         assert {job.id for job in store.jobs()} == {JOB, "other:1"}
         keep(store, ok(5, [1], 5))
         assert store.recorded(JOB) == Recorded(RangeSet([(0, 6), (7, 10)]), {})
+
+
+def test_what_failed_last_is_told_with_its_input(path: Path) -> None:
+    with open_store(str(path)) as store:
+        assert list(store.failures()) == []
+        store.remember_inputs(JOB, 0, ["a", "b", "c"])
+        keep(store, failed(2, ValueError(), 7), failed(0, ValueError(), 3), failed(1, ValueError(), 1), ok(1, [1], 2))
+        keep(store, failed(0, ValueError(), 4), failed(3, ValueError(), 1))
+        expected = [Failed(JOB, 0, 4, "a"), Failed(JOB, 2, 7, "c"), Failed(JOB, 3, 1, None)]
+        assert sorted(store.failures()) == expected
+    with open_store(str(path)) as store:
+        assert sorted(store.failures()) == expected
+
+
+def test_many_failures_are_told_page_by_page(path: Path) -> None:
+    with open_store(str(path)) as store:
+        keep(store, *(failed(task, ValueError(), 1, job=f"{JOB}{task % 2}") for task in range(2100)))
+        assert sorted(failure.task for failure in store.failures()) == list(range(2100))
 
 
 def test_jobs_keep_what_is_known_of_them(tmp_path: Path) -> None:
@@ -549,6 +571,9 @@ class BrokenFile:
 
     def jobs(self) -> list[StoredJob]:
         return []
+
+    def failures(self) -> Iterator[Failed]:
+        return iter(())
 
     def close(self) -> None:
         self.closed = True

@@ -60,7 +60,7 @@ class Source(Value):
     spread: bool = False
     kwargs: bool = False
 
-    def check(self) -> None:
+    def check(self, *, needed: bool = True) -> None:
         """Raise click.UsageError where the options contradict each other, or a file is not there."""
         chosen = [f"--{name}" for name in ("lines", "paths") if getattr(self, name)]
         shaped = [f"--{name}" for name in ("spread", "kwargs") if getattr(self, name)]
@@ -68,7 +68,7 @@ class Source(Value):
             raise click.UsageError(f"{' and '.join(chosen + shaped)} exclude each other")
         if self.match is not None and not self.paths:
             raise click.UsageError("--match chooses among files of a folder, and needs --paths")
-        if not self.names and os.isatty(STDIN_FD):
+        if needed and not self.names and os.isatty(STDIN_FD):
             raise click.UsageError("no INPUT: name a file, or - to type the input")
         for name in () if self.paths else self.names:
             if name != STDIN and (reason := _why_not_a_file(name)):
@@ -98,7 +98,7 @@ class Source(Value):
             return _plain(file)
         if name.lower().endswith(".csv"):
             return self._rows(name, file)
-        return _json(name, file, self._shape)
+        return _json(name, file, self.shape)
 
     def _rows(self, name: str, file: Iterator[bytes]) -> Iterator[Argument | Unreadable]:
         """Yield the rows of a CSV file after its header."""
@@ -116,11 +116,11 @@ class Source(Value):
                 header = row
             elif len(row) == len(header):
                 fields = dict(zip(header, row, strict=True))
-                yield Argument(json.dumps(fields), self._shape(row if self.spread else fields))
+                yield Argument(json.dumps(fields), self.shape(row if self.spread else fields))
             elif row:
                 yield Unreadable(f"{name}, line {reader.line_num}", f"{len(row)} fields, the header has {len(header)}")
 
-    def _shape(self, value: Any) -> Any:
+    def shape(self, value: Any) -> Any:
         """Return `value` as an item of `form`.
 
         Raises:

@@ -10,20 +10,20 @@ import sys
 import threading
 from collections.abc import Callable
 
+from zmqtasks.cli.again import Again
 from zmqtasks.cli.ahead import Ahead
 from zmqtasks.cli.exits import Exit, Refusal, count, say
 from zmqtasks.cli.functions import Function
 from zmqtasks.cli.inputs import Argument, Source, Unreadable
 from zmqtasks.cli.interrupts import Interrupts
 from zmqtasks.cli.progress import Display
-from zmqtasks.cli.results import Results
+from zmqtasks.cli.results import Keeper, Results
 from zmqtasks.cli.tally import Tally
 from zmqtasks.embedded.output import OutputLine
 from zmqtasks.embedded.thread import Embedded, Where
 from zmqtasks.messages import JobId, Load
 from zmqtasks.options import KIB
 from zmqtasks.records import Value, replace
-from zmqtasks.store import Store
 
 BATCH_TASKS = 1000
 BATCH_BYTES = 256 * KIB
@@ -48,7 +48,7 @@ class Task(Value):
     """
 
     function: Function
-    source: Source
+    source: Source | Again
     keep_going: bool
     progress: bool = True
 
@@ -63,7 +63,7 @@ class JobRun:
     def __init__(self, task: Task) -> None:
         self.tally = Tally()
         self._task = task
-        self._store: Store | None = None
+        self._store: Keeper | None = None
         self._results = Results(self.tally, self._tasks_ended, self._stop_early)
         self._display = Display(lambda: self.tally, self._load, shown=task.progress, partial=self._partial)
         self._interrupts = Interrupts(self._on_interrupt)
@@ -86,7 +86,7 @@ class JobRun:
         """Hear that results could not be written."""
         self._results.store_failed(error)
 
-    def run(self, where: Where, store: Store | None) -> Exit:
+    def run(self, where: Where, store: Keeper | None) -> Exit:
         """Do it all, close the store, and return the exit code.
 
         Args:

@@ -8,18 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Protocol
 
 from zmqtasks.cli.exits import one_line
 from zmqtasks.cli.tally import Tally
 from zmqtasks.errors import ZmqtasksError
 from zmqtasks.machines.collection import Record
 from zmqtasks.machines.dispatch_moves import Finish
-from zmqtasks.messages import Outcome, OutcomeKind
+from zmqtasks.messages import JobId, Outcome, OutcomeKind
 from zmqtasks.options import Limits
-from zmqtasks.store import Store
 from zmqtasks.wire import payload
 
 LONGEST_REASON = 300
+
+
+class Keeper(Protocol):
+    """What a job does with its store."""
+
+    def record(self, records: Sequence[Record], on_stored: Callable[[], None]) -> None:
+        """Store these; then call `on_stored`."""
+
+    def note_job(self, job: JobId, name: str, total: int | None = None) -> None:
+        """Remember a job's name and, once it is known, how many tasks it has."""
+
+    def remember_inputs(self, job: JobId, start: int, inputs: Sequence[str]) -> None:
+        """Keep the texts of the inputs of tasks for their rows."""
+
+    def close(self, timeout_s: float) -> None:
+        """Store what was handed over, then close the file."""
 
 
 class Results:
@@ -37,7 +53,7 @@ class Results:
         on_ended: Callable[[int, int], None],
         on_broken: Callable[[], None],
     ) -> None:
-        self.store: Store | None = None
+        self.store: Keeper | None = None
         """Where results go; None where a standalone sink has them."""
         self.error: Exception | None = None
         """What ended the job early."""

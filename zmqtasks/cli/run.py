@@ -17,6 +17,7 @@ from zmqtasks.cli import options
 @click.option("-o", "--output", metavar="OUT", help="A file; .db, .sqlite, .sqlite3: SQLite; else JSON lines.")
 @click.option("--append", is_flag=True, help="OUT may hold results of other jobs; add to them.")
 @click.option("--overwrite", is_flag=True, help="Remove OUT first.")
+@click.option("--only-failed", is_flag=True, help="Run again what failed in OUT; INPUT may be left out.")
 @options.task_options
 @click.option("--workers", type=click.IntRange(1), help="Worker processes; one a core by default.")
 @options.recycling_options
@@ -36,6 +37,7 @@ def run(**given: Any) -> int:
       seq 10 | zmqtasks run math:factorial
       zmqtasks run package.module:convert --paths photos/ --match '*.jpg' -o results.db
       zmqtasks run package.module:fit --kwargs cases.jsonl --timeout "2 min" --max-memory "2 GiB" > results.jsonl
+      zmqtasks run package.module:convert --paths --only-failed -o results.db
       zmqtasks run math:pow --spread pairs.jsonl --node 127.0.0.1:7700
 
     Ctrl-C once finishes what runs, twice stops at once. Exit codes: 0 all succeeded, 1 a task failed, 2 usage or input,

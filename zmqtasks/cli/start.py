@@ -5,11 +5,14 @@ Owns these checks and the order in which they are made: command line, function, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from zmqtasks.cli import options
+from zmqtasks.cli.again import Again, check
+from zmqtasks.cli.exits import Exit, say
 from zmqtasks.cli.functions import Function, load
 from zmqtasks.cli.inputs import Source
 from zmqtasks.cli.job import JobRun, Task
@@ -50,9 +53,37 @@ def run_on_nodes(given: dict[str, Any]) -> int:
 
 def _run(given: dict[str, Any], source: Source, where: Where) -> int:
     function = load(given["function"], options.changed_options(given))
+    if given["only_failed"]:
+        return _run_again(given, function, source, where)
     task = Task(function, source, given["keep_going"], progress=bool(where.sink) or not is_terminal(given["output"]))
     job = JobRun(task)
     return job.run(where, None if where.sink else _open(given, function, job))
+
+
+def _run_again(given: dict[str, Any], function: Function, source: Source, where: Where) -> int:
+    """Run again what failed in OUT."""
+    job: JobRun | None = None
+
+    def deliver(callback: Callable[[], None]) -> None:
+        if job:
+            job.deliver(callback)
+
+    def store_failed(error: Exception) -> None:
+        if job:
+            job.store_failed(error)
+
+    serializer = "msgpack" if function.options.serializer == "msgpack" else None
+    store = open_results(
+        given["output"], append=True, overwrite=False, serializer=serializer, deliver=deliver, on_failure=store_failed
+    )
+    again = Again(store, given["output"], function.name, source)
+    if not again:
+        store.close()
+        say(f"nothing to do: no task of {function.name} has failed in {given['output']}")
+        return Exit.OK
+    job = JobRun(Task(function, again, given["keep_going"]))
+    job.tally.number = again.number
+    return job.run(where, again)
 
 
 def _open(given: dict[str, Any], function: Function, job: JobRun) -> Any:
@@ -71,7 +102,9 @@ def _source(given: dict[str, Any]) -> Source:
         given["inputs"],
         **{name: given[name] for name in ("lines", "paths", "match", "spread", "kwargs")},
     )
-    source.check()
+    if given["only_failed"]:
+        check(given)
+    source.check(needed=not given["only_failed"])
     return source
 
 

@@ -5,6 +5,8 @@ Owns the numbers; each has one writer, named there. Any thread may read them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from zmqtasks.records import Entity
 
 
@@ -22,6 +24,8 @@ class Tally(Entity):
     failed: int = 0
     """Tasks that failed for good; written by the loop."""
     first_failure: str = ""
+    number: Callable[[int], int] = int
+    """Returns what a task is called, by its place in this run."""
 
     @property
     def total(self) -> int | None:
@@ -36,4 +40,4 @@ class Tally(Entity):
     def fail(self, start: int, stop: int, reason: str) -> None:
         """Count tasks [start, stop) as failed; the first reason is kept."""
         self.failed += stop - start
-        self.first_failure = self.first_failure or f"task {start}: {reason}"
+        self.first_failure = self.first_failure or f"task {self.number(start)}: {reason}"

@@ -19,6 +19,7 @@ from zmqtasks.cli import options
 @click.option("-o", "--output", metavar="OUT", help="Without --sink: where results go, as with run.")
 @click.option("--append", is_flag=True, help="OUT may hold results of other jobs; add to them.")
 @click.option("--overwrite", is_flag=True, help="Remove OUT first.")
+@click.option("--only-failed", is_flag=True, help="Run again what failed in OUT; INPUT may be left out.")
 @options.task_options
 @options.patience_options
 @options.inbox_options

@@ -23,7 +23,7 @@ from functools import lru_cache
 
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import JobId
-from zmqtasks.store.rows import KIND, Recorded, Row, StoredJob
+from zmqtasks.store.rows import KIND, Failed, Recorded, Row, StoredJob
 
 START = b'{"task": '
 """How each line begins."""
@@ -46,6 +46,7 @@ class JsonLinesFile:
         self._recorded: dict[JobId, Recorded] = {}
         self._jobs: dict[JobId, StoredJob] = {}
         self._guard = threading.Lock()  # the two above are read by other threads
+        self._path = str(path)
         self._sent_bytes = 0  # of a group that could not be written to its end
         is_stdout = path in (None, "-")
         self._fd = os.dup(sys.stdout.fileno()) if is_stdout else _open_locked(str(path))
@@ -86,6 +87,23 @@ class JsonLinesFile:
         """Return the jobs in the file; names are not in it, and known only of this run; see `Backend`."""
         with self._guard:
             return list(self._jobs.values())
+
+    def failures(self) -> Iterator[Failed]:
+        """Yield what failed last, in the order of the lines that are there now; see `Backend`."""
+        with self._guard:
+            left = {
+                (job, task): attempt for job, r in self._recorded.items() for task, (attempt, _) in r.failed.items()
+            }
+        if not self._is_file or not left:
+            return
+        with open(self._path, "rb") as file:
+            for line in file:
+                if not left:
+                    return
+                entry = json.loads(line)
+                attempt = left.pop((entry["job"], entry["task"]), None) if not entry["ok"] else None
+                if attempt is not None:
+                    yield Failed(entry["job"], entry["task"], attempt, entry.get("input"))
 
     def close(self) -> None:
         """Close the file, or leave standard output."""

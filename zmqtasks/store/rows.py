@@ -71,6 +71,15 @@ class StoredJob(NamedTuple):
     total: int | None = None
 
 
+class Failed(NamedTuple):
+    """A task that failed last; `input` is None where nobody told the store."""
+
+    job: JobId
+    task: int
+    attempt: int
+    input: str | None
+
+
 class Recorded(NamedTuple):
     """What the store has of one job: tasks that are done, and of each failed one the attempt and the kind."""
 

@@ -15,7 +15,7 @@ from itertools import islice
 
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import JobId
-from zmqtasks.store.rows import KIND, Recorded, Row, StoredJob
+from zmqtasks.store.rows import KIND, Failed, Recorded, Row, StoredJob
 
 FORMAT = 1
 """Raised whenever an older program could no longer read or write the file."""
@@ -62,6 +62,10 @@ NOTE = """
 INSERT INTO jobs (id, name, total, opened_at) VALUES (?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET
     name = CASE excluded.name WHEN '' THEN name ELSE excluded.name END, total = COALESCE(excluded.total, total)
+"""
+
+FAILED = """
+SELECT job, task, attempt, input FROM results WHERE status <> 'ok' AND (job, task) > (?, ?) ORDER BY job, task LIMIT ?
 """
 
 OK_RANGES = """
@@ -114,6 +118,18 @@ class SqliteFile:
         """Return the jobs in the file, oldest first; see `Backend`."""
         with _as_os_error(self._path), closing(_connect(self._path)) as connection:
             return [StoredJob(*row) for row in connection.execute("SELECT id, name, total FROM jobs ORDER BY rowid")]
+
+    def failures(self) -> Iterator[Failed]:
+        """Yield what failed last, in the order of jobs and tasks; see `Backend`."""
+        after: tuple[JobId, int] = ("", -1)
+        while True:
+            # A page at a time: a reader that stays would keep the log from being folded into the file.
+            with _as_os_error(self._path), closing(_connect(self._path)) as connection:
+                page = [Failed(*row) for row in connection.execute(FAILED, (*after, STATEMENT_ROWS))]
+            if not page:
+                return
+            yield from page
+            after = page[-1].job, page[-1].task
 
     def close(self) -> None:
         """Close the database; the last one to do so folds the log into the file."""

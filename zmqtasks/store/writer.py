@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -15,8 +16,8 @@ from functools import partial
 from typing import NamedTuple, Protocol, Self
 
 from zmqtasks.machines.collection import Record
-from zmqtasks.messages import JobId, OutcomeKind
-from zmqtasks.store.rows import NO_END, STATUS, Opener, Recorded, Row, StoredJob, rows, storable
+from zmqtasks.messages import JobId
+from zmqtasks.store.rows import NO_END, STATUS, Failed, Opener, Recorded, Row, StoredJob, rows, storable
 
 logger = logging.getLogger(__name__)
 
@@ -29,9 +30,12 @@ GROUP_TASKS = 50_000
 RETRY_S = 1.0
 """How long to wait before a group is tried again that could not be written."""
 
+COMPLAIN_S = 60.0
+"""How often it is logged that this still goes on."""
+
 
 class Backend(Protocol):
-    """One file in one format; used by the writer thread alone, but for `recorded` and `jobs`."""
+    """One file in one format; used by the writer thread alone, but for `recorded`, `jobs` and `failures`."""
 
     def write(self, jobs: Sequence[StoredJob], new: Iterable[Row]) -> None:
         """Write all of it, or nothing and raise OSError."""
@@ -41,6 +45,9 @@ class Backend(Protocol):
 
     def jobs(self) -> list[StoredJob]:
         """Return the jobs in the file; any thread."""
+
+    def failures(self) -> Iterator[Failed]:
+        """Yield each task that failed last and not succeeded, once; any thread."""
 
     def close(self) -> None:
         """Close the file."""
@@ -53,6 +60,8 @@ class Handed(NamedTuple):
     on_stored: Callable[[], None]
     size_bytes: int
     tasks: int
+    at: float
+    """When, in monotonic seconds."""
 
 
 class Store:
@@ -89,6 +98,7 @@ class Store:
         self._unstored_bytes = 0
         self._handed = self._done = 0  # calls of `record` and `note_job`, and how many of them are stored
         self._failure: Exception | None = None  # the last one, while it lasts
+        self._complained_at = 0.0
         self._given_up = self._closing = self._stopped = False
         self._hurry = threading.Event()
         self._thread = threading.Thread(target=self._work, name="zmqtasks-store", daemon=True)
@@ -126,7 +136,7 @@ class Store:
                 return
             self._unstored_bytes += size_bytes
             self._handed += 1
-            self._queue.append(Handed(records, on_stored, size_bytes, tasks))
+            self._queue.append(Handed(records, on_stored, size_bytes, tasks, time.monotonic()))
             self._changed.notify_all()
 
     def note_job(self, job: JobId, name: str, total: int | None = None) -> None:
@@ -144,9 +154,9 @@ class Store:
             self._changed.notify_all()
 
     def remember_inputs(self, job: JobId, start: int, inputs: Sequence[str]) -> None:
-        """Keep the texts of the inputs of tasks `start`, `start + 1`, ... for their rows, until they succeed.
+        """Keep the texts of the inputs of tasks `start`, `start + 1`, ... for their rows, until these are stored.
 
-        Call it before the tasks are submitted.
+        Call it before the tasks are submitted, and again for what is run again after its failure was stored.
         """
         with self._changed:
             texts = self._inputs.setdefault(job, {})
@@ -167,6 +177,14 @@ class Store:
             OSError: the file cannot be read.
         """
         return self._backend.jobs()
+
+    def failures(self) -> Iterator[Failed]:
+        """Yield each task that failed last, once; what is stored meanwhile may be among them or not.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        return self._backend.failures()
 
     def flush(self, timeout_s: float | None = None) -> None:
         """Wait until all that was handed over is stored.
@@ -232,7 +250,8 @@ class Store:
         """Wait for something to write and take it; None when the store is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._notes or self._stopped)
-        self._hurry.wait(GATHER_S)
+            gathered = time.monotonic() - self._queue[0].at if self._queue else 0.0
+        self._hurry.wait(max(0.0, GATHER_S - gathered))
         with self._changed:
             if self._stopped:
                 return None
@@ -254,6 +273,8 @@ class Store:
         for handed in group:
             self._forget_inputs(handed.records)
             self._deliver(handed.on_stored)
+        if self._failure is not None:
+            logger.warning("results can be stored again")
         with self._changed:
             self._failure = None
             self._done += len(notes) + len(group)
@@ -266,12 +287,20 @@ class Store:
         except BrokenPipeError:
             raise
         except OSError as error:
-            logger.warning("results cannot be stored, trying again in %s s: %s", RETRY_S, error)
+            self._complain(error)
             with self._changed:
                 self._failure = error
             self._deliver(partial(self._on_failure, error))
             return False
         return True
+
+    def _complain(self, error: OSError) -> None:
+        """Log that results cannot be stored: at first, when the reason changes, and each minute."""
+        now = time.monotonic()
+        if str(error) != str(self._failure) or now >= self._complained_at + COMPLAIN_S:
+            self._complained_at = now
+            text = "results cannot be stored, and are not acknowledged; trying again each %g s: %s"
+            logger.warning(text, RETRY_S, error)
 
     def _rows(self, group: list[Handed]) -> Iterator[Row]:
         """Open the bodies one record at a time, so that only one is in memory as values."""
@@ -284,7 +313,7 @@ class Store:
         with self._changed:
             for record in records:
                 texts = self._inputs.get(record.outcome.job)
-                if texts and record.outcome.kind is OutcomeKind.OK:  # a failed task may be run again
+                if texts:
                     for task in range(record.start, record.stop):
                         texts.pop(task, None)
 
