@@ -33,7 +33,7 @@ def test_a_success_takes_the_place_of_the_failure(tmp_path: Path, output: str) -
         assert rows(tmp_path / output, "SELECT task, input FROM results ORDER BY task") == list(enumerate("abcd"))
         assert rows(tmp_path / output, "SELECT COUNT(*), MAX(total) FROM jobs") == [(1, 4)]
     else:
-        entries = list(map(json.loads, (tmp_path / output).open()))
+        entries = list(map(json.loads, (tmp_path / output).read_text().splitlines()))
         assert {(entry["task"], entry["input"]) for entry in entries} == set(enumerate("abcd"))
     nothing = run(tmp_path, *job, "--only-failed")
     assert (nothing.returncode, nothing.stdout) == (0, "")
