@@ -10,11 +10,13 @@ import pytest
 from tests.testing.worlds import FakeWorld, Listener
 from tests.wire.samples import SAMPLES
 from zmqtasks.errors import BindError, RemoteProtocolError
+from zmqtasks.machines.session import Closed
 from zmqtasks.messages import Address, Hello, Message, PeerState, Role, SessionId, Status
 from zmqtasks.options import Limits
-from zmqtasks.peer import MOST_REJECTIONS, Peer
+from zmqtasks.peer import MOST_REJECTIONS, Guest, Peer, Report
 from zmqtasks.records import replace
 from zmqtasks.sink import Sink
+from zmqtasks.testing.network import SimInbox
 from zmqtasks.wire import codec
 
 STATUS = SAMPLES["status"]
@@ -46,6 +48,25 @@ class Strangers:
         self.sink.close()
         self.peer.close()
         self.world.close()
+
+
+class Host:
+    """A role that notes who comes and goes."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def guest_joined(self, guest: Guest, *, again: bool) -> None:
+        self.seen.append(f"{guest.machine.session.number} joined{' again' if again else ''}")
+
+    def guest_left(self, guest: Guest, closed: Closed) -> None:
+        self.seen.append(f"{guest.machine.session.number} left")
+
+    def guest_delivered(self, guest: Guest, message: object) -> None:
+        raise AssertionError
+
+    def report(self, guest: Guest, *, full: bool) -> Report:
+        return Report()
 
 
 @pytest.fixture
@@ -100,3 +121,24 @@ def test_who_cannot_be_answered_fills_no_log(strangers: Strangers, caplog: pytes
     assert len(caplog.records) == 1
     with pytest.raises(BindError):
         strangers.peer.network.reach(nowhere)
+
+
+def test_a_session_that_is_replaced_while_its_own_timer_reads_the_inbox_says_no_more(strangers: Strangers) -> None:
+    """As after a stall: what came meanwhile is read by whichever timer is due first."""
+    world, host = strangers.world, Host()
+    strangers.peer.host(Role.OBSERVER, host)
+    hello = replace(
+        HELLO, address=world.address("stranger"), role=Role.OBSERVER, session=SessionId(9, 1), memory=None, lease_s=5.0
+    )
+    wire = strangers.stranger.network.reach(strangers.peer.address)
+    wire.send_control(hello)
+    world.until(lambda: host.seen)
+    inbox = strangers.peer.network
+    assert isinstance(inbox, SimInbox)
+    inbox.stopped = True  # its timers go on, and find nothing
+    wire.send_control(replace(hello, session=SessionId(9, 2)))
+    world.loop.advance(4.8)
+    inbox.stopped = False
+    world.loop.advance(1.0)
+    assert host.seen == ["1 joined", "2 joined again"]
+    wire.close()

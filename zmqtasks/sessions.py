@@ -124,6 +124,8 @@ class _End:
         self._peer = peer
         self._timer: Timer | None = None
         self._due = float("inf")
+        self._over = False
+        """Nothing is said any more: another session has taken the place of this one, or nobody has."""
 
     def handle(self, event: session.Event) -> None:
         """Give an event to the machine and carry out what it says."""
@@ -133,7 +135,8 @@ class _End:
         self._timer, self._due = None, float("inf")
         # Silence is judged only after what has come was heard.
         self._peer.network.drain()
-        self._carry_out(self.machine.tick(self._peer.loop.time()))
+        if not self._over:  # what came may have replaced it
+            self._carry_out(self.machine.tick(self._peer.loop.time()))
 
     def _carry_out(self, commands: Iterable[session.Command]) -> None:
         for command in commands:
@@ -347,7 +350,6 @@ class Guest(_End):
         self.borrows = hello.memory is not None and peer.network.can_borrow(hello.address, hello.memory)
         self.answered = False
         """Whether it has heard us, and so knows what the first Status tells."""
-        self._over = False
         self._handler = handler
         self._wire = peer.network.reach(hello.address)
         timing = replace(peer.timing, lease_s=min(hello.lease_s, peer.timing.lease_s))

@@ -115,6 +115,19 @@ def test_a_goodbye_arrives_when_the_wire_lingers(world: World) -> None:
     world.until(lambda: len(target.heard) == 2)
 
 
+def test_what_is_sent_through_a_closed_wire_is_nobodys(world: World) -> None:
+    target, source = Listener(world.join("b")), world.join("a")
+    wire = source.reach(target.network.address)
+    wire.send_bulk(bulk(1))
+    wire.send_control(control(1))
+    world.until(lambda: len(target.heard) == 2)
+    wire.close()
+    wire.send_bulk(bulk(2))
+    wire.send_control(control(2))
+    world.pass_time()
+    assert len(target.heard) == 2
+
+
 def test_closing_twice_does_no_harm(world: World) -> None:
     target, source = Listener(world.join("b")), world.join("a")
     wire = source.reach(target.network.address)

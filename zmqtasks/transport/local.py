@@ -250,7 +250,7 @@ class LocalLane:
 
     def send(self, frame: bytes | bytearray) -> None:
         """Send a frame now, or when it can be."""
-        if self._waiting or not self.offer(frame):
+        if (self._waiting or not self.offer(frame)) and not self._closed:
             self._waiting.append(frame)
 
     def offer(self, frame: bytes | bytearray) -> bool:

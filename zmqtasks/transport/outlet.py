@@ -27,7 +27,7 @@ class Lane(Protocol):
     """One connection, and the frames that wait for it."""
 
     def send(self, frame: bytes | bytearray) -> None:
-        """Send a frame now, or when it can be."""
+        """Send a frame now, or when it can be; once this is closed, never."""
 
     def offer(self, frame: bytes | bytearray) -> bool:
         """Send a frame, or return False where it is not taken now."""

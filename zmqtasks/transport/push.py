@@ -42,6 +42,8 @@ class PushLane:
 
     def send(self, frame: bytes | bytearray) -> None:
         """Send a frame now, or when it can be."""
+        if self._socket.closed:
+            return
         if self._waiting or not self.offer(frame):
             self._waiting.append(frame)
             self._watch()
