@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from tests.processes import tasks
 from tests.processes.crew import Crew
 from tests.processes.freezer import freezer
-from zmqtasks.processes import seat, workforce
+from zmqtasks.processes import linux, seat, workforce, zygote_spawner
 from zmqtasks.processes.events import WorkerExited, WorkerStuck
 from zmqtasks.processes.exits import await_end
 from zmqtasks.processes.progress import WorkPhase
@@ -56,6 +57,14 @@ def test_nobody_waits_for_it_at_the_end() -> None:
         ice.thaw()
         for pid in frozen:
             assert await_end(pid, 10.0), "what the workforce had to leave behind"
+
+
+def test_a_zygote_that_does_not_end_in_time_leaves_no_warden(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = linux.children_of(os.getpid())
+    with Crew() as crew:
+        crew.ready()
+        monkeypatch.setattr(zygote_spawner, "FAREWELL_S", -1.0)
+    assert linux.children_of(os.getpid()) == before
 
 
 def test_one_that_ends_in_time_is_not_told_of(tmp_path: Path) -> None:

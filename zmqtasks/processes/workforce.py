@@ -295,6 +295,8 @@ class Workforce:
         if linux.AVAILABLE:
             self._orphans.bury(self._spawner.pids())
         self._spawner.close()
+        if linux.AVAILABLE:
+            self._orphans.bury(set())  # the warden of a zygote that did not end in time, and was killed
         if not self._adopted_before:
             linux.adopt_orphans(False)
         self._outlet.close()
