@@ -38,4 +38,5 @@ SCENARIOS: dict[str, Scenario] = {
     "gil": Scenario("gil", "a client that holds the interpreter's lock for 20 s", Amount(times=1), Amount(times=5)),
     "storm": Scenario("storm", "one fault a second on all roles", Amount(seconds=60), Amount(seconds=1800)),
     "partition": Scenario("partition", "broken ways between hosts", Amount(times=4), Amount(times=100)),
+    "clock": Scenario("clock", "clocks that jump by a day", Amount(times=2), Amount(times=6)),
 }
