@@ -287,6 +287,7 @@ class Link(_End):
             case session.Heard(status):
                 self._handler.link_heard(self, status)
             case session.Suspected():
+                logger.info("= nothing comes from %s", self.partner)
                 self._handler.link_suspected(self)
             case session.Closed():
                 self._ended(command)

@@ -28,11 +28,11 @@ TURNS_A_BIN = 10
 
 
 def nap(number: int, seconds: float, size: int, load: bytes) -> tuple[int, bytes]:
-    """Be a task that takes a while and no processor; return its number, and some bytes."""
+    """Be a task that takes a while and no processor; return its number, and bytes that nobody can compress."""
     if tasks.LEDGER in os.environ:
         tasks.note(number)
     time.sleep(seconds)
-    return number, bytes(size)
+    return number, os.urandom(size)
 
 
 class Load:
@@ -61,7 +61,7 @@ class Load:
             self.turns[int(time.monotonic() / BIN_S)] += 1
 
     def run(self, client: zmqtasks.Client) -> None:
-        same = (itertools.repeat(value) for value in (self._nap_s, self._size, bytes(self._size)))
+        same = (itertools.repeat(value) for value in (self._nap_s, self._size, os.urandom(self._size)))
         for number, _ in client.map(nap, self.numbers(), *same, ordered=False):
             self.came[number] += 1
             self.bins[int(time.monotonic() / BIN_S)] += 1

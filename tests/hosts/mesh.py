@@ -39,7 +39,7 @@ def start_nodes(hosts: list[Host], make_role: MakeRole, *, workers: int = 2) -> 
         endpoint = endpoint_of(host)
         # Advertised, so that it has no Unix socket; namespaces are told apart, but this holds in any case.
         args = ("--bind", endpoint, "--advertise", endpoint, "--insecure", "--workers", str(workers))
-        line = host.command(sys.executable, "-m", "tests.hosts.loud", "worker", *args)
+        line = host.command(sys.executable, "-m", "zmqtasks", "-v", "worker", *args)
         roles.append(make_role(f"node-{host.number}", line, False).start())
     for role in roles:
         role.await_ready()

@@ -39,4 +39,5 @@ SCENARIOS: dict[str, Scenario] = {
     "storm": Scenario("storm", "one fault a second on all roles", Amount(seconds=60), Amount(seconds=1800)),
     "partition": Scenario("partition", "broken ways between hosts", Amount(times=4), Amount(times=100)),
     "clock": Scenario("clock", "clocks that jump by a day", Amount(times=2), Amount(times=6)),
+    "narrow": Scenario("narrow", "a full link of 50 Mbit/s", Amount(seconds=8), Amount(seconds=60)),
 }
