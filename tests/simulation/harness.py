@@ -15,11 +15,13 @@ from tests.simulation.layout import Deal, Layout, Submitted
 from tests.simulation.processes import SINK, ClientProcess, NodeProcess, Process, SinkProcess
 from tests.simulation.recording import Store
 from tests.simulation.watching import Watch
-from zmqtasks.messages import JobId, Range, ventilator_of
+from zmqtasks.messages import Flight, JobId, Range, ventilator_of
 from zmqtasks.options import TaskOptions
 from zmqtasks.testing import Executed, FakeClock, Fate, SimNetwork
 
 CLIENT = "client"
+RECORDED = 0.7
+"""How many of the nodes that are killed had a flight recorder."""
 LOOK_EVERY = 16
 """Calls of the clock between two looks at what is waited for."""
 
@@ -55,6 +57,9 @@ class SimMesh:
         self.hits: Counter[str] = Counter()
         """Faults that hit something, by kind."""
         self.mourned = Mourned()
+        self.flights: dict[str, Flight] = {}
+        """What the flight recorder of a node that was killed says, by its place."""
+        self._recorders = random.Random(f"recorders of {seed}")
         self._started: Counter[str] = Counter()
         for number in range(self.layout.clients):
             self._start_client(f"{CLIENT}{number or ''}")
@@ -136,6 +141,9 @@ class SimMesh:
             return False
         if isinstance(process, NodeProcess):
             self.mourned.node(process.node)
+            # It is gone with its host; and not everybody has one.
+            if not silently and self._recorders.random() < RECORDED:
+                self.flights[place] = process.workers.flight()
         process.die()
         self.network.kill(place, silently=silently)
         return True

@@ -12,7 +12,7 @@ from typing import Protocol
 from tests.simulation.layout import Layout, Submitted
 from tests.simulation.recording import SlowRecorder, Store
 from tests.simulation.watching import Watch, WatchedPeer
-from zmqtasks.messages import Address, JobId
+from zmqtasks.messages import Address, Flight, JobId
 from zmqtasks.node import Node
 from zmqtasks.options import NodeOptions
 from zmqtasks.peer import Peer
@@ -43,6 +43,7 @@ class Surroundings(Protocol):
     watch: Watch
     store: Store
     ledger: list[Executed]
+    flights: dict[str, Flight]
 
     def fate(self, job: JobId, index: int) -> Fate:
         """Return what happens to a task that is begun."""
@@ -165,7 +166,8 @@ class NodeProcess(Process):
 
         options = NodeOptions(workers=mesh.layout.workers, standby=1, window_bytes=mesh.layout.window_bytes)
         self.drained = False
-        self.node = Node(self.peer, options, make_workers, on_drained=self._drained)
+        flight = mesh.flights.pop(place, None)
+        self.node = Node(self.peer, options, make_workers, on_drained=self._drained, flight=flight)
         self.workers = workers[0]
 
     def _drained(self) -> None:

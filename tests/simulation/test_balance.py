@@ -16,7 +16,7 @@ def test_what_a_busy_worker_has_not_begun_goes_to_idle_ones_and_is_begun_once(re
     mesh = started(layout=Layout(nodes=1, workers=3))
     job = mesh.submit(600, lambda index, before: Fate(0.0005 if index < 560 else 0.1), TaskOptions(retry=retry))
     began = mesh.clock.time()
-    mesh.run_until(mesh.all_ended, 60.0)
+    mesh.clock.run_until(mesh.all_ended, 60.0)
     assert mesh.clock.time() - began < 2.5, "40 tasks of 0.1 s, cut as if they were short, on three workers"
     finish(mesh)
     assert set(executions(mesh).values()) == {1}

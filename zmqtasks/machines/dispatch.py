@@ -403,8 +403,10 @@ class Dispatch:
 
     def _node_heard(self, event: NodeHeard, now: float) -> list[Command]:
         node = self._known_node(event)
+        news = (node.workers, node.open) != (event.workers, event.open)
         node.workers, node.window, node.open = event.workers, event.window, event.open
-        self._count_workers()
+        if news:
+            self._count_workers()
         self._roomy.setdefault(node.id, node)
         commands: list[Command] = []
         if event.have is not None:

@@ -15,7 +15,7 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from zmqtasks.errors import LocalProtocolError
-from zmqtasks.messages import Chunk, Job, JobId, Outcome, PeerId, Tasks
+from zmqtasks.messages import Chunk, Flight, Held, Job, JobId, Outcome, PeerId, Phase, Tasks
 from zmqtasks.options import GIB, MIB
 from zmqtasks.peer import Loop
 from zmqtasks.processes.events import WorkerEvent, WorkerExited, WorkerReady, WorkerSaid, WorkerStarted
@@ -188,6 +188,18 @@ class SimWorkers:
     def living(self) -> list[int]:
         """Return the slots that have a worker."""
         return [slot for slot, worker in self._workers.items() if not worker.dead]
+
+    def flight(self) -> Flight:
+        """Return what a flight recorder would tell, did the node die now."""
+        begun: list[Held] = []
+        for worker in self._workers.values():
+            said = [event for event in worker.written if isinstance(event, WorkerSaid)]
+            told = [outcome for event in said for outcome in event.outcomes]
+            begun += [Held(o.job, o.start, o.stop, o.attempt, Phase.FINISHED) for o in told]
+            if worker.stretch is not None:
+                stop, stretch = worker.stretch.begun(self._clock.time()), worker.stretch
+                begun.append(Held(stretch.job.id, stretch.start, stop, stretch.chunk.attempt, Phase.RUNNING))
+        return Flight(self._node, tuple(begun))
 
     def crash(self, slot: int, *, packing: bool = False) -> None:
         """Let a worker die, as by SIGKILL from outside: now, or when it next packs results."""
