@@ -159,6 +159,12 @@ def test_files_that_nobody_came_back_for_are_removed(flown: Flown, tmp_path: Pat
     assert not path.exists()
 
 
+def test_a_file_is_found_by_the_next_node_however_the_clock_was_set_meanwhile(flown: Flown) -> None:
+    (path,) = flown.folder.iterdir()
+    os.utime(path, (0, 0))
+    assert flown.read() == Flight(NODE)
+
+
 def test_who_listens_nowhere_in_particular_is_not_found_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert identity_of([]) == identity_of(["tcp://127.0.0.1:0", "tcp://127.0.0.1:*"]) == ""
     assert identity_of(["tcp://*:7700"]) != identity_of(["tcp://*:7701"])

@@ -90,10 +90,10 @@ class FlightRecorder:
     """
 
     def __init__(self, folder: Path, identity: str, node: PeerId, slots: int) -> None:
-        sweep(folder)
         self._path = folder / (hashlib.sha256(identity.encode()).hexdigest()[:32] + SUFFIX)
         self.predecessor = _take(self._path)
         """What ran when the node before us died; None where it ended in order, or there was none."""
+        sweep(folder)  # not before our own was read, which seems old where the clock was set meanwhile
         self._slots = slots
         self._notes = slots * SLOT_BYTES
         size = self._notes + slots * GIVEN * NOTE.size + HEADER.size
