@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, ParamSpec, Self, TypeVar
 
@@ -118,6 +119,7 @@ class AsyncClient(_AsyncCalls):
         finalizer: called in each worker of that node when it ends in order.
         connect_timeout: seconds that the first node may take to answer.
         lease: seconds after which a node that hears nothing of this program kills its tasks; 60 at most, 2 at least.
+        journal: file that keeps calls and results beyond the death of this program; see `Client`.
         on_output: called with each `OutputLine` that workers print over calls with `output=True`, in a thread of its
             own, where it may be slow; None prints the line here, with its label.
         settings: fields of `NodeOptions` for that node, and of `TaskOptions` for all calls; see `Client`.
@@ -135,6 +137,7 @@ class AsyncClient(_AsyncCalls):
         finalizer: Callable[[], object] | None = None,
         connect_timeout: float = CONNECT_S,
         lease: float = LEASE_S,
+        journal: str | os.PathLike[str] | None = None,
         on_output: OnOutput | None = None,
         **settings: Any,
     ) -> None:
@@ -146,6 +149,7 @@ class AsyncClient(_AsyncCalls):
             finalizer=encoded(finalizer),
             connect_s=connect_timeout,
             lease_s=lease,
+            journal=None if journal is None else os.fspath(journal),
             on_output=on_output or print_line,
         )
         self._registry = None

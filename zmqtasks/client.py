@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import os
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -155,6 +156,8 @@ class Client(_Calls):
         advertise: address nodes shall connect to instead of the bound one.
         connect_timeout: seconds that the first node may take to answer.
         lease: seconds after which a node that hears nothing of this program kills its tasks; 60 at most, 2 at least.
+        journal: file that keeps calls and results, so that the same program, run again after it was killed, gets what
+            is done from there and runs only the rest; see docs/reliability.md.
         on_output: called with each `OutputLine` that workers print over calls with `output=True`, in a thread of its
             own, where it may be slow; None prints the line here, with its label.
         settings: fields of `NodeOptions` for the node that is started here, such as `max_tasks_per_worker=1000,
@@ -166,6 +169,7 @@ class Client(_Calls):
         TypeError: no such argument, and no such setting.
         NoNodes: no node answered in time, or the own one could not be started.
         BindError: an address is malformed, taken, or on another host without `bind`.
+        JournalError: another program has the journal open, or it is none, or of something else.
         ValueError: workers below 1, lease below 2; or what is said of the own node is given together with addresses.
     """
 
@@ -180,6 +184,7 @@ class Client(_Calls):
         advertise: str | None = None,
         connect_timeout: float = CONNECT_S,
         lease: float = LEASE_S,
+        journal: str | os.PathLike[str] | None = None,
         on_output: OnOutput | None = None,
         **settings: Any,
     ) -> None:
@@ -206,6 +211,7 @@ class Client(_Calls):
                 lease_s=lease,
                 on_output=on_output or print_line,
                 ahead=ahead,
+                journal=None if journal is None else os.fspath(journal),
             )
             self._registry = Registry(where, of_calls)
         except BaseException:

@@ -157,6 +157,7 @@ class Node:
         if again and guest.role is Role.VENTILATOR:
             self._shelf.left(guest.id)
             self._hold(moves.SessionReplaced(guest.id))
+            self._redirect(guest.address)
 
     def guest_delivered(self, guest: Guest, message: Bulk | Cancel | Query) -> None:
         """Take tasks, or give some up."""
@@ -293,9 +294,14 @@ class Node:
 
     def _route_to(self, sink: Address) -> Route:
         """Return the way to a sink; where the one there is leads nowhere, a job may know a newer address."""
+        if client := self._peer.guests.get(sink.peer):
+            sink = client.address  # it knows best where it is, and a job of an earlier life does not
         earlier = next((route for route in self._routes if route.leads_to(sink)), None)
         if earlier and (earlier.is_up or earlier.address == sink):
             return earlier
+        return self._replace(earlier, sink)
+
+    def _replace(self, earlier: Route | None, sink: Address) -> Route:
         if earlier:
             self._routes.remove(earlier)
         route = Route(self._peer, sink, self._options.window_bytes, self._congested, earlier)
@@ -303,6 +309,12 @@ class Node:
             earlier.close()
         self._routes.append(route)
         return route
+
+    def _redirect(self, sink: Address) -> None:
+        """Results for a client that was started again, with another address, go there from now on."""
+        for earlier in [route for route in self._routes if route.address.peer == sink.peer]:
+            if earlier.address != sink:
+                self._replace(earlier, sink)
 
     def _congested(self, route: Route, congested: bool) -> None:
         for ventilator in sorted(route.ventilators):

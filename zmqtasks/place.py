@@ -10,6 +10,7 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zmqtasks.messages import PeerId
 from zmqtasks.peer import Peer
 from zmqtasks.processes.usage import host_id
 from zmqtasks.records import Value
@@ -27,13 +28,21 @@ class Place(Value):
     folder: Path | None = None
 
 
-def open_peer(loop: asyncio.AbstractEventLoop, place: Place, *, lease_s: float | None = None) -> Peer:
-    """Return a peer with its inbox bound; `lease_s` is how long others are asked to keep it while it is silent.
+def open_peer(
+    loop: asyncio.AbstractEventLoop, place: Place, *, lease_s: float | None = None, peer_id: PeerId | None = None
+) -> Peer:
+    """Return a peer with its inbox bound.
+
+    Args:
+        loop: everything runs in its thread.
+        place: where its inbox is.
+        lease_s: how long others are asked to keep it while it is silent.
+        peer_id: of one that has lived before; a new one if None.
 
     Raises:
         BindError: an endpoint cannot be bound.
     """
     network = ZmqNetwork(
-        loop, os.urandom(8).hex(), host_id(), bind=place.bind, advertise=place.advertise, folder=place.folder
+        loop, peer_id or os.urandom(8).hex(), host_id(), bind=place.bind, advertise=place.advertise, folder=place.folder
     )
     return Peer(loop, network, int.from_bytes(os.urandom(8)) >> 1, random.random, lease_s=lease_s)

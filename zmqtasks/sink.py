@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from zmqtasks.machines.collection import Collection, JobForgotten, OutcomeReceived, Record, Tell
-from zmqtasks.machines.dispatch_moves import UNKNOWN_ATTEMPT
+from zmqtasks.machines.dispatch_moves import END_OF_ANSWER, UNKNOWN_ATTEMPT
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.machines.session import Closed
 from zmqtasks.messages import (
@@ -105,6 +105,8 @@ class Sink:
         if isinstance(message, Query):
             # Through the recorder as well: what is told has to be stored. What comes meanwhile is told later.
             known = [settled for job in message.jobs for settled in self._known_of(job, 0, NO_TASK)]
+            # Who resumes waits for the end of the answer.
+            known += [Settled(j, END_OF_ANSWER, self._peer.id, 0, 1, OutcomeKind.RETURNED, 0.0) for j in message.jobs]
             self._recorder.record((), lambda: self._answer(guest, known))
         elif isinstance(message, Results):
             self._collect(guest, message)

@@ -46,6 +46,7 @@ from zmqtasks.messages import (
 from zmqtasks.options import KIB, MIB, TaskOptions
 from zmqtasks.peer import Guest, Link, Peer, Report, Timer
 from zmqtasks.records import Entity, field
+from zmqtasks.resuming import Kin, Resuming
 from zmqtasks.source import Part, Source
 from zmqtasks.wire import payload
 
@@ -59,6 +60,10 @@ HEADER_BYTES = 64 * KIB
 
 MESSAGE_RANGES = 10_000
 """Ranges that one CANCEL names, at most."""
+DOUBT_S = 5.0
+"""So long nodes may take to answer a ventilator that resumes; what they may still run is not given to others before."""
+ASK_S = 1.0
+"""How often a sink is asked what it has, until it has answered."""
 
 
 class _Job(Entity):
@@ -70,6 +75,11 @@ class _Job(Entity):
     on_finish: Callable[[moves.Finish, BaseException | None], None]
     on_end: Callable[[float | None], None]
     on_denied: Callable[[int, int], None]
+    on_restored: Callable[[int, int], None]
+    in_doubt: bool = False
+    """Somebody may know of tasks that an earlier life has sent, and has not answered."""
+    sink_to_ask: bool = False
+    resumed_at: float = 0.0
 
 
 class NodeLink(Entity):
@@ -93,6 +103,7 @@ class Ventilator:
         on_nodes: called whenever a node comes or goes.
         on_output: told of what a node's workers print over jobs that ask for it.
         first_attempt: see `Dispatch`.
+        resuming: the journal of this ventilator, which has the id of `peer`; None for none.
     """
 
     def __init__(
@@ -103,6 +114,7 @@ class Ventilator:
         on_nodes: Callable[[], None] = lambda: None,
         on_output: Callable[[PeerId, Output], None] = lambda node, output: None,
         first_attempt: int = 1,
+        resuming: Resuming | None = None,
     ) -> None:
         self.links: list[Link] = []
         self.refusals: dict[Address, str] = {}
@@ -115,7 +127,9 @@ class Ventilator:
         self._on_output = on_output
         self.asks_output = False
         """Whether any job asked for output."""
-        self._dispatch = Dispatch(first_attempt)
+        self._dispatch = Dispatch(resuming.journal.first_attempt if resuming else first_attempt)
+        self._resuming = resuming
+        self._unanswered: set[Link] = set()
         self._pool = payload.Pool()
         self._objects: dict[ObjectId, Body] = {}
         self._jobs: dict[JobId, _Job] = {}
@@ -140,6 +154,7 @@ class Ventilator:
         link = self._peer.open(address, Role.VENTILATOR, self)
         link.data = link.data or NodeLink()
         self.links.append(link)
+        self._unanswered.add(link)
         return link
 
     def drop_node(self, link: Link, *, died: bool = False) -> None:
@@ -147,6 +162,7 @@ class Ventilator:
         self.links.remove(link)
         self._lose(link, died=died)
         link.close()
+        self._has_answered(link)
 
     def nodes(self) -> list[Link]:
         """Return the links to nodes that are up."""
@@ -156,6 +172,8 @@ class Ventilator:
         """End all sessions; tasks that have not ended are forgotten."""
         if self._timer:
             self._timer.cancel()
+        for job in self._jobs.values():
+            job.in_doubt = False
         for link in self.links:
             link.close()
         if self._sink_link:
@@ -175,10 +193,11 @@ class Ventilator:
         on_sent: Callable[[int, int, int], Sequence[int] | None] = lambda start, stop, nbytes: None,
         on_end: Callable[[float | None], None] = lambda task_s: None,
         on_denied: Callable[[int, int], None] = lambda start, stop: None,
+        on_restored: Callable[[int, int], None] = lambda start, stop: None,
         task_s: float | None = None,
-        job_id: JobId | None = None,
+        kin: Kin | None = None,
     ) -> JobId:
-        """Open a job; tasks are added later.
+        """Open a job, or go on with the one that the journal has; tasks are added later, and again all of them.
 
         Args:
             function: encoded by `payload.pack_function`.
@@ -188,26 +207,48 @@ class Ventilator:
             on_sent: told of ranges that go to a node, and of their bytes; may name tasks that shall not go after all.
             on_end: told once, when the job is closed and all its tasks have ended, with the mean seconds of a task.
             on_denied: told of ranges that `request_cancel` came too late for.
+            on_restored: told of ranges that have ended in an earlier life, with whatever is recorded of them.
             task_s: what a task of this function is known to take.
-            job_id: of a job that is resumed.
+            kin: by what a journal knows the job.
+
+        Raises:
+            JournalMismatch: the journal has something else.
         """
         self._numbers += 1
-        job_id = job_id or f"{self._peer.id}:{self._numbers}"
+        job_id = f"{self._peer.id}:{self._numbers}"
+        if self._resuming:
+            job_id = self._resuming.open(name, options, kin or Kin())
         wire = Job(job_id, name, self._sink_address(), options, function)
         source = Source(options, self._peer.limits.message_bytes - HEADER_BYTES, name)
-        self._jobs[job_id] = _Job(wire, source, on_sent, on_finish, on_end, on_denied)
+        self._jobs[job_id] = _Job(wire, source, on_sent, on_finish, on_end, on_denied, on_restored)
         self.asks_output |= options.output
         self._handle(moves.JobOpened(job_id, options, task_s))
+        if self._resuming and self._resuming.totals(job_id)[0]:
+            self._begin_doubt(job_id)
         return job_id
 
     def add(self, job_id: JobId, items: Sequence[Any], form: payload.Form) -> None:
-        """Add tasks to a job, numbered on from the last; `items` is owned from now on."""
+        """Add tasks to a job, numbered on from the last; `items` is owned from now on.
+
+        Raises:
+            JournalMismatch: the journal has others.
+        """
         self._jobs[job_id].source.add(items, form)
-        self._handle(moves.TasksAdded(job_id, len(items)))
+        if self._resuming is None:
+            self._handle(moves.TasksAdded(job_id, len(items)))
+        else:
+            self._resuming.add(job_id, items, form, self._objects, lambda a, b: self._release(job_id, a, b))
 
     def close_job(self, job_id: JobId) -> None:
         """Say that no more tasks come; the job ends with its last task."""
-        self._handle(moves.JobClosed(job_id))
+        if self._resuming is None:
+            self._handle(moves.JobClosed(job_id))
+        else:
+            self._resuming.after(lambda: self._close_job(job_id))
+
+    def _close_job(self, job_id: JobId) -> None:
+        if job_id in self._jobs:
+            self._handle(moves.JobClosed(job_id))
 
     def cancel(self, job_id: JobId, start: int, stop: int, *, kill: bool = False) -> None:
         """Give up tasks, which have ended with that: those not sent are never sent, those queued on nodes taken back.
@@ -241,7 +282,14 @@ class Ventilator:
 
     def settle(self, settled: Settled) -> None:
         """Take the word of the sink of this program that an outcome is recorded."""
-        self._handle(moves.OutcomeSettled(settled))
+        if self._resuming is None:
+            self._handle(moves.OutcomeSettled(settled))
+            return
+        if settled.attempt == moves.END_OF_ANSWER:
+            self._sink_has_answered(settled.job)
+            return
+        for event in self._resuming.settle(settled):
+            self._handle(event)
 
     def waiting(self) -> int:
         """Return how many tasks are not aboard any node."""
@@ -258,6 +306,52 @@ class Ventilator:
         # Before it has answered, a standalone sink is known by its endpoint alone.
         peer, host, endpoints = self._sink
         return Address(peer or endpoints[0], host or endpoints[0], endpoints)
+
+    # What an earlier life has left
+
+    def _release(self, job_id: JobId, start: int, stop: int) -> None:
+        """Give tasks to the machine: they are written, or compared with what is."""
+        assert self._resuming is not None
+        for event in self._resuming.released(job_id, start, stop) if job_id in self._jobs else ():
+            self._handle(event)
+        if (job := self._jobs.get(job_id)) and not job.in_doubt:
+            self._handle(moves.DoubtsEnded(job_id))
+
+    def _begin_doubt(self, job_id: JobId) -> None:
+        job = self._jobs[job_id]
+        job.in_doubt, job.sink_to_ask = True, self._sink_link is not None
+        job.resumed_at = self._peer.loop.time()
+        self._look_for_answers(job_id)
+
+    def _look_for_answers(self, job_id: JobId) -> None:
+        """Ask the sink, and look again in a moment; what nodes do not tell in time they do not run."""
+        job = self._jobs.get(job_id)
+        if job is None or not job.in_doubt:
+            return
+        now = self._peer.loop.time()
+        if job.sink_to_ask and self._sink_link:
+            self._sink_link.request(lambda number: Query(number, (job_id,)))
+        elif not self._unanswered or now >= job.resumed_at + DOUBT_S:
+            job.in_doubt = False
+            self._handle(moves.DoubtsEnded(job_id))
+            return
+        self._peer.loop.call_at(now + ASK_S, self._look_for_answers, job_id)
+
+    def _sink_has_answered(self, job_id: JobId) -> None:
+        if (job := self._jobs.get(job_id)) and job.sink_to_ask:
+            job.sink_to_ask = False
+            self._end_doubt_if_certain(job_id)
+
+    def _has_answered(self, link: Link) -> None:
+        self._unanswered.discard(link)
+        for job_id in [job_id for job_id, job in self._jobs.items() if job.in_doubt]:
+            self._end_doubt_if_certain(job_id)
+
+    def _end_doubt_if_certain(self, job_id: JobId) -> None:
+        job = self._jobs[job_id]
+        if not job.sink_to_ask and not self._unanswered:
+            job.in_doubt = False
+            self._handle(moves.DoubtsEnded(job_id))
 
     # The machine
 
@@ -283,6 +377,10 @@ class Ventilator:
                 self._send(node, cuts)
             case moves.Finish():
                 self._finish(command)
+            case moves.Restore(job_id, start, stop):
+                if job := self._jobs.get(job_id):
+                    job.source.release(start, stop)
+                    job.on_restored(start, stop)
             case moves.Recall(node, ranges, kill):
                 self._recall(node, ranges, kill=kill)
             case moves.Deny(job_id, start, stop):
@@ -331,9 +429,19 @@ class Ventilator:
                 events.append(moves.EncodingFailed(cut.attempt, index, index + 1))
                 failed = moves.Finish(cut.job, index, index + 1, OutcomeKind.ERROR, cut.attempt, self._peer.id)
                 self._conclude(failed, error)
-        self._ship(link, chunks)
+        self._ship_when_written(link, chunks)
         for event in events:
             self._handle(event)
+
+    def _ship_when_written(self, link: Link, chunks: list[Chunk]) -> None:
+        """Ship chunks; what may not run twice only after it is written that it is perhaps sent."""
+        resuming, known = self._resuming, link.data
+        once = [chunk for chunk in chunks if resuming.is_at_most_once(chunk.job)] if resuming else []
+        if resuming and once:
+            marks = [(chunk.job, chunk.stop) for chunk in once]
+            resuming.write_sent(marks, lambda: self._ship(link, once) if link.data is known and known.open else None)
+            chunks = [chunk for chunk in chunks if not resuming.is_at_most_once(chunk.job)]
+        self._ship(link, chunks)
 
     def _ship(self, link: Link, chunks: list[Chunk]) -> None:
         batch: list[Chunk] = []
@@ -363,6 +471,8 @@ class Ventilator:
         if finish.kind is OutcomeKind.LOST:
             lost = "what the sink had to tell of" if finish.node == self._peer.id else "the node that had"
             text = f"{lost} this at-most-once task was lost: it may have run, or not"
+            if not finish.node:
+                text = "this program died when it had perhaps sent this at-most-once task: it may have run, or not"
             self._conclude(finish, TaskLost(text))
         elif finish.kind is OutcomeKind.NODE_KILLER:
             text = "each of several nodes died with this as its only task"
@@ -379,7 +489,8 @@ class Ventilator:
         if self._sink_link:
             body = payload.pack_failure(error)
             for index in range(finish.start, finish.stop):
-                outcome = Outcome(finish.job, finish.attempt, finish.node, index, index + 1, finish.kind, 0.0, body)
+                node = finish.node or self._peer.id
+                outcome = Outcome(finish.job, finish.attempt, node, index, index + 1, finish.kind, 0.0, body)
                 self._unsent.append(outcome)
             self._send_to_sink()
         self._let_go(finish, error)
@@ -397,6 +508,8 @@ class Ventilator:
 
     def _end_job(self, job_id: JobId, task_s: float | None) -> None:
         job = self._jobs.pop(job_id)
+        if self._resuming:
+            self._resuming.forget(job_id)
         for link in self.links:
             if job_id in link.data.named:
                 link.data.named.discard(job_id)
@@ -412,6 +525,7 @@ class Ventilator:
             logger.warning("%s and %s are the same node; keeping the first", twin.address, link.address)
             self.links.remove(link)
             link.close()
+            self._has_answered(link)
             return
         link.data = NodeLink(open=True, status=status)
         workers, have = status.load.workers, status.have or ()
@@ -419,6 +533,7 @@ class Ventilator:
         self._handle(moves.NodeOpened(link.partner, workers, status.window, have, status.flight))
         if status.state is not PeerState.UP:
             self.link_heard(link, status)
+        self._has_answered(link)
         self._on_nodes()
 
     def link_heard(self, link: Link, status: Status) -> None:
@@ -457,6 +572,7 @@ class Ventilator:
         """A node will not have us."""
         logger.error("%s refused us: %s", link.address.endpoints[0], reason)
         self.refusals[link.address] = reason
+        self._has_answered(link)
         self._on_nodes()
 
     # Sessions with a standalone sink

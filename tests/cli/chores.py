@@ -18,6 +18,11 @@ def double(number: int) -> int:
     return 2 * number
 
 
+def nap(number: int) -> int:
+    time.sleep(0.005)
+    return number
+
+
 def greet(*names: str, sign: str = "!") -> str:
     return "hello " + " and ".join(names) + sign
 

@@ -20,7 +20,7 @@ from zmqtasks.cli.sink import sink
 from zmqtasks.cli.status import status
 from zmqtasks.cli.ventilator import ventilator
 from zmqtasks.cli.worker import worker
-from zmqtasks.errors import MeshError
+from zmqtasks.errors import JournalError, MeshError
 
 LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 
@@ -43,6 +43,8 @@ class Program(click.Group):
             code = _complain(Exit.USAGE, error.format_message() + _hint(error))
         except Refusal as error:
             code = _complain(error.code, error.message)
+        except JournalError as error:
+            code = _complain(Exit.USAGE, str(error))
         except MeshError as error:
             code = _complain(Exit.CONNECT, str(error))
         except click.Abort:

@@ -19,11 +19,12 @@ from zmqtasks.records import Value
 
 
 class Function(Value):
-    """A function as it travels, its name for people, and the options of its calls."""
+    """A function as it travels, its name for people, the options of its calls, and what tells it from a changed one."""
 
     body: bytes
     name: str
     options: TaskOptions
+    code: str = ""
 
 
 def search_here(*folders: str) -> None:
@@ -45,6 +46,7 @@ def load(name: str, changes: dict[str, Any]) -> Function:
     from zmqtasks.errors import SerializationError
     from zmqtasks.tasks import options_of
     from zmqtasks.wire import payload
+    from zmqtasks.wire.fingerprint import fingerprint
 
     search_here()
     function = _resolve(name, payload.resolve)
@@ -53,7 +55,7 @@ def load(name: str, changes: dict[str, Any]) -> Function:
         body = payload.pack_function(function, options.serializer)
     except (ValueError, SerializationError) as error:
         raise Refusal(Exit.USAGE, str(error)) from error
-    return Function(body, payload.function_name(function), options)
+    return Function(body, payload.function_name(function), options, fingerprint(function))
 
 
 def _resolve(name: str, resolve: Callable[[str], Callable[..., Any]]) -> Callable[..., Any]:

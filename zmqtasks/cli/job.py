@@ -21,9 +21,13 @@ from zmqtasks.cli.results import Keeper, Results
 from zmqtasks.cli.tally import Tally
 from zmqtasks.embedded.output import OutputLine
 from zmqtasks.embedded.thread import Embedded, Where
+from zmqtasks.errors import JournalMismatch
+from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import JobId, Load
 from zmqtasks.options import KIB
 from zmqtasks.records import Value, replace
+from zmqtasks.resuming import Kin
+from zmqtasks.store import Store
 
 BATCH_TASKS = 1000
 BATCH_BYTES = 256 * KIB
@@ -73,6 +77,8 @@ class JobRun:
         self._batch_bytes = 0
         self._embedded: Embedded | None = None
         self._job_id: JobId = ""
+        self._earlier = 0
+        """Tasks that the journal had when we began."""
         self._is_over = self._interrupted = self._gave_up = self._stopped_by_input = False
 
     # The store's side
@@ -131,12 +137,32 @@ class JobRun:
 
         def open_job(embedded: Embedded) -> JobId:
             return embedded.ventilator.open_job(
-                function.body, function.name, function.options, on_finish=self._results.finish, on_end=self._job_ended
+                function.body,
+                function.name,
+                function.options,
+                on_finish=self._results.finish,
+                on_end=self._job_ended,
+                on_restored=lambda start, stop: self._results.restored(self._job_id, start, stop),
+                kin=Kin("input", function.code, self._recorded if self._store else None),
             )
 
         self._job_id = self._embedded.call(open_job, self._embedded)
+        if resuming := self._embedded.resuming:
+            self._earlier, done = resuming.totals(self._job_id)
+            if self._earlier:
+                say(f"the journal {resuming.journal.place} has {count(self._earlier, 'task')}, {done:,} of them done")
         if self._store:
             self._store.note_job(self._job_id, function.name)
+
+    def _recorded(self, job: JobId) -> RangeSet:
+        """Return which tasks the store has: it knows better than a journal."""
+        assert isinstance(self._store, Store)
+        recorded = self._store.recorded(job)
+        self._results.earlier_failures = set(recorded.failed)
+        ended = recorded.ok.copy()
+        for task in recorded.failed:
+            ended.add(task, task + 1)
+        return ended
 
     def _feed(self) -> None:
         """Read arguments and hand them on, until there are no more or something ends the job."""
@@ -181,6 +207,10 @@ class JobRun:
 
     def _end_input(self) -> None:
         assert self._embedded is not None
+        if self.tally.added < self._earlier:
+            what = f"it has {count(self._earlier, 'task')}, the input {self.tally.added:,}"
+            place = self._embedded.resuming and self._embedded.resuming.journal.place
+            raise JournalMismatch(f"the journal {place} is of other input: {what}; give the same input")
         self.tally.exhausted = True
         if self._store:
             self._store.note_job(self._job_id, self._task.function.name, self.tally.added)
@@ -276,6 +306,8 @@ class JobRun:
             return
         if self._gave_up:
             say(f"interrupted: {count(tally.ended, 'task')} ended, the rest was given up")
+            if self._embedded and (journal := self._embedded.journal):
+                say(f"to go on, give the same command again: the journal {journal.place} knows what is done")
         elif self._task.progress and sys.stderr.isatty():
             rate = tally.ended / max(elapsed_s, 1e-3)
             say(f"{tally.done:,} done, {tally.failed:,} failed in {elapsed_s:.1f} s: {rate:,.0f} tasks/s")

@@ -197,6 +197,12 @@ def inbox_options(command: F) -> F:
     return command
 
 
+def journal_option(command: F) -> F:
+    """Add where a command remembers what it has done."""
+    text = "Remember here what is done: after a kill, the same command goes on. Needs -o FILE, or a sink."
+    return click.option("--journal", metavar="FILE", help=text)(command)
+
+
 def patience_options(command: F) -> F:
     """Add how long we wait for nodes, and they for us."""
     wait = click.option(

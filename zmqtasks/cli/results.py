@@ -13,10 +13,12 @@ from typing import Protocol
 from zmqtasks.cli.exits import one_line
 from zmqtasks.cli.tally import Tally
 from zmqtasks.errors import ZmqtasksError
+from zmqtasks.journal import Journal
 from zmqtasks.machines.collection import Record
 from zmqtasks.machines.dispatch_moves import Finish
 from zmqtasks.messages import JobId, Outcome, OutcomeKind
 from zmqtasks.options import Limits
+from zmqtasks.resuming import Resuming
 from zmqtasks.wire import payload
 
 LONGEST_REASON = 300
@@ -55,12 +57,19 @@ class Results:
     ) -> None:
         self.store: Keeper | None = None
         """Where results go; None where a standalone sink has them."""
+        self.earlier_failures: set[int] = set()
+        """Tasks that the store has as failed, from an earlier life."""
         self.error: Exception | None = None
         """What ended the job early."""
         self._tally = tally
         self._on_ended, self._on_broken = on_ended, on_broken
         self._unjudged: dict[int, Record] = {}
         self._draining = False
+        self._journal: Journal | None = None
+
+    def begin(self, resuming: Resuming | None) -> None:
+        """Hear of the journal, where what has ended is marked."""
+        self._journal = resuming.journal if resuming else None
 
     def drain(self) -> None:
         """From now on nothing is run again: whatever a task ends with is final."""
@@ -99,7 +108,30 @@ class Results:
             record = self._unjudged.pop(finish.start)
             self._keep(record)
             self._count(record)
+        if self._journal and finish.kind is not OutcomeKind.RETURNED:
+            self._mark(self._journal, finish)
         self._on_ended(finish.start, finish.stop)
+
+    @staticmethod
+    def _mark(journal: Journal, finish: Finish) -> None:
+        """Note in the journal that tasks have ended; how is known where results are."""
+        done = Outcome(finish.job, finish.attempt, finish.node, finish.start, finish.stop, finish.kind, 0.0)
+        journal.write(lambda: (Record(done, done.start, done.stop),))
+
+    def restored(self, job: JobId, start: int, stop: int) -> None:
+        """Count what an earlier life has done."""
+        failed = self._failed_before(job, start, stop)
+        self._tally.done += stop - start - sum(b - a for a, b in failed)
+        for a, b in failed:
+            self._tally.fail(a, b, "as an earlier run of this command has recorded")
+        self._on_ended(start, stop)
+
+    def _failed_before(self, job: JobId, start: int, stop: int) -> list[tuple[int, int]]:
+        if self.store is not None:
+            return [(task, task + 1) for task in sorted(self.earlier_failures) if start <= task < stop]
+        assert self._journal is not None
+        records = self._journal.records(job, start, stop)
+        return [(r.start, r.stop) for r in records if r.outcome.kind is not OutcomeKind.OK]
 
     def _conclude(self, finish: Finish, error: BaseException) -> None:
         body = payload.pack_failure(error)

@@ -24,6 +24,7 @@ from zmqtasks.cli import options
 @click.option("--preload", multiple=True, metavar="MODULE", help="Import it once, for all workers; repeatable.")
 @options.log_level
 @click.option("--node", "nodes", multiple=True, type=options.ADDRESS, help="Use this running node; repeatable.")
+@options.journal_option
 @options.patience_options
 @options.inbox_options
 def run(**given: Any) -> int:

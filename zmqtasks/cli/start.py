@@ -5,6 +5,7 @@ Owns these checks and the order in which they are made: command line, function, 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ from zmqtasks.cli.job import JobRun, Task
 from zmqtasks.cli.output import is_terminal, open_results
 from zmqtasks.embedded.thread import Where
 from zmqtasks.options import NodeOptions
+from zmqtasks.records import replace
 from zmqtasks.waits import LEASE_S
 
 OWN_NODE = ("workers", "max_tasks_per_worker", "max_worker_age", "recycle_memory", "preload", "log_level")
@@ -54,10 +56,15 @@ def run_on_nodes(given: dict[str, Any]) -> int:
 def _run(given: dict[str, Any], source: Source, where: Where) -> int:
     function = load(given["function"], options.changed_options(given))
     if given["only_failed"]:
+        _refuse_with(given, ("journal",), "all tasks of an input; --only-failed goes by what is in OUT")
         return _run_again(given, function, source, where)
     task = Task(function, source, given["keep_going"], progress=bool(where.sink) or not is_terminal(given["output"]))
+    journal = given["journal"]
+    if journal and not where.sink and given["output"] in (None, "-"):
+        raise click.UsageError("--journal needs -o FILE: what went to standard output cannot be found again")
     job = JobRun(task)
-    return job.run(where, None if where.sink else _open(given, function, job))
+    is_begun = journal is not None and os.path.exists(journal)
+    return job.run(replace(where, journal=journal), None if where.sink else _open(given, function, job, is_begun))
 
 
 def _run_again(given: dict[str, Any], function: Function, source: Source, where: Where) -> int:
@@ -86,11 +93,12 @@ def _run_again(given: dict[str, Any], function: Function, source: Source, where:
     return job.run(where, again)
 
 
-def _open(given: dict[str, Any], function: Function, job: JobRun) -> Any:
+def _open(given: dict[str, Any], function: Function, job: JobRun, is_begun: bool) -> Any:
+    """Open OUT; that of a journal that was begun holds results already."""
     return open_results(
         given["output"],
-        append=given["append"],
-        overwrite=given["overwrite"],
+        append=given["append"] or is_begun,
+        overwrite=given["overwrite"] and not is_begun,
         serializer="msgpack" if function.options.serializer == "msgpack" else None,
         deliver=job.deliver,
         on_failure=job.store_failed,

@@ -21,6 +21,7 @@ from zmqtasks.cli import options
 @click.option("--overwrite", is_flag=True, help="Remove OUT first.")
 @click.option("--only-failed", is_flag=True, help="Run again what failed in OUT; INPUT may be left out.")
 @options.task_options
+@options.journal_option
 @options.patience_options
 @options.inbox_options
 def ventilator(**given: Any) -> int:

@@ -5,6 +5,7 @@ thread      the loop's thread, its peer, ventilator and sink
 output      what workers print, on its way to the program
 own_node    the node a program starts for itself
 registry    which job a call belongs to, and where its result goes
+journalled  results in a journal, before they are handed on
 views       the options of calls, and the jobs of functions
 submitted   calls submitted one by one, as jobs
 futures     what a caller has of such a call

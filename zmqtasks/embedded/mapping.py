@@ -79,6 +79,8 @@ class Mapping:
         cancel: gives up all that was given.
     """
 
+    kind = "map"
+
     def __init__(
         self,
         iterables: Sequence[Iterable[Any]],

@@ -16,17 +16,20 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any, Protocol
 
 from zmqtasks.embedded.futures import TaskFuture
+from zmqtasks.embedded.journalled import Kept
 from zmqtasks.embedded.mapping import Mapping
 from zmqtasks.embedded.submitted import Batch, SubmittedJob
 from zmqtasks.embedded.thread import Embedded, Where
 from zmqtasks.embedded.views import Known, View
-from zmqtasks.errors import TaskLost, ZmqtasksError
+from zmqtasks.errors import JournalError, TaskLost, ZmqtasksError
 from zmqtasks.machines.collection import Record
 from zmqtasks.machines.dispatch_moves import Finish
 from zmqtasks.messages import JobId, ObjectId, Outcome, OutcomeKind, Range
 from zmqtasks.options import KIB, Limits, TaskOptions
+from zmqtasks.resuming import Kin, Resuming
 from zmqtasks.tasks import options_of
 from zmqtasks.wire import payload
+from zmqtasks.wire.fingerprint import fingerprint
 from zmqtasks.wire.functions import TASK_MARK
 from zmqtasks.wire.payload import Form
 
@@ -44,6 +47,8 @@ class _Receiver(Protocol):
     """Where the results of one job go."""
 
     serializer: str
+    kind: str
+    """How a journal calls it."""
 
     def sent(self, start: int, stop: int, nbytes: int) -> list[int] | None: ...
 
@@ -89,6 +94,11 @@ class Registry:
         self._unanswered: dict[tuple[JobId, int], list[threading.Event]] = {}
         """Threads that wait in `TaskFuture.cancel`, by task."""
         self._durations: dict[tuple[bytes, TaskOptions], float] = {}
+        self._kept: Kept | None = None
+        """Results in a journal."""
+        self._has_journal = where.journal is not None
+        self._fingerprints: dict[bytes, str] = {}
+        """Of functions as they travel; only where there is a journal."""
         self.embedded = Embedded(where, self)
 
     # From any thread
@@ -293,6 +303,8 @@ class Registry:
         if plain and (known := self._bodies.get((function, serializer))):
             return known
         packed = payload.pack_function(function, serializer), payload.function_name(function)
+        if self._has_journal:
+            self._fingerprints[packed[0]] = fingerprint(function)
         if plain and payload.travels_by_name(packed[0]) and len(self._bodies) < KNOWN_FUNCTIONS:
             self._bodies[function, serializer] = packed
         return packed
@@ -330,13 +342,16 @@ class Registry:
             self._by_use[job] = None
             self._close_oldest_idle()
         self._by_use.move_to_end(job)
-        for batch in batches:
-            if batch.items:
-                self.embedded.ventilator.add(job.job_id, batch.items, batch.form)
+        try:
+            for batch in batches:
+                if batch.items and job.job_id:
+                    self.embedded.ventilator.add(job.job_id, batch.items, batch.form)
+        except JournalError as error:
+            self.broken(error)
 
     def _close_oldest_idle(self) -> None:
         """Keep few jobs open: a program may submit a million different lambdas."""
-        if len(self._by_use) <= OPEN_JOBS:
+        if len(self._by_use) <= OPEN_JOBS or self._kept:  # a journal knows a job by its place among its like
             return
         with self._lock:
             job = next((job for job in islice(self._by_use, OPEN_JOBS) if job.is_idle), None)
@@ -420,17 +435,26 @@ class Registry:
         on_end: Callable[[], None] = lambda: None,
     ) -> JobId:
         key = function, options
+        kept = self._kept
 
         def finish(finish: Finish, error: BaseException | None) -> None:
             # A failure that was not final is kept until its task has ended: after a broken session it may come again.
             failures = [self._failures.pop((finish.job, i), None) for i in self._failed_in(finish)]
             if finish.kind is OutcomeKind.RETURNED:
                 receiver.cancelled(finish.start, finish.stop)
+            elif finish.kind is not OutcomeKind.OK and kept:
+                kept.fail(finish, error, failures, lambda: self._fail(receiver, finish, error, failures))
             elif finish.kind is not OutcomeKind.OK:
                 self._fail(receiver, finish, error, failures)
             self._answer(finish.job, finish.start, finish.stop)
 
         def end(task_s: float | None) -> None:
+            if kept:
+                kept.after(lambda: end_now(task_s))
+            else:
+                end_now(task_s)
+
+        def end_now(task_s: float | None) -> None:
             if task_s is not None and len(self._durations) < KNOWN_FUNCTIONS:
                 self._durations[key] = task_s
             if self._receivers.pop(job_id, None) is None:
@@ -438,22 +462,50 @@ class Registry:
             self.embedded.sink.forget(job_id)
             on_end()
 
-        job_id = self.embedded.ventilator.open_job(
-            function,
-            name,
-            options,
-            on_finish=finish,
-            on_sent=receiver.sent,
-            on_end=end,
-            on_denied=lambda start, stop: self._answer(job_id, start, stop),
-            task_s=self._durations.get(key),
-        )
+        def restored(start: int, stop: int) -> None:
+            assert kept is not None
+            receiver.sent(start, stop, 0)
+            for record in kept.records(job_id, start, stop):
+                if record.outcome.kind is OutcomeKind.OK:
+                    receiver.succeed(record.outcome, record.start, record.stop)
+                else:
+                    error = payload.unpack_failure(record.outcome.body, Limits(), receiver.serializer)
+                    receiver.fail(record.start, record.stop, error)
+
+        try:
+            job_id = self.embedded.ventilator.open_job(
+                function,
+                name,
+                options,
+                on_finish=finish,
+                on_sent=receiver.sent,
+                on_end=end,
+                on_denied=lambda start, stop: self._answer(job_id, start, stop),
+                on_restored=restored,
+                task_s=self._durations.get(key),
+                kin=Kin(receiver.kind, self._fingerprints.get(function, "")),
+            )
+        except JournalError as error:
+            self.broken(error)
+            receiver.fail_all(error)
+            on_end()
+            return ""
         self._receivers[job_id] = receiver
         return job_id
 
+    def begin(self, resuming: Resuming | None) -> None:
+        """Keep results in the journal, if there is one, before they are handed on."""
+        self._kept = Kept(resuming) if resuming else None
+
     def record(self, records: Sequence[Record], on_stored: Callable[[], None]) -> None:
         """Hand successes on; keep failures until the ventilator has judged them."""
-        for record in records:
+        if self._kept:
+            self._kept.record(records, lambda: self._hand_on(records, on_stored))
+        else:
+            self._hand_on(records, on_stored)
+
+    def _hand_on(self, records: Sequence[Record], on_stored: Callable[[], None]) -> None:
+        for record in self._kept.known(records) if self._kept else records:
             outcome = record.outcome
             receiver = self._receivers.get(outcome.job)
             if outcome.kind is not OutcomeKind.OK:

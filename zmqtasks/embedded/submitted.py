@@ -53,6 +53,8 @@ class SubmittedJob(Canceller):
         on_idle: called in the loop's thread when all calls have ended.
     """
 
+    kind = "submit"
+
     def __init__(
         self, function: bytes, name: str, options: TaskOptions, registry: Registry, on_idle: Callable[[], None]
     ) -> None:

@@ -15,13 +15,15 @@ from typing import Any, Protocol, TypeVar
 
 from zmqtasks.embedded.output import OnOutput, OutputFeed, print_line
 from zmqtasks.embedded.own_node import NodeSettings, OwnNode
-from zmqtasks.errors import BindError, LocalProtocolError, NoNodes, ZmqtasksError
+from zmqtasks.errors import BindError, JournalError, LocalProtocolError, NoNodes, ZmqtasksError
+from zmqtasks.journal import FileJournal
 from zmqtasks.messages import Address, Output, PeerId, Query
 from zmqtasks.options import NodeOptions
 from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.folder import PrivateFolder
 from zmqtasks.processes.launch import Launched
 from zmqtasks.records import Value
+from zmqtasks.resuming import Resuming
 from zmqtasks.sink import Recorder, Sink
 from zmqtasks.ventilator import Ventilator
 from zmqtasks.waits import CONNECT_S, LEASE_S, LEAST_LEASE_S
@@ -30,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 REST_S = 1.0
 """How long the last lines of workers are waited for at the end."""
+JOURNAL_S = 10.0
+"""How long the last entries of a journal are waited for at the end: its disk may be full."""
 T = TypeVar("T")
 
 
@@ -49,6 +53,7 @@ class Where(Value):
         lease_s: how long nodes keep what we gave them while they hear nothing of us; they grant 60 seconds at most.
         on_output: gets each line that workers print over jobs that ask for it, in a thread of its own.
         ahead: the process of a node of our own that was launched already, and waits for its settings; or None.
+        journal: file of the journal, or None for none.
 
     Raises:
         ValueError: a lease below `LEAST_LEASE_S`.
@@ -66,6 +71,7 @@ class Where(Value):
     lease_s: float = LEASE_S
     on_output: OnOutput = print_line
     ahead: Launched | None = None
+    journal: str | None = None
 
     def __post_init__(self) -> None:
         if self.lease_s < LEAST_LEASE_S:
@@ -76,6 +82,9 @@ class Where(Value):
 
 class Collector(Recorder, Protocol):
     """What an embedder does with results."""
+
+    def begin(self, resuming: Resuming | None) -> None:
+        """Hear of the journal, if there is one, before any result comes."""
 
     def broken(self, error: ZmqtasksError) -> None:
         """No node is left, and none will come: end what waits."""
@@ -91,11 +100,13 @@ class Embedded:
     Raises:
         NoNodes: no node answered in time, or our own did not start; the text says why.
         BindError: an address is malformed or cannot be bound.
+        JournalError: the journal cannot be used.
     """
 
     def __init__(self, where: Where, collector: Collector) -> None:
         self._where = where
         self._collector = collector
+        self.journal, self.resuming = _opened(where.journal)
         self._folder = PrivateFolder()
         self._own: OwnNode | None = None
         self._feed = OutputFeed(where.on_output)
@@ -103,6 +114,8 @@ class Embedded:
         self._rest = asyncio.Event()
         self._closed = False
         self.loop = asyncio.new_event_loop()
+        if self.journal:
+            self.journal.deliver, self.journal.on_failure = self.call_soon, self._journal_failed
         self._thread = threading.Thread(target=self._run_loop, name="zmqtasks", daemon=True)
         self._thread.start()
         try:
@@ -164,12 +177,29 @@ class Embedded:
                 self.loop.close()
             self._feed.close()
             self._folder.close()
+            if self.journal:
+                self._close_journal(self.journal)
+
+    @staticmethod
+    def _close_journal(journal: FileJournal) -> None:
+        try:
+            journal.close(JOURNAL_S)
+        except (TimeoutError, JournalError) as error:
+            logger.warning("the last entries of the journal %s are not written: %s", journal.place, error)
 
     # In the loop's thread
+
+    def _journal_failed(self, error: Exception) -> None:
+        if not isinstance(error, OSError):
+            broken = error if isinstance(error, ZmqtasksError) else JournalError(f"the journal gave up: {error!r}")
+            self._collector.broken(broken)
 
     def _on_defect(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Something was raised where nothing may be: better all calls end with it than wait for ever."""
         error = context.get("exception")
+        if isinstance(error, JournalError):
+            self._collector.broken(error)
+            return
         logger.critical("%s", context["message"], exc_info=error)
         if error is not None:
             self._collector.broken(LocalProtocolError(f"a defect of zmqtasks, please report it: {error!r}"))
@@ -182,11 +212,17 @@ class Embedded:
         if bind is None:
             bind = _bind_for((*self._where.addresses, *filter(None, [self._where.sink])))
         self.peer = open_peer(
-            self.loop, Place(bind, self._where.advertise, self._folder.path), lease_s=self._where.lease_s
+            self.loop,
+            Place(bind, self._where.advertise, self._folder.path),
+            lease_s=self._where.lease_s,
+            peer_id=self.journal.peer if self.journal else None,
         )
         self._answered = asyncio.Event()
         sink = Address("", "", (self._where.sink,)) if self._where.sink else None
-        self.ventilator = Ventilator(self.peer, sink, on_nodes=self._nodes_changed, on_output=self._printed)
+        self._collector.begin(self.resuming)
+        self.ventilator = Ventilator(
+            self.peer, sink, on_nodes=self._nodes_changed, on_output=self._printed, resuming=self.resuming
+        )
         if sink is None:
             self.sink = Sink(self.peer, self._collector, self.ventilator.settle)
         if self._where.addresses:
@@ -272,6 +308,18 @@ class Embedded:
             self.peer.close()
         if self._own:
             await self._own.close(in_order=in_order)
+
+
+def _opened(path: str | None) -> tuple[FileJournal | None, Resuming | None]:
+    """Return a journal, and the jobs it has."""
+    if path is None:
+        return None, None
+    journal = FileJournal(path)
+    try:
+        return journal, Resuming(journal)
+    except BaseException:
+        journal.close()
+        raise
 
 
 def _bind_for(addresses: tuple[str, ...]) -> tuple[str, ...]:

@@ -25,6 +25,9 @@ from zmqtasks.records import Value
 UNKNOWN_ATTEMPT = 0
 """A sink that was asked what it has tells successes under this: it keeps no attempts of them."""
 
+END_OF_ANSWER = (1 << 63) - 1
+"""Attempt of a RETURNED with which such a sink says that this was all it has of a job; no ventilator sends it."""
+
 # Events
 
 

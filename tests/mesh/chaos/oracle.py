@@ -56,7 +56,7 @@ def judge(ledger: Ledger, jobs: dict[int, int], stores: Iterable[Path]) -> Verdi
     """
     complaints: list[str] = []
     recorded = {job: bytearray(tasks) for job, tasks in jobs.items()}
-    failed = sum(_read(store, recorded, complaints) for store in stores)
+    failed = sum(read_store(store, recorded, complaints) for store in stores)
     executed = ledger.counts(jobs)
     # A failure is recorded without the value that would tell which task it was: it is counted, and not lost.
     missing = [(job, index) for job in jobs for index in _where(recorded[job], lambda times: times == 0)]
@@ -88,7 +88,7 @@ def recorded_in(store: Path) -> int:
         return int(connection.execute("SELECT COALESCE(MAX(rowid), 0) FROM results").fetchone()[0])
 
 
-def _read(store: Path, recorded: dict[int, bytearray], complaints: list[str]) -> int:
+def read_store(store: Path, recorded: dict[int, bytearray], complaints: list[str]) -> int:
     """Count what a store has, and return how many of it are failures."""
     with closing(_open(store)) as connection:
         for (value,) in connection.execute("SELECT value FROM results WHERE status = 'ok'"):

@@ -34,6 +34,9 @@ class Scenario(Value):
 
 SCENARIOS: dict[str, Scenario] = {
     "node": Scenario("node", "kill -9 of nodes under tasks of 1 ms", Amount(times=10), Amount(times=200)),
+    "ventilator": Scenario(
+        "ventilator", "kill -9 of a ventilator or client with a journal", Amount(times=5), Amount(times=100)
+    ),
     "stop": Scenario("stop", "SIGSTOP of any role for 5 to 30 s", Amount(times=3), Amount(times=40)),
     "gil": Scenario("gil", "a client that holds the interpreter's lock for 20 s", Amount(times=1), Amount(times=5)),
     "storm": Scenario("storm", "one fault a second on all roles", Amount(seconds=60), Amount(seconds=1800)),

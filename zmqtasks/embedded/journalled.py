@@ -1,0 +1,63 @@
+"""Results of a client in its journal: written before anybody is told of them, and given back in a later life.
+
+Owns that order, and which failures are an end. Everything here happens in the loop's thread. Called by `registry.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from zmqtasks.machines.collection import Record
+from zmqtasks.machines.dispatch_moves import Finish
+from zmqtasks.messages import JobId, Outcome, OutcomeKind
+from zmqtasks.resuming import Resuming
+from zmqtasks.wire import payload
+
+
+class Kept:
+    """What a client keeps of its results.
+
+    Args:
+        resuming: the jobs, and the journal behind them.
+    """
+
+    def __init__(self, resuming: Resuming) -> None:
+        self._resuming = resuming
+        self._journal = resuming.journal
+
+    def record(self, records: Sequence[Record], on_stored: Callable[[], None]) -> None:
+        """Write successes, and failures that nobody will judge: their tasks are not with the ventilator yet."""
+        final = [record for record in records if self._is_end(record)]
+        self._journal.write(lambda: final, on_stored)
+
+    def _is_end(self, record: Record) -> bool:
+        if record.outcome.kind is OutcomeKind.OK:
+            return True
+        job = record.outcome.job
+        return record.start >= self._resuming.boundary(job) and self._resuming.is_end(job, record.outcome.kind)
+
+    def known(self, records: Sequence[Record]) -> list[Record]:
+        """Return the parts whose tasks are with the ventilator; the rest is given back when they are."""
+        parts = [(r, min(r.stop, self._resuming.boundary(r.outcome.job))) for r in records]
+        return [Record(r.outcome, r.start, stop) for r, stop in parts if r.start < stop]
+
+    def fail(
+        self, finish: Finish, error: BaseException | None, failures: Sequence[Outcome | None], then: Callable[[], None]
+    ) -> None:
+        """Write that tasks have failed for good; then go on."""
+        if error is None and failures and failures[0] is not None:
+            records = [Record(failures[0], finish.start, finish.stop)]
+        else:
+            body = b"" if error is None else payload.pack_failure(error)
+            start, stop = finish.start, finish.stop
+            outcome = Outcome(finish.job, finish.attempt, finish.node, start, stop, finish.kind, 0.0, body)
+            records = [Record(outcome, index, index + 1) for index in range(start, stop)]
+        self._journal.write(lambda: records, then)
+
+    def after(self, callback: Callable[[], None]) -> None:
+        """Call back once all that was recorded before is written."""
+        self._resuming.after(callback)
+
+    def records(self, job: JobId, start: int, stop: int) -> list[Record]:
+        """Return how tasks of an earlier life have ended."""
+        return self._journal.records(job, start, stop)

@@ -1,0 +1,309 @@
+"""A ventilator that goes on where an earlier life of it has ended.
+
+Owns which job of the journal an opened job is, the comparison of its tasks with those of the journal, and the order
+"written, then dispatched". Decides nothing about nodes (`machines/dispatch.py` does). Called by `ventilator.py`, and by
+who keeps results in the journal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Container, Iterable, Sequence
+from typing import Any
+
+from zmqtasks.errors import JournalMismatch
+from zmqtasks.journal import Block, BlockNote, JobNote, JobState, Journal, Sent
+from zmqtasks.machines import dispatch_moves as moves
+from zmqtasks.machines.accounts import CHUNK_BYTES
+from zmqtasks.machines.ranges import RangeSet
+from zmqtasks.messages import JobId, OutcomeKind, Settled
+from zmqtasks.options import TaskOptions
+from zmqtasks.records import Entity, Value, field
+from zmqtasks.wire import payload
+
+MEANING = ("serializer", "retry")
+"""Options that have to be the same for a job to go on; others may be changed: a longer timeout, say."""
+ALL_TASKS = 1 << 63
+FINAL_WITHOUT_RETRIES = frozenset({OutcomeKind.ERROR, OutcomeKind.TIMEOUT, OutcomeKind.OUT_OF_MEMORY})
+
+
+class Kin(Value):
+    """What tells a job from others, beside its tasks.
+
+    Args:
+        kind: how its tasks are given: "submit", "map" or "input".
+        code: of its function; see `wire.fingerprint`.
+        recorded: asked which tasks have ended, where the journal does not know it best.
+    """
+
+    kind: str = ""
+    code: str = ""
+    recorded: Callable[[JobId], RangeSet] | None = None
+
+
+class _Kept(Entity):
+    """A job with a journal."""
+
+    note: JobNote
+    blocks: tuple[BlockNote, ...] = ()
+    total: int = 0
+    """Tasks that an earlier life has written."""
+    doubted: int = 0
+    """Tasks below may be aboard nodes since then."""
+    ended: RangeSet = field(default_factory=RangeSet)
+    added: int = 0
+    released: int = 0
+    """Tasks below are with the machine."""
+    block: int = 0
+    """Place in `blocks` of the next to be compared."""
+    values: tuple[int, Sequence[Any]] | None = None
+    """Of the block that was opened last: its place, and its arguments."""
+
+
+class Resuming:
+    """The jobs of one ventilator, as its journal has them.
+
+    Args:
+        journal: of this life.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self._earlier = list(journal.jobs())
+        self._number = max((int(s.note.id.rpartition(":")[2]) for s in self._earlier), default=0)
+        self._jobs: dict[JobId, _Kept] = {}
+        self._is_resumed = bool(self._earlier)
+
+    # Jobs
+
+    def open(self, name: str, options: TaskOptions, kin: Kin) -> JobId:
+        """Return the id of the job that an earlier life has opened, or of a new one.
+
+        Raises:
+            JournalMismatch: it is not what the journal has.
+        """
+        state = self._match(name, options, kin)
+        if state is None:
+            self._number += 1
+            note = JobNote(f"{self.journal.peer}:{self._number}", kin.kind, name, kin.code, options)
+            self._jobs[note.id] = _Kept(note)
+            self.journal.write(lambda: (note,))
+            return note.id
+        self._earlier.remove(state)
+        doubted = state.total if options.retry else state.sent
+        ended = kin.recorded(state.note.id) if kin.recorded else state.ended
+        self._jobs[state.note.id] = _Kept(state.note, state.blocks, state.total, doubted, ended)
+        return state.note.id
+
+    def _match(self, name: str, options: TaskOptions, kin: Kin) -> JobState | None:
+        alike = [s for s in self._earlier if (s.note.kind, s.note.name) == (kin.kind, name)]
+        same = [s for s in alike if s.note.code == kin.code and not _differences(s.note.options, options)]
+        exact = [s for s in same if s.note.options == options]
+        if found := exact or same:
+            return found[0]
+        if alike:
+            raise self._mismatch(_what_differs(alike[0].note, options, kin))
+        if self._is_resumed and not self._jobs:
+            known = ", ".join(dict.fromkeys(s.note.name for s in self._earlier))
+            raise self._mismatch(f"it was begun with {known}, and not with {name}")
+        return None
+
+    def _mismatch(self, what: str) -> JournalMismatch:
+        return JournalMismatch(
+            f"the journal {self.journal.place} is of something else: {what}; give a new journal, or do again what was "
+            "done before"
+        )
+
+    def totals(self, job: JobId) -> tuple[int, int]:
+        """Return how many tasks of a job an earlier life has written, and how many of them have ended."""
+        kept = self._jobs[job]
+        return kept.total, sum(b - a for a, b in kept.ended.common(0, kept.total))
+
+    def forget(self, job: JobId) -> None:
+        """Let go of a job that has ended."""
+        self._jobs.pop(job, None)
+
+    def is_at_most_once(self, job: JobId) -> bool:
+        """Tell whether it has to be written what is about to be sent."""
+        kept = self._jobs.get(job)
+        return kept is not None and not kept.note.options.retry
+
+    def write_sent(self, stops: Iterable[tuple[JobId, int]], on_written: Callable[[], None]) -> None:
+        """Write that tasks of at-most-once jobs are about to be sent; then call back."""
+        marks = [Sent(job, stop) for job, stop in stops]
+        self.journal.write(lambda: marks, on_written)
+
+    # Tasks
+
+    def add(
+        self,
+        job: JobId,
+        items: Sequence[Any],
+        form: payload.Form,
+        known: Container[str],
+        release: Callable[[int, int], None],
+    ) -> None:
+        """Compare tasks with those of the journal, or write them; then release them, in order.
+
+        Args:
+            job: to which they belong.
+            items: their arguments, not changed until they are released.
+            form: what an item is to the function.
+            known: objects that arguments may refer to.
+            release: called with each range once it may be dispatched.
+
+        Raises:
+            JournalMismatch: they are not those of the journal.
+        """
+        kept = self._jobs[job]
+        start, kept.added = kept.added, kept.added + len(items)
+        old = min(kept.added, kept.total)
+        if start < old:
+            self._compare(kept, items[: old - start], start, form, known)
+            release(start, old)
+        first = max(start, old)
+        if first < kept.added:
+            fresh, stop, options = items[first - start :], kept.added, kept.note.options
+            self.journal.write(lambda: _blocks(job, fresh, first, form, options, known), lambda: release(first, stop))
+
+    def after(self, callback: Callable[[], None]) -> None:
+        """Call back once all that was added has been released."""
+        self.journal.write(tuple, callback)
+
+    def released(self, job: JobId, start: int, stop: int) -> list[moves.Event]:
+        """Note that tasks go to the machine now; return what it has to know of them, the adding itself last."""
+        kept = self._jobs.get(job)
+        if kept is None:
+            return []
+        kept.released = stop
+        events: list[moves.Event] = [moves.TasksRecorded(job, *part) for part in kept.ended.common(start, stop)]
+        if start < kept.doubted:
+            events.append(moves.TasksDoubted(job, start, min(stop, kept.doubted)))
+        return [*events, moves.TasksAdded(job, stop - start)]
+
+    # Outcomes of tasks that were not released yet
+
+    def boundary(self, job: JobId) -> int:
+        """Return the task from which on the tasks of a job are not with the machine yet; one that has ended has all."""
+        if kept := self._jobs.get(job):
+            return kept.released
+        return 0 if any(state.note.id == job for state in self._earlier) else ALL_TASKS
+
+    def is_end(self, job: JobId, kind: OutcomeKind) -> bool:
+        """Tell whether an outcome of a task that is not released ends it, whatever was before."""
+        note = self._note(job)
+        if kind is OutcomeKind.OK or note is None:
+            return kind is OutcomeKind.OK
+        if kind in (OutcomeKind.RETURNED, OutcomeKind.RETRY):
+            return False
+        return not note.options.retry or (note.options.retries == 0 and kind in FINAL_WITHOUT_RETRIES)
+
+    def settle(self, settled: Settled) -> list[moves.Event]:
+        """Return what the machine has to know of an outcome, and keep what it is to know later."""
+        boundary = self.boundary(settled.job)
+        if settled.stop <= boundary:
+            return [moves.OutcomeSettled(settled)]
+        early = settled._replace(start=max(settled.start, boundary))
+        ended = self._ended(settled.job)
+        if ended is not None and self.is_end(settled.job, settled.kind):
+            ended.add(early.start, early.stop)
+        events: list[moves.Event] = [moves.OutcomeMissed(early)]
+        if settled.start < boundary:
+            events.append(moves.OutcomeSettled(settled._replace(stop=boundary)))
+        return events
+
+    def _note(self, job: JobId) -> JobNote | None:
+        if kept := self._jobs.get(job):
+            return kept.note
+        return next((state.note for state in self._earlier if state.note.id == job), None)
+
+    def _ended(self, job: JobId) -> RangeSet | None:
+        if kept := self._jobs.get(job):
+            return kept.ended
+        return next((state.ended for state in self._earlier if state.note.id == job), None)
+
+    # Comparing
+
+    def _compare(
+        self, kept: _Kept, items: Sequence[Any], start: int, form: payload.Form, known: Container[str]
+    ) -> None:
+        """Raise JournalMismatch where tasks from `start` on are not those of the journal."""
+        stop = start + len(items)
+        while kept.block < len(kept.blocks) and (block := kept.blocks[kept.block]).start < stop:
+            first, last = max(start, block.start), min(stop, block.stop)
+            part = items[first - start : last - start]
+            if block.form != form or not self._is_same(kept, block, part, first, known):
+                where = f"task {first}" if last - first == 1 else f"tasks {first} to {last - 1}"
+                raise self._mismatch(f"{where} of {kept.note.name} had other arguments")
+            if block.stop > stop:
+                return
+            kept.block += 1
+            kept.values = None
+
+    def _is_same(self, kept: _Kept, block: BlockNote, items: Sequence[Any], first: int, known: Container[str]) -> bool:
+        options = kept.note.options
+        if (
+            len(items) == block.stop - block.start
+            and _digest(_encoded(items, block.form, options, known)) == block.digest
+        ):
+            return True
+        if not block.digest:
+            return False
+        if kept.values is None:
+            body = self.journal.body(kept.note.id, block.start)
+            opened = payload.unpack(body, serializer=options.serializer)
+            if opened.errors:  # objects that were put, say, are known by name only
+                return len(items) < block.stop - block.start
+            kept.values = kept.block, opened.values
+        old = kept.values[1][first - block.start : first - block.start + len(items)]
+        return all(_is_equal(*pair, options) for pair in zip(old, items, strict=True))
+
+
+def _differences(old: TaskOptions, new: TaskOptions) -> list[str]:
+    return [name for name in MEANING if getattr(old, name) != getattr(new, name)]
+
+
+def _what_differs(note: JobNote, options: TaskOptions, kin: Kin) -> str:
+    if note.code != kin.code:
+        return f"the function {note.name} has changed, or the version of Python"
+    names = _differences(note.options, options)
+    return ", ".join(f"{name} was {getattr(note.options, name)!r} for {note.name}" for name in names)
+
+
+def _encoded(items: Sequence[Any], form: int, options: TaskOptions, known: Container[str]) -> list[payload.Run]:
+    with payload.noted(known):
+        return payload.pack(items, form=payload.Form(form), serializer=options.serializer, cut_bytes=CHUNK_BYTES)
+
+
+def _blocks(
+    job: JobId, items: Sequence[Any], first: int, form: payload.Form, options: TaskOptions, known: Container[str]
+) -> list[Block]:
+    return [
+        Block(job, first + run.start, first + run.stop, form, _digest([run]), _bytes(run))
+        for run in _encoded(items, form, options, known)
+    ]
+
+
+def _digest(runs: Sequence[payload.Run]) -> bytes:
+    """Return a digest of what was encoded; nothing for an argument that cannot be."""
+    if runs[0].body is None:
+        return b""
+    digest = hashlib.blake2b(digest_size=16)
+    for run in runs:
+        digest.update(_bytes(run))
+    return digest.digest()
+
+
+def _bytes(run: payload.Run) -> bytes:
+    return b"" if run.body is None else bytes(payload.in_memory(run.body))
+
+
+def _is_equal(old: object, new: object, options: TaskOptions) -> bool:
+    """Tell whether two arguments are the same, for a person or at least for pickle."""
+    try:
+        if type(old) is type(new) and bool(old == new):
+            return True
+    except Exception:  # arrays, say, are not equal or unequal as a whole
+        pass
+    pair = [_encoded([value], payload.Form.ONE, options, ()) for value in (old, new)]
+    return _digest(pair[0]) == _digest(pair[1]) != b""
