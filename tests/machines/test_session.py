@@ -202,6 +202,21 @@ def test_ones_own_stall_is_not_the_silence_of_the_peer() -> None:
     assert [c for c in commands if not isinstance(c, SendStatus)] == [Suspected(), Closed("silent for 10.0 s")]
 
 
+@pytest.mark.parametrize("stall_s", [5.0, 12.0, 20.0, 59.0])
+def test_a_stall_of_the_initiator_closes_neither_end(stall_s: float) -> None:
+    """A client that holds the interpreter's lock: longer than the silence that closes, shorter than the lease."""
+    client, node = opened(), Incoming(SESSION, 0.0)
+    client.tick(1.0)
+    node.handle(StatusReceived(status()), 1.0)
+    for tenth in range(11, int(10 * (1.0 + stall_s))):
+        assert all(isinstance(command, SendStatus) for command in node.tick(tenth / 10))
+    now = 1.0 + stall_s
+    assert client.tick(now) == [SendStatus(full=False)]
+    assert client.handle(StatusReceived(status()), now) == [Heard(status())]
+    assert node.handle(StatusReceived(status()), now) == [Heard(status())]
+    assert (client.state, node.state) == ("up", "up")
+
+
 @pytest.mark.parametrize(
     ("said", "closed"),
     [

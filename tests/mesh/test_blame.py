@@ -8,17 +8,17 @@ from pathlib import Path
 import zmqtasks
 from tests.mesh import functions
 from tests.mesh.nodes import Phoenix
-from zmqtasks.processes.flight_recorder import tmpfs_folder
+from zmqtasks.processes.flight_recorder import identity_of, path_of, tmpfs_folder
 
 
-def recorders() -> set[str]:
+def has_recorder(node: Phoenix) -> bool:
     folder = tmpfs_folder()
-    return {path.name for path in folder.iterdir()} if folder else set()
+    return folder is not None and path_of(folder, identity_of([node.tcp])).exists()
 
 
 def test_a_task_that_kills_its_nodes_ends_as_their_killer_and_the_others_succeed(tmp_path: Path) -> None:
     """Its nodes are started again at once, and tell what they ran: 3 deaths where it was alone, a few more if not."""
-    ledger, before = tmp_path / "ledger", recorders()
+    ledger = tmp_path / "ledger"
     with (
         Phoenix(tmp_path / "a") as first,
         Phoenix(tmp_path / "b") as second,
@@ -30,6 +30,9 @@ def test_a_task_that_kills_its_nodes_ends_as_their_killer_and_the_others_succeed
         assert isinstance(bad.exception(120), zmqtasks.NodeKiller)
         assert [future.result(60) for future in good] == list(range(60))
         deaths = first.deaths + second.deaths
+        assert has_recorder(first)
+        assert has_recorder(second)
     assert 3 <= deaths <= 7
     assert max(Counter(ledger.read_text().split()).values()) <= 1 + deaths
-    assert recorders() <= before, "nothing is left behind"
+    assert not has_recorder(first), "nothing is left behind"
+    assert not has_recorder(second)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 import pytest
 
-from tests.simulation.harness import SimMesh
+from tests.simulation.harness import CLIENT, SimMesh
 from tests.simulation.layout import Layout, Submitted
 from tests.simulation.oracle import judge, judge_leftovers
 from tests.simulation.processes import SINK, NodeProcess
@@ -51,6 +52,38 @@ def test_a_node_that_is_stopped_for_two_seconds_is_not_given_up() -> None:
 
 def test_a_client_that_is_stopped_for_most_of_a_minute_loses_nothing_and_blames_nobody() -> None:
     assert long_stop().watch.closings == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_client_that_holds_the_interpreters_lock_for_20_s_has_nothing_run_again(seed: int) -> None:
+    """Longer than the silence after which a session is closed: it is its own. No node is given up, and no client.
+
+    Nodes do give up their way to its sink after 10 s, and send again what it had not acknowledged.
+    """
+    mesh = started(seed)
+    mesh.tells = True
+    mesh.submit(2000, lambda index, before: Fate(0.005))
+    mesh.submit(12, lambda index, before: Fate(7.0))
+    for at_s in (0.5, 25.0):
+        mesh.clock.call_later(at_s, partial(mesh.stop, CLIENT, 20.0, stalled=True))
+    finish(mesh, 120.0)
+    over = [line for line in mesh.story if " is over: " in line]
+    assert [line for line in over if "<Link node to " not in line] == []
+    assert set(executions(mesh).values()) == {1}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_at_most_once_tasks_beyond_a_partition_are_run_once_and_end_once(seed: int) -> None:
+    """It heals when all have been given up: what they told late changes nothing."""
+    mesh = started(seed)
+    job = mesh.submit(30, lambda index, before: Fate(1.5), TaskOptions(retry=False))
+    mesh.clock.call_later(1.0, mesh.network.partition, CLIENT, "node0")
+    mesh.clock.call_later(25.0, mesh.network.heal, CLIENT, "node0")
+    mesh.run_until(lambda: bool(job.ends) and mesh.clock.time() > 1040, 60.0)
+    kinds = Counter(job.kinds.values())
+    assert set(kinds) == {OutcomeKind.OK, OutcomeKind.LOST}
+    assert sum(kinds.values()) == 30
+    assert set(executions(mesh).values()) == {1}
 
 
 def test_what_runs_on_a_node_is_not_run_again_after_a_long_partition() -> None:

@@ -76,6 +76,11 @@ def identity_of(bind: Iterable[str]) -> str:
     return f"{space} {' '.join(fixed)}" if fixed else ""
 
 
+def path_of(folder: Path, identity: str) -> Path:
+    """Return the file of a node."""
+    return folder / (hashlib.sha256(identity.encode()).hexdigest()[:32] + SUFFIX)
+
+
 class FlightRecorder:
     """The file of one node; see the module.
 
@@ -90,7 +95,7 @@ class FlightRecorder:
     """
 
     def __init__(self, folder: Path, identity: str, node: PeerId, slots: int) -> None:
-        self._path = folder / (hashlib.sha256(identity.encode()).hexdigest()[:32] + SUFFIX)
+        self._path = path_of(folder, identity)
         self.predecessor = _take(self._path)
         """What ran when the node before us died; None where it ended in order, or there was none."""
         sweep(folder)  # not before our own was read, which seems old where the clock was set meanwhile

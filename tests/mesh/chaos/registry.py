@@ -38,6 +38,8 @@ SCENARIOS: dict[str, Scenario] = {
         "ventilator", "kill -9 of a ventilator or client with a journal", Amount(times=5), Amount(times=100)
     ),
     "stop": Scenario("stop", "SIGSTOP of any role for 5 to 30 s", Amount(times=3), Amount(times=40)),
+    "blame": Scenario("blame", "a task that kills its nodes", Amount(times=1), Amount(times=20)),
+    "once": Scenario("once", "tasks at most once under kills, stops and cancels", Amount(times=3), Amount(times=80)),
     "gil": Scenario("gil", "a client that holds the interpreter's lock for 20 s", Amount(times=1), Amount(times=5)),
     "storm": Scenario("storm", "one fault a second on all roles", Amount(seconds=60), Amount(seconds=1800)),
     "partition": Scenario("partition", "broken ways between hosts", Amount(times=4), Amount(times=100)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import time
 
 from tests.mesh.chaos import ledger
@@ -53,6 +54,13 @@ def note_1ms(number: int) -> int:
 def note_50ms(number: int) -> int:
     ledger.append(_ledger(), *job_and_index(number))
     time.sleep(0.05)
+    return number
+
+
+def kill_the_node(number: int) -> int:
+    """End the supervisor of this worker, and go on as if nothing were."""
+    ledger.append(_ledger(), *job_and_index(number))
+    os.kill(os.getppid(), signal.SIGKILL)
     return number
 
 
