@@ -142,3 +142,23 @@ def test_a_session_that_is_replaced_while_its_own_timer_reads_the_inbox_says_no_
     world.loop.advance(1.0)
     assert host.seen == ["1 joined", "2 joined again"]
     wire.close()
+
+
+def visitor(strangers: Strangers, number: int, peer: str, role: Role = Role.NODE, host: str = "there") -> Hello:
+    address = Address(peer, host, ("sim://stranger",))
+    return replace(HELLO, address=address, role=role, session=SessionId(number, 1), memory=None)
+
+
+def test_a_node_at_the_address_of_another_one_has_taken_its_place(strangers: Strangers) -> None:
+    """A node that was started again is another peer: nobody else would say that the one before has died."""
+    host = Host()
+    strangers.peer.host(Role.NODE, host)
+    strangers.peer.host(Role.VENTILATOR, host)
+    for number in range(1, 4):
+        assert strangers.receive(visitor(strangers, number, f"node-{number}"))
+    assert list(strangers.peer.guests) == ["node-3"]
+    assert host.seen == ["1 joined", "1 left", "1 joined", "1 left", "1 joined"]
+    assert strangers.receive(visitor(strangers, 4, "node-4", host="elsewhere"))
+    assert strangers.receive(visitor(strangers, 5, "ventilator", Role.VENTILATOR))
+    assert strangers.receive(visitor(strangers, 6, "later ventilator", Role.VENTILATOR))
+    assert list(strangers.peer.guests) == ["node-3", "node-4", "ventilator", "later ventilator"]

@@ -79,6 +79,8 @@ class Peer:
         self.links: dict[SessionId, Link] = {}
         self.guests: dict[PeerId, Guest] = {}
         self._sessions_of_guests: dict[SessionId, Guest] = {}
+        self._nodes_at: dict[tuple[str, str], Guest] = {}
+        """Guests that are nodes, by host and endpoint: where one is, no other can be."""
         self._hosts: dict[Role, GuestRole] = {}
         self._retired: dict[PeerId, set[int]] = {}
         self._sessions = 0
@@ -135,6 +137,9 @@ class Peer:
         if self.guests.get(guest.id) is guest:
             del self.guests[guest.id]
         self._sessions_of_guests.pop(guest.machine.session, None)
+        for place in self._places(guest):
+            if self._nodes_at.get(place) is guest:
+                del self._nodes_at[place]
         guest.dismiss(linger_s)
 
     def hello(self, number: SessionId, role: Role) -> Hello:
@@ -228,11 +233,24 @@ class Peer:
                 self._retired.setdefault(guest.id, set()).add(known.machine.session.epoch)
             guest.data = known.data
             self.part(known, 0.0)
+        self._part_those_before(guest)
         self.guests[guest.id] = self._sessions_of_guests[hello.session] = guest
         logger.info("= %s %s joined, session %d", guest.role, guest.id, hello.session.number)
         handler.guest_joined(guest, again=known is not None)
         guest.handle(session.HelloReceived())
         return True
+
+    def _part_those_before(self, guest: Guest) -> None:
+        """End the sessions of nodes that were where this one is: they have died, and their leases would run on."""
+        for place in self._places(guest):
+            if earlier := self._nodes_at.get(place):
+                earlier.handle(session.PartnerEnded())
+            self._nodes_at[place] = guest
+
+    @staticmethod
+    def _places(guest: Guest) -> list[tuple[str, str]]:
+        endpoints = guest.address.endpoints if guest.role is Role.NODE else ()
+        return [(guest.address.host, endpoint) for endpoint in endpoints]
 
     def _log_seldom(self, text: str, *args: object) -> None:
         """Warn of what a stranger has caused, at most once a second: he shall not fill our log."""

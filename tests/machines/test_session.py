@@ -347,6 +347,13 @@ def test_a_process_that_is_known_to_be_gone_is_not_waited_for() -> None:
     assert half.handle(PartnerEnded(), 1.0) == [], "it is over already"
 
 
+def test_an_initiator_that_is_known_to_be_gone_is_not_kept_for_its_lease() -> None:
+    half = Incoming(SESSION, 0.0)
+    assert half.handle(PartnerEnded(), 1.0) == [Closed("its process has ended", died=True)]
+    assert half.handle(PartnerEnded(), 1.0) == []
+    assert half.next_deadline() == float("inf")
+
+
 def test_a_process_that_ended_before_it_had_answered_is_not_ours() -> None:
     half = Outgoing(SESSION, 0.0)
     assert half.handle(PartnerEnded(), 0.0) == []

@@ -11,7 +11,7 @@ cheap. Source: measured, docs/design/protocol.md.
     initiator:  OPENING --Status echoes the session--> UP <--any Status-- SUSPECT (3 s silent)
                 UP or SUSPECT --10 s silent | new incarnation | bye | its process has ended--> CLOSED
                 any --reject--> CLOSED
-    acceptor:   OPEN --silent for the lease | bye--> CLOSED
+    acceptor:   OPEN --silent for the lease | bye | its process has ended--> CLOSED
 """
 
 from __future__ import annotations
@@ -387,6 +387,9 @@ class Incoming(_Half):
             case LeaveRequested():
                 self.state = State.CLOSED
                 return [SendStatus(full=False, state=PeerState.BYE), Closed("left")]
+            case PartnerEnded():
+                self.state = State.CLOSED
+                return [Closed("its process has ended", died=True)]
             case _:
                 raise self._illegal(event)
 
