@@ -157,6 +157,7 @@ class Peer:
             address=self.address,
             incarnation=self.epoch,
             state=report.state,
+            reason=report.reason,
             cum=end.cum if end else 0,
             gap=end.gap if end else False,
             window=report.window,

@@ -75,6 +75,8 @@ class Report(Value):
     have: tuple[Held, ...] | None = None
     load: Load = Load()
     flight: Flight | None = None
+    reason: str = ""
+    """What is wrong, for people; empty where nothing is."""
 
 
 class LinkRole(Protocol):

@@ -65,6 +65,8 @@ class Sink:
         self.guests: dict[PeerId, Guest] = {}
         self.done = self.failed = 0
         """Tasks recorded as succeeded, and failures recorded, since this was made."""
+        self.trouble = ""
+        """Why nothing can be stored, while that lasts; told to all partners."""
         self._peer = peer
         self._recorder = recorder
         self._collection = Collection()
@@ -126,6 +128,7 @@ class Sink:
                     told.append(command.settled)
 
         def stored() -> None:
+            self.trouble = ""
             self._count(records)
             guest.processed(message.seq)
             for settled in told:
@@ -150,7 +153,9 @@ class Sink:
 
     def report(self, guest: Guest, *, full: bool) -> Report:
         """Tell how much may be under way unacknowledged, and what is recorded."""
-        return Report(window=Window(1_000_000, WINDOW_BYTES), load=Load(done=self.done, failed=self.failed))
+        return Report(
+            window=Window(1_000_000, WINDOW_BYTES), load=Load(done=self.done, failed=self.failed), reason=self.trouble
+        )
 
     # Telling ventilators
 

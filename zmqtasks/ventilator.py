@@ -658,12 +658,16 @@ class _SinkSide:
 
     def __init__(self, ventilator: Ventilator) -> None:
         self._ventilator = ventilator
+        self._reason = ""
 
     def link_opened(self, link: Link, status: Status) -> None:
         self._ventilator.sink_opened(link, status)
 
     def link_heard(self, link: Link, status: Status) -> None:
-        """Nothing to do: a sink's window concerns nodes."""
+        """Pass on to people that nothing can be stored, once; a sink's window concerns nodes."""
+        if status.reason != self._reason:
+            self._reason = status.reason
+            logger.warning("the sink says: %s", status.reason or "results can be stored again")
 
     def link_printed(self, link: Link, output: Output) -> None:
         """Nothing to do: a sink prints nothing."""

@@ -9,6 +9,7 @@ command is a module of its own, and imports the mesh only when it runs: `--help`
     bench                                   `bench`: its command line, bars and table
     start, job, results                     `run` and `ventilator`: checks, arguments, results
     functions, reading, inputs, output      MODULE:FUNCTION, INPUT, OUT
+    again                                   `--only-failed`: input and store of what failed
     ahead, tally                            how far reading runs ahead; what has come of the tasks
     node_program, sink_program, asking      `worker`, `sink`, `status`
     interrupts, progress                    Ctrl-C; what a terminal shows meanwhile

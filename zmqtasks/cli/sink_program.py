@@ -45,7 +45,11 @@ async def _serve(bind: str, advertise: str | None, output: str) -> int:
     ended = asyncio.Event()
     failures: list[Exception] = []
 
+    role: Sink | None = None
+
     def failed(error: Exception) -> None:
+        if role:
+            role.trouble = f"results cannot be stored: {error}"
         if isinstance(error, BrokenPipeError) or not isinstance(error, OSError):
             failures.append(error)
             ended.set()

@@ -19,24 +19,59 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option(
-    "--node", "nodes", multiple=True, required=True, type=options.ADDRESS, help="Of a node or a sink; repeatable."
-)
+@click.option("--node", "nodes", multiple=True, type=options.ADDRESS, help="Of a node or a sink; repeatable.")
+@click.option("--file", "files", multiple=True, metavar="FILE", help="Of results; may be in use; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON for each that answers.")
 @click.option("--timeout", type=options.SECONDS, default="3 s", show_default=True, help="Wait so long for an answer.")
 @options.inbox_options
 def status(
-    nodes: tuple[str, ...], as_json: bool, timeout: float, bind: str | None, advertise: str | None, insecure: bool
+    nodes: tuple[str, ...],
+    files: tuple[str, ...],
+    as_json: bool,
+    timeout: float,
+    bind: str | None,
+    advertise: str | None,
+    insecure: bool,
 ) -> int:
     """Tell how nodes and sinks are: state, workers, tasks waiting and done since they were started.
+
+    With --file, what a file of results has of each job; it is only read, and may be written meanwhile.
 
     \b
     Examples:
       zmqtasks status --node 127.0.0.1:7700
       zmqtasks status --node 127.0.0.1:7700 --node 127.0.0.1:7710 --json
+      zmqtasks status --file results.db
 
-    Exit code 4 where one did not answer.
+    Exit code 4 where one did not answer, 2 where a file cannot be read.
     """
+    if not nodes and not files:
+        raise click.UsageError("name nodes and sinks with --node, or files of results with --file")
+    code = _tell_files(files, as_json=as_json)
+    return _tell_peers(nodes, as_json, timeout, bind, advertise, insecure) or code if nodes else code
+
+
+def _tell_files(files: tuple[str, ...], *, as_json: bool) -> int:
+    """Print what is in files of results."""
+    if not files:
+        return Exit.OK
+    from zmqtasks.store.reading import summary
+
+    code: int = Exit.OK
+    rows: list[dict[str, Any]] = []
+    for file in files:
+        try:
+            rows += [{"file": file, **job._asdict()} for job in summary(file)]
+        except (OSError, ValueError) as error:
+            say(f"error: cannot read {file}: {error}")
+            code = Exit.USAGE
+    _print_json(rows) if as_json else _print_table(rows)
+    return code
+
+
+def _tell_peers(
+    nodes: tuple[str, ...], as_json: bool, timeout: float, bind: str | None, advertise: str | None, insecure: bool
+) -> int:
     from zmqtasks.cli.asking import ask
 
     inbox = options.inbox_for(nodes, bind, advertise, insecure=insecure)
@@ -65,6 +100,7 @@ def _row(address: str, answer: Status | str) -> dict[str, Any]:
         "lost": load.lost,
         "memory": load.memory_bytes,
         "peer": answer.address.peer,
+        "trouble": answer.reason,
     }
 
 
@@ -74,14 +110,16 @@ def _print_json(rows: list[dict[str, Any]]) -> None:
 
 
 def _show(name: str, value: Any) -> str:
-    """Return a cell: memory in MiB, all else as it is."""
-    return f"{value / MIB:.0f} MiB" if name == "memory" else str(value)
+    """Return a cell: memory in MiB, nothing where nothing is known, all else as it is."""
+    return f"{value / MIB:.0f} MiB" if name == "memory" else "" if value is None else str(value)
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    """Print aligned columns, numbers to the right; in a pipe the same as on a terminal."""
+    """Print aligned columns, numbers to the right; in a pipe the same as on a terminal. No trouble, no such column."""
     if not rows:
         return
+    if not any(row.get("trouble") for row in rows):
+        rows = [{name: value for name, value in row.items() if name != "trouble"} for row in rows]
     shown = [dict(zip(rows[0], rows[0], strict=True)), *({k: _show(k, v) for k, v in row.items()} for row in rows)]
     widths = {name: max(len(row[name]) for row in shown) for name in rows[0]}
     for row in shown:

@@ -12,13 +12,12 @@ from pathlib import PurePath
 
 from zmqtasks.options import Limits
 from zmqtasks.store.jsonlines import JsonLinesFile
+from zmqtasks.store.reading import SQLITE_ENDINGS
 from zmqtasks.store.rows import Failed, Opener, Recorded, StoredJob
 from zmqtasks.store.sqlite import SqliteFile
 from zmqtasks.store.writer import Deliver, Store
 
 __all__ = ["Failed", "Recorded", "Store", "StoredJob", "open_store"]
-
-SQLITE_ENDINGS = (".db", ".sqlite", ".sqlite3")
 
 
 def open_store(

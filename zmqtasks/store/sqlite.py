@@ -20,7 +20,9 @@ from zmqtasks.store.rows import KIND, Failed, Recorded, Row, StoredJob
 FORMAT = 1
 """Raised whenever an older program could no longer read or write the file."""
 BUSY_S = 10.0
-"""How long to wait for another writer of the same file."""
+"""How long to wait for another writer of the same file before it is opened."""
+WRITE_BUSY_S = 2.0
+"""The same at each commit; then it is told, and tried again."""
 STATEMENT_ROWS = 1024
 """Rows a statement. Python lets go of its global lock at each step of a statement and has to wait for it again when
 other threads are busy: with a row a step, each row would cost a switch of threads."""
@@ -150,6 +152,7 @@ class SqliteFile:
                 raise ValueError(f"{self._path} has format {found}; this version of zmqtasks knows format {FORMAT}")
         self._connection.execute("PRAGMA journal_mode = WAL").fetchone()
         self._connection.execute("PRAGMA synchronous = NORMAL")
+        self._connection.execute(f"PRAGMA busy_timeout = {WRITE_BUSY_S * 1000:.0f}")
 
     def _note(self, jobs: Iterable[StoredJob]) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")

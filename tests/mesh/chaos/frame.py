@@ -123,9 +123,9 @@ class Frame:
         address = f"tcp://127.0.0.1:{free_port()}"
         return self._serve(name, address, ["worker", "--workers", str(workers), *more], local)
 
-    def sink(self, name: str, *more: str, local: bool = False) -> tuple[Role, Path]:
-        """Start a sink on a port that stays its own, and return it with its database."""
-        store = self.folder / f"{name}.db"
+    def sink(self, name: str, *more: str, local: bool = False, file: str = "") -> tuple[Role, Path]:
+        """Start a sink on a port that stays its own, and return it with its file: a database, or `file`."""
+        store = self.folder / (file or f"{name}.db")
         address = f"tcp://127.0.0.1:{free_port()}"
         return self._serve(name, address, ["sink", "-o", str(store), *more], local), store
 

@@ -51,6 +51,12 @@ def note_1ms(number: int) -> int:
     return number
 
 
+def note_sized(number: int) -> int | list[int | str]:
+    """Take 1 ms, and return 10 KB with each tenth number."""
+    note_1ms(number)
+    return [number, "x" * 10_000] if number % 10 == 0 else number
+
+
 def note_50ms(number: int) -> int:
     ledger.append(_ledger(), *job_and_index(number))
     time.sleep(0.05)
