@@ -77,7 +77,7 @@ chaos: $(VENV)/.installed-dev ## Make faults on real processes (two hours); SCEN
 	    --out bench/results/chaos-$$(date +%F).jsonl $(ARGS)
 
 chaos-quick: $(VENV)/.installed-dev ## The same, as much as each commit is checked with (some minutes)
-	@$(BIN)/python -m tests.mesh.chaos --quick $(SCENARIO) $(ARGS)
+	@$(BIN)/python -m tests.mesh.chaos --quick --together 3 $(SCENARIO) $(ARGS)
 
 bench: $(VENV)/.installed-bench ## Measure everything beside all peers that are installed, and write the report (an hour)
 	@$(BIN)/python -m bench.run --out bench/results/$$(date +%F).jsonl $(ARGS)

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from tests.mesh.chaos.frame import Frame
 from tests.mesh.chaos.registry import SCENARIOS, Amount, Scenario
+from tests.mesh.chaos.together import run_together
 
 ALL = "all"
 
@@ -30,6 +31,8 @@ def main() -> int:
     names = list(SCENARIOS) if ALL in wanted.scenarios else wanted.scenarios
     records = []
     try:
+        if wanted.together > 1:
+            return run_together(names, _options(wanted), wanted.together)
         for name in names:
             records.append(_run(name, _amount(SCENARIOS[name], wanted), wanted.seed))
             _write(records[-1], wanted.out)
@@ -51,9 +54,17 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--times", type=int, help="so many faults, where the scenario is counted in faults")
     parser.add_argument("--seconds", type=float, help="so long, where the scenario lasts for a time")
     parser.add_argument("--quick", action="store_true", help="the amount that each commit is checked with")
+    parser.add_argument("--together", type=int, default=1, help="so many scenarios at a time (1)")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn by chance (0)")
     parser.add_argument("--out", help="append the records to this file")
     return parser.parse_args()
+
+
+def _options(wanted: argparse.Namespace) -> list[str]:
+    """Return the words of a command line that say the same of one scenario."""
+    given = {"--times": wanted.times, "--seconds": wanted.seconds, "--seed": wanted.seed, "--out": wanted.out}
+    words = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    return [*words, "--quick"] if wanted.quick else words
 
 
 def _amount(scenario: Scenario, wanted: argparse.Namespace) -> Amount:
