@@ -20,7 +20,7 @@ from zmqtasks.node import Node
 from zmqtasks.options import Limits, NodeOptions
 from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.first_zygote import FirstZygote
-from zmqtasks.processes.flight_recorder import open_recorder
+from zmqtasks.processes.flight_recorder import identity_of, open_recorder
 from zmqtasks.processes.folder import PrivateFolder, remove_if_abandoned
 from zmqtasks.processes.launch import STOPPED, Lifeline
 from zmqtasks.processes.voice import OutputStyle
@@ -61,7 +61,8 @@ def open_node(
     """
     peer = open_peer(loop, place)
     slots = options.worker_count() + options.standby + ROOM
-    recorder = open_recorder(place.bind, peer.id, slots)
+    # The node of a program is known to the next one by that program's folder.
+    recorder = open_recorder(identity_of(place.bind) or settings.owner_dir or "", peer.id, slots)
 
     def make_workers(on_event: Callable[..., None]) -> Workforce:
         return Workforce(

@@ -36,3 +36,13 @@ def test_a_task_that_kills_its_nodes_ends_as_their_killer_and_the_others_succeed
     assert max(Counter(ledger.read_text().split()).values()) <= 1 + deaths
     assert not has_recorder(first), "nothing is left behind"
     assert not has_recorder(second)
+
+
+def test_a_task_that_kills_the_node_of_its_client_ends_and_the_client_goes_on(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    with zmqtasks.Client(workers=1) as client:
+        good = [client.submit(functions.note, i, str(ledger)) for i in range(30)]
+        bad = client.submit(functions.kill_the_node)
+        good += [client.submit(functions.note, i, str(ledger)) for i in range(30, 60)]
+        assert isinstance(bad.exception(120), zmqtasks.NodeKiller)
+        assert [future.result(60) for future in good] == list(range(60))

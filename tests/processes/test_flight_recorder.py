@@ -168,12 +168,12 @@ def test_a_file_is_found_by_the_next_node_however_the_clock_was_set_meanwhile(fl
 def test_who_listens_nowhere_in_particular_is_not_found_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert identity_of([]) == identity_of(["tcp://127.0.0.1:0", "tcp://127.0.0.1:*"]) == ""
     assert identity_of(["tcp://*:7700"]) != identity_of(["tcp://*:7701"])
-    assert open_recorder((), NODE, 1) is None
+    assert open_recorder("", NODE, 1) is None
     (tmp_path / "file").touch()
     (tmp_path / "open").mkdir(mode=0o755)
     for taken in ("file", "open", "missing/folder"):
         assert not flight_recorder._is_private(tmp_path / taken)
-    recorder = open_recorder(["tcp://10.0.0.7:7700"], NODE, 1)
+    recorder = open_recorder("tcp://10.0.0.7:7700", NODE, 1)
     assert recorder is not None
-    assert open_recorder(["tcp://10.0.0.7:7700"], NODE, 1) is None, "it is warned of, and no more"
+    assert open_recorder("tcp://10.0.0.7:7700", NODE, 1) is None, "it is warned of, and no more"
     recorder.close()

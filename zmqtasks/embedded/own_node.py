@@ -29,8 +29,8 @@ READY_S = 30.0
 CLOSE_S = 2.0
 END_MARGIN_S = 2.0
 """So much longer than its workers may a node take that was asked to end."""
-DEATHS = 5
-"""So many deaths within `DEATHS_S` seconds, and the node is given up."""
+DEATHS = 10
+"""So many deaths within `DEATHS_S` seconds, and the node is given up. One task that kills it is found before."""
 DEATHS_S = 60.0
 DIED = "the node of this program died, and cannot be started again"
 

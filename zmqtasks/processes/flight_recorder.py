@@ -13,9 +13,9 @@ Judges nobody. Made by `serving.py`, written by `workforce.py`.
 
 from __future__ import annotations
 
+import binascii
 import contextlib
 import fcntl
-import hashlib
 import logging
 import mmap
 import os
@@ -77,8 +77,9 @@ def identity_of(bind: Iterable[str]) -> str:
 
 
 def path_of(folder: Path, identity: str) -> Path:
-    """Return the file of a node."""
-    return folder / (hashlib.sha256(identity.encode()).hexdigest()[:32] + SUFFIX)
+    """Return the file of a node; people may read whose it is."""
+    shown = "".join(letter if letter.isalnum() else "-" for letter in identity)[:150]
+    return folder / f"{shown}-{binascii.crc32(identity.encode()):08x}{SUFFIX}"
 
 
 class FlightRecorder:
@@ -158,10 +159,10 @@ class FlightRecorder:
         self.fd = -1
 
 
-def open_recorder(bind: Iterable[str], node: PeerId, slots: int) -> FlightRecorder | None:
-    """Return the recorder of a node that listens there; None where nobody could find it again, or there is no tmpfs."""
-    identity, folder = identity_of(bind), tmpfs_folder()
-    if not identity or folder is None:
+def open_recorder(identity: str, node: PeerId, slots: int) -> FlightRecorder | None:
+    """Return the recorder of a node; None where it has no identity, or there is no tmpfs."""
+    folder = tmpfs_folder() if identity else None
+    if folder is None:
         return None
     try:
         return FlightRecorder(folder, identity, node, slots)

@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.mesh.chaos import tasks
 from tests.mesh.chaos.frame import Frame
-from tests.mesh.chaos.roles import Role
+from tests.mesh.chaos.roles import READY_S, Role, wait_for
 from zmqtasks import Client, TaskLost, WorkerCrashed
 
 NODES, WORKERS = 2, 2
@@ -65,6 +65,7 @@ def _begin(frame: Frame, client: Client, job: int) -> list[Future[int]]:
 def _harm(frame: Frame, kind: str, node: Role, futures: list[Future[int]]) -> None:
     match kind:
         case "worker":
+            wait_for(node.children, READY_S)
             workers = node.children()
             frame.fault(f"kill -9 of a child of {node.name}")
             node.kill_process(frame.chance.choice(workers))
@@ -72,6 +73,7 @@ def _harm(frame: Frame, kind: str, node: Role, futures: list[Future[int]]) -> No
             frame.fault(f"kill -9 of {node.name}")
             node.kill()
             node.restart()
+            node.await_ready()
         case "cancel":
             frame.fault(f"{len(CANCELLED)} calls are cancelled")
             for index in CANCELLED:
