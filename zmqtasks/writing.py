@@ -1,13 +1,14 @@
 """One thread that writes what it is handed, in groups and in order, and says when it is safe.
 
 Owns the queue, the thread, the grouping and the patience with a full disk. Knows no format: it calls who writes. Never
-drops an entry, and never reports one as written that is not. Called by the journal.
+drops an entry, and never reports one as written that is not. Called by journal and store.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -20,24 +21,38 @@ Deliver = Callable[[Callable[[], None]], object]
 
 RETRY_S = 1.0
 """How long to wait before a group is tried again that could not be written."""
+COMPLAIN_S = 60.0
+"""How often it is logged that this goes on."""
+
+
+class Words(NamedTuple):
+    """What the log says: who writes, that it cannot, and that it can again."""
+
+    writer: str
+    trouble: str
+    relief: str
 
 
 class _Handed(NamedTuple, Generic[T]):
     entry: T
     weight: int
     on_written: Callable[[], None] | None
+    at: float
+    """When it came."""
 
 
 class GroupWriter(Generic[T]):
     """Write entries in groups: a commit costs about as much for a thousand as for one.
 
-    A group is what came while the one before was written.
+    A group is what came while the one before was written, or within `gather_s` of its first entry.
 
     Args:
         name: of the thread.
+        words: for the log.
         write: writes a group, all of it, or nothing and raises OSError; then it is tried again every second. Whatever
-            else it raises ends the writing for good. Called in the thread.
+            else it raises, and a BrokenPipeError, ends the writing for good. Called in the thread.
         close: called in the thread, last.
+        gather_s: how long the first entry of a group waits for company.
         most_weight: no further entry joins a group that weighs this much.
         on_failure: called, by way of `deliver`, each time a group could not be written.
         deliver: how the thread calls back: at once, or in a loop's thread (`loop.call_soon_threadsafe`).
@@ -46,15 +61,19 @@ class GroupWriter(Generic[T]):
     def __init__(
         self,
         name: str,
+        words: Words,
         write: Callable[[list[T]], None],
         close: Callable[[], None],
         *,
+        gather_s: float = 0.0,
         most_weight: int,
         on_failure: Callable[[Exception], None],
         deliver: Deliver,
     ) -> None:
+        self._words = words
         self._write = write
         self._close = close
+        self._gather_s = gather_s
         self._most_weight = most_weight
         self._on_failure = on_failure
         self._deliver = deliver
@@ -62,12 +81,14 @@ class GroupWriter(Generic[T]):
         self._queue: deque[_Handed[T]] = deque()
         self._handed = self._done = 0
         self._failure: Exception | None = None  # the last one, while it lasts
+        self._complained_at = 0.0
         self._given_up = self._closing = self._stopped = False
+        self._hurry = threading.Event()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    def hand(self, entry: T, weight: int = 1, on_written: Callable[[], None] | None = None) -> None:
-        """Hand over an entry; returns at once. Once the writer has given up, it is not written, nor reported.
+    def hand(self, entry: T, weight: int = 1, on_written: Callable[[], None] | None = None) -> bool:
+        """Hand over an entry; returns at once. False once the writer has given up: it is not written, nor reported.
 
         Args:
             entry: for `write`.
@@ -79,12 +100,13 @@ class GroupWriter(Generic[T]):
         """
         with self._changed:
             if self._closing:
-                raise ValueError("the writer is closed")
+                raise ValueError(f"{self._words.writer} is closed")
             if self._given_up:
-                return
+                return False
             self._handed += 1
-            self._queue.append(_Handed(entry, weight, on_written))
+            self._queue.append(_Handed(entry, weight, on_written, time.monotonic()))
             self._changed.notify_all()
+            return True
 
     def flush(self, timeout_s: float | None = None) -> None:
         """Wait until all that was handed over is written.
@@ -95,13 +117,14 @@ class GroupWriter(Generic[T]):
         """
         with self._changed:
             wanted = self._handed
+            self._hurry.set()
             self._changed.wait_for(lambda: self._done >= wanted or self._given_up, timeout_s)
             if self._done >= wanted:
                 return
             if self._given_up and self._failure is not None:
                 raise self._failure
             missing = wanted - self._done
-            raise TimeoutError(f"{missing} entries were not written within {timeout_s} s") from self._failure
+            raise TimeoutError(f"{missing} hand-overs were not stored within {timeout_s} s") from self._failure
 
     def close(self, timeout_s: float = 60.0) -> None:
         """Write what was handed over, then end the thread; a second call does nothing.
@@ -120,7 +143,8 @@ class GroupWriter(Generic[T]):
             with self._changed:
                 self._stopped = True
                 self._changed.notify_all()
-            self._thread.join()
+            self._hurry.set()
+            self._thread.join(timeout_s)  # a reader that does not read may hold it longer
 
     # In the thread
 
@@ -128,16 +152,21 @@ class GroupWriter(Generic[T]):
         try:
             while group := self._next_group():
                 self._write_patiently(group)
+        except BrokenPipeError as error:
+            self._give_up(error)
         except Exception as error:
-            logger.exception("%s gives up", threading.current_thread().name)
-            with self._changed:
-                self._failure = error
-                self._given_up = True
-                self._queue.clear()
-                self._changed.notify_all()
-            self._deliver(partial(self._on_failure, error))
+            logger.exception("%s gives up", self._words.writer)
+            self._give_up(error)
         finally:
             self._close()
+
+    def _give_up(self, error: Exception) -> None:
+        with self._changed:
+            self._failure = error
+            self._given_up = True
+            self._queue.clear()
+            self._changed.notify_all()
+        self._deliver(partial(self._on_failure, error))
 
     def _next_group(self) -> list[_Handed[T]]:
         """Wait for something to write and take it; nothing when the writer is closed."""
@@ -145,9 +174,14 @@ class GroupWriter(Generic[T]):
         weight = 0
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._stopped)
+            gathered_s = time.monotonic() - self._queue[0].at if self._queue else 0.0
+        self._hurry.wait(max(0.0, self._gather_s - gathered_s))
+        with self._changed:
             while self._queue and weight < self._most_weight and not self._stopped:
                 group.append(self._queue.popleft())
                 weight += group[-1].weight
+            if not self._queue:
+                self._hurry.clear()
         return group
 
     def _write_patiently(self, group: list[_Handed[T]]) -> None:
@@ -160,6 +194,8 @@ class GroupWriter(Generic[T]):
         for handed in group:
             if handed.on_written is not None:
                 self._deliver(handed.on_written)
+        if self._failure is not None:
+            logger.warning(self._words.relief)
         with self._changed:
             self._failure = None
             self._done += len(group)
@@ -168,9 +204,19 @@ class GroupWriter(Generic[T]):
     def _written(self, entries: list[T]) -> bool:
         try:
             self._write(entries)
+        except BrokenPipeError:
+            raise
         except OSError as error:
+            self._complain(error)
             with self._changed:
                 self._failure = error
             self._deliver(partial(self._on_failure, error))
             return False
         return True
+
+    def _complain(self, error: OSError) -> None:
+        """Log it at first, when the reason changes, and each minute."""
+        now = time.monotonic()
+        if str(error) != str(self._failure) or now >= self._complained_at + COMPLAIN_S:
+            self._complained_at = now
+            logger.warning("%s; trying again each %g s: %s", self._words.trouble, RETRY_S, error)

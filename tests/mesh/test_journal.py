@@ -14,7 +14,7 @@ import zmqtasks
 from tests.cli.programs import environment, program, run
 from tests.cli.test_run import numbers, rows
 from tests.mesh.journalled import QUICK, SLOW, ledger
-from tests.mesh.nodes import node_process
+from tests.mesh.nodes import free_port, node_process
 from tests.waiting import wait_until
 from zmqtasks.errors import JournalInUse, JournalMismatch
 
@@ -24,10 +24,11 @@ def start(folder: Path, retry: str, address: str) -> subprocess.Popen[str]:
     return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
 
 
-@pytest.mark.parametrize("over", ["tcp", "unix"])
-@pytest.mark.parametrize("retry", ["retry", "once"])
+@pytest.mark.parametrize(("over", "retry"), [("tcp", "retry"), ("unix", "once")])
 def test_a_killed_program_that_is_run_again_adopts_what_runs(tmp_path: Path, over: str, retry: str) -> None:
-    with node_process(tmp_path / "n", workers=2) as node:
+    port = free_port()
+    advertise = f"tcp://127.0.0.1:{port}" if over == "tcp" else ""
+    with node_process(tmp_path / "n", workers=2, port=port, advertise=advertise) as node:
         first = start(tmp_path, retry, node.tcp)
         try:
             wait_until(lambda: len(ledger(tmp_path)) == QUICK + 2, lambda: ledger(tmp_path), 60)
@@ -90,7 +91,7 @@ def test_an_argument_that_cannot_travel_is_no_hindrance(tmp_path: Path) -> None:
 
 def test_an_interrupted_command_says_how_to_go_on_and_does(tmp_path: Path) -> None:
     options = ("-o", "out.db", "--journal", "journal.db", "--workers", "1")
-    (tmp_path / "in.txt").write_text(numbers(400))
+    (tmp_path / "in.txt").write_text(numbers(200))
     with program(tmp_path, "first", "run", "chores:nap", "in.txt", *options) as first:
         wait_until(lambda: _done(tmp_path) > 5, lambda: first.stderr, 60)
         second = run(tmp_path, "run", "chores:nap", "in.txt", *options)
@@ -102,12 +103,10 @@ def test_an_interrupted_command_says_how_to_go_on_and_does(tmp_path: Path) -> No
     assert (changed.returncode, "begun with chores.nap" in changed.stderr) == (2, True), changed.stderr
     fewer = run(tmp_path, "run", "chores:nap", "-", *options, stdin="0\n1\n")
     assert (fewer.returncode, "the input 2; give the same input" in fewer.stderr) == (2, True), fewer.stderr
-    other = run(tmp_path, "run", "chores:nap", "-", *options, stdin="1\n" * 400)
-    assert (other.returncode, "had other arguments" in other.stderr) == (2, True), other.stderr
     done = _done(tmp_path)
     again = run(tmp_path, "run", "chores:nap", "in.txt", *options)
     assert (again.returncode, f"{done} of them done" in again.stderr) == (0, True), again.stderr
-    assert rows(tmp_path / "out.db", "SELECT task, value FROM results") == [(n, str(n)) for n in range(400)]
+    assert rows(tmp_path / "out.db", "SELECT task, value FROM results") == [(n, str(n)) for n in range(200)]
 
 
 def _done(folder: Path) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from zmqtasks.cli.exits import Exit, Refusal
 from zmqtasks.store import Store, open_store
-from zmqtasks.store.writer import Deliver
+from zmqtasks.writing import Deliver
 
 SQLITE_COMPANIONS = ("-wal", "-shm")
 

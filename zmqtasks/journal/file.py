@@ -6,7 +6,6 @@ Owns that thread, and the order in which all of it is opened and closed. Decides
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Sequence
 from typing import Self
@@ -16,9 +15,7 @@ from zmqtasks.journal.lock import Lock
 from zmqtasks.journal.sqlite import JournalFile
 from zmqtasks.machines.collection import Record
 from zmqtasks.messages import JobId, PeerId
-from zmqtasks.writing import Deliver, GroupWriter
-
-logger = logging.getLogger(__name__)
+from zmqtasks.writing import Deliver, GroupWriter, Words
 
 GROUP_BATCHES = 1000
 """No further batch joins a commit of so many, so that those who wait for theirs are told."""
@@ -48,7 +45,6 @@ class FileJournal:
         self.place = os.fspath(path)
         self.deliver = deliver
         self.on_failure = on_failure
-        self._failing = False
         self._lock = Lock(self.place)
         try:
             self._file = JournalFile(self.place, os.urandom(8).hex())
@@ -59,10 +55,11 @@ class FileJournal:
         self.first_attempt = self._file.first_attempt
         self._writer: GroupWriter[Batch] = GroupWriter(
             "zmqtasks-journal",
+            _words(self.place),
             self._write,
             self._file.close_writing,
             most_weight=GROUP_BATCHES,
-            on_failure=self._failed,
+            on_failure=lambda error: self.on_failure(error),
             deliver=lambda callback: self.deliver(callback),
         )
 
@@ -109,12 +106,8 @@ class FileJournal:
 
     def _write(self, batches: list[Batch]) -> None:
         self._file.write(entry for batch in batches for entry in batch())
-        if self._failing:
-            self._failing = False
-            logger.warning("the journal %s is written again", self.place)
 
-    def _failed(self, error: Exception) -> None:
-        if isinstance(error, OSError) and not self._failing:
-            self._failing = True
-            logger.warning("the journal cannot be written, no new task begins until it can: %s", error)
-        self.on_failure(error)
+
+def _words(place: str) -> Words:
+    journal = f"the journal {place}"
+    return Words(journal, f"{journal} cannot be written, and no new task begins", f"{journal} can be written again")

@@ -15,7 +15,8 @@ from zmqtasks.store.jsonlines import JsonLinesFile
 from zmqtasks.store.reading import SQLITE_ENDINGS
 from zmqtasks.store.rows import Failed, Opener, Recorded, StoredJob
 from zmqtasks.store.sqlite import SqliteFile
-from zmqtasks.store.writer import Deliver, Store
+from zmqtasks.store.writer import Store
+from zmqtasks.writing import Deliver
 
 __all__ = ["Failed", "Recorded", "Store", "StoredJob", "open_store"]
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from zmqtasks.testing.clock import FakeClock as FakeClock
     from zmqtasks.testing.clock import PeerClock as PeerClock
     from zmqtasks.testing.connections import Conditions as Conditions
+    from zmqtasks.testing.journal import MemoryJournal as MemoryJournal
+    from zmqtasks.testing.journal import Pages as Pages
     from zmqtasks.testing.mesh import local_mesh as local_mesh
     from zmqtasks.testing.network import SimNetwork as SimNetwork
     from zmqtasks.testing.stretches import Fate as Fate
@@ -29,6 +31,8 @@ _HOMES = {
     "FakeClock": "clock",
     "Fate": "stretches",
     "PeerClock": "clock",
+    "MemoryJournal": "journal",
+    "Pages": "journal",
     "SimNetwork": "network",
     "SimWorkers": "workers",
     "local_mesh": "mesh",
