@@ -68,9 +68,10 @@ test-all: ## Run the tests with each of Python 3.11, 3.12 and 3.13 that is insta
 coverage: $(VENV)/.installed-dev ## Show that the machines' own tests cover each of their branches
 	@$(BIN)/python -m pytest -q -n auto tests/machines --cov=zmqtasks.machines --cov-branch --cov-report=term-missing --cov-fail-under=100
 
-simulate: $(VENV)/.installed-dev ## Play storms of faults on a simulated network for SECONDS (60), and a crowd of nodes TIMES (1)
+simulate: $(VENV)/.installed-dev ## Play storms of faults on a simulated network for SECONDS (60), a crowd TIMES (1), then without each rule
 	@$(BIN)/python -m tests.simulation.crowd --times $(or $(TIMES),1) $(ARGS)
 	@$(BIN)/python -m tests.simulation.simulate --seconds $(or $(SECONDS),60) $(ARGS)
+	@$(BIN)/python -m tests.simulation.rules
 
 chaos: $(VENV)/.installed-dev ## Make faults on real processes (two hours); SCENARIO=storm SECONDS=600, SCENARIO=node TIMES=20
 	@$(BIN)/python -m tests.mesh.chaos $(SCENARIO) $(if $(TIMES),--times $(TIMES)) $(if $(SECONDS),--seconds $(SECONDS)) \

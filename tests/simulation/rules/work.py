@@ -1,0 +1,239 @@
+"""Rules 4 to 6: which outcome counts, what is not run again, and who is to blame."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.machines import test_blame, test_collection, test_dispatch, test_holding
+from tests.simulation import test_faults
+from tests.simulation.rules import scenarios
+from tests.simulation.rules.rule import Patch, Rule
+from zmqtasks.machines import blame, collection, holding
+from zmqtasks.machines import dispatch_moves as moves
+from zmqtasks.machines.dispatch import Dispatch
+from zmqtasks.machines.ranges import RangeSet
+from zmqtasks.messages import Outcome, OutcomeKind, Settled
+from zmqtasks.records import replace
+
+# Rule 4
+
+
+def _gullible() -> tuple[Patch, ...]:
+    original = collection.Collection._receive
+
+    def receive(self: collection.Collection, outcome: Outcome) -> list[collection.Command]:
+        told = [command for command in original(self, outcome) if isinstance(command, collection.Tell)]
+        return [collection.Record(outcome, outcome.start, outcome.stop), *told]
+
+    return ((collection.Collection, "_receive", receive),)
+
+
+def _pedantic() -> tuple[Patch, ...]:
+    take_off, succeeded = Dispatch._take_off, Dispatch._succeeded
+
+    def noting(self: Any, said: Settled, job: Any) -> list[tuple[int, int]]:
+        self.held = take_off(self, said, job)
+        return list(self.held)
+
+    def only_held(self: Any, job: Any, said: Settled) -> list[moves.Command]:
+        return [c for a, b in self.held for c in succeeded(self, job, said._replace(start=a, stop=b))]
+
+    return (Dispatch, "_take_off", noting), (Dispatch, "_succeeded", only_held)
+
+
+def _resentful() -> tuple[Patch, ...]:
+    original = Dispatch._failed
+
+    def failed(self: Dispatch, job: Any, said: Settled, held: object, now: float) -> list[moves.Command]:
+        return original(self, job, said, [(said.start, said.stop)], now)
+
+    return ((Dispatch, "_failed", failed),)
+
+
+def _fickle() -> tuple[Patch, ...]:
+    original = collection._Collected.blame
+
+    def blamed(self: Any, parts: object, attempt: int, kind: OutcomeKind) -> list[tuple[int, int]]:
+        return original(self, self.said, attempt, kind)
+
+    receive = collection.Collection._receive
+
+    def receiving(self: Any, outcome: Outcome) -> list[collection.Command]:
+        collection._Collected.said = [(outcome.start, outcome.stop)]  # type: ignore[attr-defined]
+        return receive(self, outcome)
+
+    return (collection._Collected, "blame", blamed), (collection.Collection, "_receive", receiving)
+
+
+def _backward() -> tuple[Patch, ...]:
+    original = collection._Collected.blame
+
+    def blamed(self: Any, parts: Any, attempt: int, kind: OutcomeKind) -> list[tuple[int, int]]:
+        for part in parts:
+            for index in range(*part):
+                self.failed.pop(index, None)
+        return original(self, parts, attempt, kind)
+
+    return ((collection._Collected, "blame", blamed),)
+
+
+# Rule 5
+
+
+def _hasty() -> tuple[Patch, ...]:
+    original = Dispatch._node_opened
+
+    def opened(self: Dispatch, event: moves.NodeOpened, now: float) -> list[moves.Command]:
+        return original(self, replace(event, have=()), now)
+
+    return ((Dispatch, "_node_opened", opened),)
+
+
+def _grasping() -> tuple[Patch, ...]:
+    def adopt(self: Any, node: Any, job_id: str, attempt: int, ranges: RangeSet) -> None:
+        job = self._jobs.get(job_id)
+        if job is None or attempt in self._assignments:
+            return
+        parts = RangeSet(part for a, b in ranges for part in job.done.missing(a, min(b, job.sent)))
+        if parts:
+            for start, stop in parts:
+                job.waiting.remove(start, stop)
+            self._queue(job)
+            self._load(node, job, attempt, parts)
+
+    return ((Dispatch, "_adopt", adopt),)
+
+
+# Rule 6
+
+
+def _patient_with_crashes() -> tuple[Patch, ...]:
+    original = blame.Ledger.failed
+
+    def failed(self: blame.Ledger, index: int, kind: OutcomeKind) -> blame.Judgement:
+        crashed = kind is OutcomeKind.CRASHED and self._options.retry
+        return blame.Judgement(blame.Verdict.AGAIN) if crashed else original(self, index, kind)
+
+    return ((blame.Ledger, "failed", failed),)
+
+
+def _crashed_in_company() -> tuple[Patch, ...]:
+    original = blame.Ledger.care
+
+    def care(self: blame.Ledger, index: int) -> blame.Blame:
+        crashes, self._crashes = self._crashes, {}
+        try:
+            return original(self, index)
+        finally:
+            self._crashes = crashes
+
+    return ((blame.Ledger, "care", care),)
+
+
+def _blames_neighbours() -> tuple[Patch, ...]:
+    def lose(self: Any, piece: Any, index: int, kind: OutcomeKind) -> list[Any]:
+        job, attempt = piece.job.job, piece.chunk.attempt
+        return [holding.Blame(job, attempt, i, kind) for i in range(piece.next, piece.chunk.stop)]
+
+    return ((holding.Holding, "_lose", lose),)
+
+
+def _in_company_after(losses: int) -> tuple[Patch, ...]:
+    """Let tasks that were lost so often travel with others."""
+    original = blame.Ledger.care
+
+    def care(self: blame.Ledger, index: int) -> blame.Blame:
+        found = original(self, index)
+        if losses == blame.LOSSES_UNTIL_ALONE_ON_NODE:
+            return blame.Blame.CHUNK_ALONE if found is blame.Blame.NODE_ALONE else found
+        return blame.Blame.NONE if found is blame.Blame.CHUNK_ALONE and index not in self._crashes else found
+
+    return ((blame.Ledger, "care", care),)
+
+
+def _lost_alone() -> tuple[Patch, ...]:
+    original = blame.Ledger.lost
+
+    def lost(self: blame.Ledger, start: int, stop: int, *, alone: bool) -> blame.Verdict:
+        return original(self, start, stop, alone=True)
+
+    return ((blame.Ledger, "lost", lost),)
+
+
+def _silence_is_death() -> tuple[Patch, ...]:
+    original = Dispatch._node_lost
+
+    def node_lost(self: Dispatch, event: moves.NodeLost, now: float) -> list[moves.Command]:
+        return original(self, replace(event, died=True), now)
+
+    return ((Dispatch, "_node_lost", node_lost),)
+
+
+def _returned_counts() -> tuple[Patch, ...]:
+    original = Dispatch._failed
+
+    def failed(self: Dispatch, job: Any, said: Settled, held: Any, now: float) -> list[moves.Command]:
+        if said.kind is OutcomeKind.RETURNED:
+            said = said._replace(kind=OutcomeKind.CRASHED)
+        return original(self, job, said, held, now)
+
+    return ((Dispatch, "_failed", failed),)
+
+
+def _stubborn() -> tuple[Patch, ...]:
+    original = Dispatch._job_opened
+
+    def opened(self: Dispatch, event: moves.JobOpened, now: float) -> list[moves.Command]:
+        return original(self, replace(event, options=event.options.replace(retry=True)), now)
+
+    return ((Dispatch, "_job_opened", opened),)
+
+
+def _twice_on_one_node() -> tuple[Patch, ...]:
+    original = holding.Holding._requeue_run
+
+    def requeue(self: Any, piece: Any, start: int, stop: int) -> list[Any]:
+        return self._requeue(piece, start, stop) if start < stop else original(self, piece, start, stop)  # type: ignore[no-any-return]
+
+    return ((holding.Holding, "_requeue_run", requeue),)
+
+
+RULES = (
+    Rule("4a", "The first success of a task is recorded, and no other", "Collection records every success", _gullible),
+    Rule("4b", "A success counts whatever its attempt", "Dispatch takes it only from who holds the task",
+         _pedantic, scenarios.a_late_success_counts),
+    Rule("4c", "A failure counts only from the node and attempt that hold the task", "Dispatch counts every failure",
+         _resentful),
+    Rule("4d", "A success is never replaced by a failure", "Collection records failures after a success",
+         _fickle, is_quick=False),
+    Rule("4e", "A failure of an older attempt does not replace a newer one", "Collection keeps the last it heard",
+         _backward, test_collection.test_a_failure_is_recorded_once_an_attempt_and_a_success_overtakes_it),
+    Rule("5a", "On a fresh session, what the node says it has is not run again", "Dispatch ignores `have`",
+         _hasty, scenarios.long_tasks_outlive_a_session),
+    Rule("5b", "What went elsewhere meanwhile is not adopted", "Dispatch adopts all that has not ended",
+         _grasping, scenarios.a_late_success_counts),
+    Rule("6a", "A task over which `crash_limit` workers died has failed", "Ledger tries for ever",
+         _patient_with_crashes, test_faults.test_the_third_death_of_its_worker_ends_a_task_and_no_other,
+         is_quick=False),
+    Rule("6b", "A task over which a worker died runs alone", "Ledger lets it travel with others",
+         _crashed_in_company, test_blame.test_crashes_have_a_limit_of_their_own_and_make_a_task_run_alone),
+    Rule("6c", "Of what a dead worker had, only what it ran is blamed", "Holding blames the rest as well",
+         _blames_neighbours, scenarios.neighbours_of_a_killer_are_not_blamed),
+    Rule("6d", "A task that was aboard 2 lost nodes is alone with its worker", "Ledger lets it travel with others",
+         lambda: _in_company_after(blame.LOSSES_UNTIL_ALONE_IN_CHUNK),
+         test_blame.test_losses_make_a_task_run_alone_first_in_its_chunk_then_on_its_node),
+    Rule("6e", "A task that was aboard 4 lost nodes is alone on its node", "Ledger lets it have company there",
+         lambda: _in_company_after(blame.LOSSES_UNTIL_ALONE_ON_NODE), scenarios.a_killer_of_nodes_is_found),
+    Rule("6f", "A task that 3 nodes died with, alone, ends as NodeKiller", "Ledger tries for ever",
+         lambda: ((blame, "STRIKES", 10**9),), scenarios.a_killer_of_nodes_is_found),
+    Rule("6g", "A strike is only for the one task a node died with", "Ledger gives one to all that were aboard",
+         _lost_alone, test_dispatch.test_only_a_node_that_died_with_one_task_gives_a_strike),
+    Rule("6h", "Silence is no strike: only a death is", "Dispatch takes every lost node for dead",
+         _silence_is_death, scenarios.silence_kills_no_task),
+    Rule("6i", "What was handed back does not count, nor does a drain", "Dispatch counts it as a crash",
+         _returned_counts, scenarios.draining_blames_nobody),
+    Rule("6j", "With retry=False nothing that may have run is sent again", "Dispatch treats it as any other",
+         _stubborn),
+    Rule("6k", "With retry=False a node does not run again what a dead worker had run", "Holding queues it again",
+         _twice_on_one_node, test_holding.test_at_most_once_what_ran_untold_is_lost),
+)  # fmt: skip
