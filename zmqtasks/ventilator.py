@@ -439,9 +439,14 @@ class Ventilator:
         once = [chunk for chunk in chunks if resuming.is_at_most_once(chunk.job)] if resuming else []
         if resuming and once:
             marks = [(chunk.job, chunk.stop) for chunk in once]
-            resuming.write_sent(marks, lambda: self._ship(link, once) if link.data is known and known.open else None)
+            resuming.write_sent(marks, lambda: self._ship_if_wanted(link, known, once))
             chunks = [chunk for chunk in chunks if not resuming.is_at_most_once(chunk.job)]
         self._ship(link, chunks)
+
+    def _ship_if_wanted(self, link: Link, known: NodeLink, chunks: list[Chunk]) -> None:
+        """Ship chunks that waited for the journal, unless session or attempt ended meanwhile."""
+        if link.data is known and known.open:
+            self._ship(link, [chunk for chunk in chunks if self._dispatch.is_aboard(chunk.attempt)])
 
     def _ship(self, link: Link, chunks: list[Chunk]) -> None:
         batch: list[Chunk] = []

@@ -75,6 +75,7 @@ def test_what_runs_since_an_earlier_life_is_adopted_however_its_job_comes() -> N
     assert life.tell(TasksDoubted("j", 0, 4), TasksAdded("j", 4)) == []
     assert life.tell(TasksDoubted("j", 4, 8), TasksAdded("j", 4)) == []
     assert (life.machine.aboard(), life.machine.waiting()) == (6, 2)
+    assert [life.machine.is_aboard(attempt) for attempt in (7, 8, 9)] == [True, True, False]
     assert life.tell(OutcomeSettled(said(8, 2, 6))) == [Finish("j", 2, 6, OK, 8, "n")]
     life.tell(OutcomeSettled(said(7, 0, 2)))
     # The nodes have answered: what was only queued there is sent again, under a new attempt.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -65,6 +67,19 @@ def test_a_client_gets_back_what_is_recorded_failures_as_well(tmp_path: Path) ->
             assert list(client.map(abs, range(-2000, 0), ordered=False)) or runs
             with pytest.raises(JournalInUse, match="this program"):
                 zmqtasks.Client(journal=path)
+
+
+async def _mapped(path: Path) -> list[tuple[int, int]]:
+    async with zmqtasks.AsyncClient(workers=1, journal=path) as client:
+        return [value async for value in client.map(divmod, range(500), [7] * 500)]
+
+
+def test_a_client_for_asyncio_has_the_same_journal(tmp_path: Path) -> None:
+    for _ in range(2):
+        assert asyncio.run(_mapped(tmp_path / "journal.db")) == [divmod(n, 7) for n in range(500)]
+    with sqlite3.connect(tmp_path / "journal.db") as file:
+        assert file.execute("SELECT SUM(stop - start) FROM outcomes").fetchone() == (500,)  # none of them twice
+    file.close()
 
 
 def test_other_calls_than_those_of_the_journal_are_refused(tmp_path: Path) -> None:

@@ -146,6 +146,10 @@ class Dispatch:
         """Return how many tasks are not aboard any node."""
         return sum(j.waiting.count() + j.delayed.count() + j.doubted.count() for j in self._jobs.values())
 
+    def is_aboard(self, attempt: int) -> bool:
+        """Tell whether tasks are thought to be aboard a node under this attempt."""
+        return attempt in self._assignments
+
     def aboard(self) -> int:
         """Return how many tasks are aboard nodes."""
         return sum(node.tasks for node in self._nodes.values())
