@@ -9,6 +9,7 @@ import pytest
 
 from tests.testing.worlds import FakeWorld, Listener
 from tests.wire.samples import SAMPLES
+from zmqtasks import peer
 from zmqtasks.errors import BindError, RemoteProtocolError
 from zmqtasks.machines.session import Closed
 from zmqtasks.messages import Address, Hello, Message, PeerState, Role, SessionId, Status
@@ -94,7 +95,8 @@ def test_frames_of_no_session_are_said_to_be_unwanted(strangers: Strangers) -> N
 def test_a_session_that_is_opened_is_wanted_and_so_is_its_echo(strangers: Strangers) -> None:
     address = strangers.world.address("stranger")
     hello = replace(HELLO, address=address, role=Role.NODE, session=SessionId(9, 2), memory=None)
-    assert strangers.receive(hello)
+    assert not strangers.receive(hello), "a new session is opened at the cost of patience"
+    assert list(strangers.peer.guests) == ["stranger"]
     assert strangers.receive(hello)
     assert not strangers.receive(replace(hello, session=SessionId(9, 1)))
     assert strangers.receive(replace(STATUS, session=hello.session, state=PeerState.UP))
@@ -111,6 +113,31 @@ def test_rejections_are_few_however_many_ask_for_one(strangers: Strangers) -> No
     assert not strangers.receive(replace(STATUS, session=SessionId(6, 1), address=address))
     strangers.world.loop.advance(2.0)
     assert len(strangers.stranger.heard) == MOST_REJECTIONS + 1
+
+
+def test_a_session_that_nobody_keeps_up_is_over_soon(strangers: Strangers) -> None:
+    for number in range(100):
+        address = strangers.world.address("stranger")._replace(peer=f"peer-{number}", host=f"host-{number}")
+        hello = replace(HELLO, address=address, role=Role.NODE, session=SessionId(9, number), memory=None)
+        strangers.receive(hello)
+    assert len(strangers.peer.guests) == 100
+    strangers.receive(replace(STATUS, session=SessionId(9, 50), state=PeerState.UP))
+    strangers.world.loop.advance(11.0)
+    assert list(strangers.peer.guests) == ["peer-50"]
+    strangers.world.loop.advance(60.0)
+    assert not strangers.peer.guests
+
+
+def test_incarnations_that_are_over_are_remembered_but_not_all(
+    strangers: Strangers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer, "MOST_RETIRED", 5)
+    address = strangers.world.address("stranger")
+    for epoch in range(10):
+        strangers.receive(replace(HELLO, address=address, role=Role.NODE, session=SessionId(epoch, 1), memory=None))
+    assert len(strangers.peer._retired) == 5
+    assert not strangers.receive(replace(HELLO, address=address, role=Role.NODE, session=SessionId(8, 2)))
+    assert strangers.peer.guests["stranger"].machine.session.epoch == 9
 
 
 def test_who_cannot_be_answered_fills_no_log(strangers: Strangers, caplog: pytest.LogCaptureFixture) -> None:
@@ -155,10 +182,10 @@ def test_a_node_at_the_address_of_another_one_has_taken_its_place(strangers: Str
     strangers.peer.host(Role.NODE, host)
     strangers.peer.host(Role.VENTILATOR, host)
     for number in range(1, 4):
-        assert strangers.receive(visitor(strangers, number, f"node-{number}"))
+        strangers.receive(visitor(strangers, number, f"node-{number}"))
     assert list(strangers.peer.guests) == ["node-3"]
     assert host.seen == ["1 joined", "1 left", "1 joined", "1 left", "1 joined"]
-    assert strangers.receive(visitor(strangers, 4, "node-4", host="elsewhere"))
-    assert strangers.receive(visitor(strangers, 5, "ventilator", Role.VENTILATOR))
-    assert strangers.receive(visitor(strangers, 6, "later ventilator", Role.VENTILATOR))
+    strangers.receive(visitor(strangers, 4, "node-4", host="elsewhere"))
+    strangers.receive(visitor(strangers, 5, "ventilator", Role.VENTILATOR))
+    strangers.receive(visitor(strangers, 6, "later ventilator", Role.VENTILATOR))
     assert list(strangers.peer.guests) == ["node-3", "node-4", "ventilator", "later ventilator"]

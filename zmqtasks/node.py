@@ -206,6 +206,7 @@ class Node:
             if not route.ventilators:
                 route.close()
                 self._routes.remove(route)
+                self._share_among_routes()
 
     def report(self, guest: Guest, *, full: bool) -> Report:
         """Tell a ventilator what it may send, and what is here of its own."""
@@ -225,7 +226,12 @@ class Node:
         )
         state = PeerState.DRAIN if self._draining else PeerState.UP
         flight = None if guest.answered else self._flight
-        return Report(state, Window(self._options.window_tasks, self._options.window_bytes), have, load, flight)
+        return Report(state, self._window_of(guest), have, load, flight)
+
+    def _window_of(self, guest: Guest) -> Window:
+        """Return what a ventilator may have here: its part, among all that have something here now."""
+        sharers = len(self._holding.occupants() | {guest.id})
+        return Window(self._options.window_tasks, self._options.window_bytes // sharers)
 
     def _worker_count(self) -> int:
         """Return how many workers there are, or are about to be: a start takes milliseconds, and changes nothing."""
@@ -308,6 +314,7 @@ class Node:
         if earlier:
             earlier.close()
         self._routes.append(route)
+        self._share_among_routes()
         return route
 
     def _redirect(self, sink: Address) -> None:
@@ -315,6 +322,11 @@ class Node:
         for earlier in [route for route in self._routes if route.address.peer == sink.peer]:
             if earlier.address != sink:
                 self._replace(earlier, sink)
+
+    def _share_among_routes(self) -> None:
+        """Bound what all sinks together have not acknowledged."""
+        for route in self._routes:
+            route.limit(self._options.window_bytes // len(self._routes))
 
     def _congested(self, route: Route, congested: bool) -> None:
         for ventilator in sorted(route.ventilators):

@@ -158,7 +158,8 @@ class NodeOptions(Value):
         log_level: of the root logger in workers: "DEBUG", "INFO", "WARNING", "ERROR" or "CRITICAL".
         label_output: whether each line that workers print is passed on with the names of worker and task.
         window_tasks: most tasks held for one client, queued or running.
-        window_bytes: most bytes of arguments held for one client, and of its results not yet acknowledged.
+        window_bytes: most bytes of arguments held for all clients together, in equal parts, and of results that sinks
+            have not acknowledged.
         put_bytes: most bytes of objects that clients have put here, all together.
         preload: modules that workers shall find imported.
         method: how workers are started: "auto", "zygote" (Linux) or "spawn".

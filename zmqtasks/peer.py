@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import platform
+from collections import OrderedDict
 from collections.abc import Callable
 
 import zmqtasks
@@ -39,6 +40,8 @@ from zmqtasks.transport.network import Network, Wire
 
 logger = logging.getLogger(__name__)
 
+MOST_RETIRED = 10_000
+"""Incarnations of peers that are remembered as over; the session that a late HELLO of an older one opens soon ends."""
 MOST_REJECTIONS = 64
 """That are on their way at once, each over a connection of its own; who is not told finds out by our silence."""
 
@@ -82,7 +85,8 @@ class Peer:
         self._nodes_at: dict[tuple[str, str], Guest] = {}
         """Guests that are nodes, by host and endpoint: where one is, no other can be."""
         self._hosts: dict[Role, GuestRole] = {}
-        self._retired: dict[PeerId, set[int]] = {}
+        self._retired: OrderedDict[tuple[PeerId, int], None] = OrderedDict()
+        """Earlier incarnations of peers, the last so many."""
         self._sessions = 0
         self._rejected_at: dict[SessionId, float] = {}
         self._rejecting = 0
@@ -171,7 +175,7 @@ class Peer:
     # What comes in
 
     def _receive(self, message: Message) -> bool:
-        """Give a message to its session; return False where there is none, and none was opened."""
+        """Give a message to its session; return False where there was none."""
         guest: Guest | None = None
         link: Link | None = None
         match message:
@@ -197,7 +201,11 @@ class Peer:
         return guest is not None or link is not None
 
     def _greet(self, hello: Hello) -> bool:
-        """Echo a known session, replace an older one, or open a new one; return False where it is none of these."""
+        """Echo a known session, replace an older one, or open a new one.
+
+        Returns:
+            Whether it was known. A new session is wanted, but who opens them all the time is slowed as well.
+        """
         peer = hello.address.peer
         known = self.guests.get(peer)
         if known and known.machine.session == hello.session:
@@ -205,12 +213,13 @@ class Peer:
             return True
         if known and hello.session.epoch == known.machine.session.epoch and hello.session < known.machine.session:
             return False
-        if hello.session.epoch in self._retired.get(peer, ()):
+        if (peer, hello.session.epoch) in self._retired:
             return False
         if reason := self._objection(hello):
             self._reject(hello.session, hello.address, reason)
             return False
-        return self._admit(hello, known)
+        self._admit(hello, known)
+        return False
 
     def _objection(self, hello: Hello) -> str:
         if hello.role not in self._hosts:
@@ -222,16 +231,18 @@ class Peer:
             return f"incompatible: this peer speaks protocol {ours}, the other {theirs}; install the same zmqtasks"
         return ""
 
-    def _admit(self, hello: Hello, known: Guest | None) -> bool:
+    def _admit(self, hello: Hello, known: Guest | None) -> None:
         handler = self._hosts[hello.role]
         try:
-            guest = Guest(self, hello, handler)
+            guest = Guest(self, hello, handler, known=known is not None)
         except BindError as error:
             self._log_seldom("cannot answer %s: %s", hello.address.peer, error)
-            return False
+            return
         if known:
             if known.machine.session.epoch != hello.session.epoch:
-                self._retired.setdefault(guest.id, set()).add(known.machine.session.epoch)
+                self._retired[guest.id, known.machine.session.epoch] = None
+                if len(self._retired) > MOST_RETIRED:
+                    self._retired.popitem(last=False)
             guest.data = known.data
             self.part(known, 0.0)
         self._part_those_before(guest)
@@ -239,7 +250,6 @@ class Peer:
         logger.info("= %s %s joined, session %d", guest.role, guest.id, hello.session.number)
         handler.guest_joined(guest, again=known is not None)
         guest.handle(session.HelloReceived())
-        return True
 
     def _part_those_before(self, guest: Guest) -> None:
         """End the sessions of nodes that were where this one is: they have died, and their leases would run on."""

@@ -72,6 +72,11 @@ class Route:
         """Tell whether the sink answers."""
         return self._link.is_up
 
+    def limit(self, most_bytes: int) -> None:
+        """Change how much may be unacknowledged: other sinks have their part."""
+        self._most_bytes = most_bytes
+        self._judge_congestion()
+
     def leads_to(self, sink: Address) -> bool:
         """Tell whether this is the way to a sink; one that was started again has another id at the same endpoint.
 

@@ -343,7 +343,7 @@ class Guest(_End):
 
     machine: session.Incoming
 
-    def __init__(self, peer: Peer, hello: Hello, handler: GuestRole) -> None:
+    def __init__(self, peer: Peer, hello: Hello, handler: GuestRole, *, known: bool) -> None:
         super().__init__(peer)
         self.address = hello.address
         self.role = hello.role
@@ -356,7 +356,7 @@ class Guest(_End):
         self._handler = handler
         self._wire = peer.network.reach(hello.address)
         timing = replace(peer.timing, lease_s=min(hello.lease_s, peer.timing.lease_s))
-        self.machine = session.Incoming(hello.session, peer.loop.time(), timing)
+        self.machine = session.Incoming(hello.session, peer.loop.time(), timing, known=known)
 
     @property
     def id(self) -> PeerId:
@@ -370,6 +370,7 @@ class Guest(_End):
 
     def deliver(self, request: Cancel | Query) -> None:
         """Pass a request on; requests are not numbered."""
+        self.handle(session.RequestReceived())
         self._handler.guest_delivered(self, request)
 
     def speak(self) -> None:

@@ -33,7 +33,7 @@ from zmqtasks.messages import (
     Window,
     ventilator_of,
 )
-from zmqtasks.options import MIB
+from zmqtasks.options import KIB, MIB
 from zmqtasks.peer import Guest, Link, Peer, Report
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,13 @@ logger = logging.getLogger(__name__)
 NO_TASK = 2**63
 """Above the index of any task."""
 WINDOW_BYTES = 64 * MIB
-"""Results a node may have on the way to a sink, unacknowledged."""
+"""Results a node may have on the way to a sink, unacknowledged: in our memory until they are stored."""
+ALL_WINDOWS_BYTES = 256 * MIB
+"""The same of all nodes together ..."""
+LEAST_WINDOW_BYTES = 256 * KIB
+"""... as long as there are no more than 1,000."""
+STORED_AT_ONCE = 10_000
+"""Outcomes that one message tells; what a sink has to tell after a break may be more than a message holds."""
 
 
 class Recorder(Protocol):
@@ -63,6 +69,8 @@ class Sink:
 
     def __init__(self, peer: Peer, recorder: Recorder, tell: Callable[[Settled], None] | None = None) -> None:
         self.guests: dict[PeerId, Guest] = {}
+        self._nodes: set[PeerId] = set()
+        """Those of the guests that send results."""
         self.done = self.failed = 0
         """Tasks recorded as succeeded, and failures recorded, since this was made."""
         self.trouble = ""
@@ -91,6 +99,8 @@ class Sink:
     def guest_joined(self, guest: Guest, *, again: bool) -> None:
         """A node will send results; a ventilator wants to be told of them."""
         self.guests[guest.id] = guest
+        if guest.role is Role.NODE:
+            self._nodes.add(guest.id)
         if guest.role is Role.VENTILATOR:
             self._keep_telling(guest)
 
@@ -148,13 +158,15 @@ class Sink:
         """A peer is gone; what it sent is kept."""
         if self.guests.get(guest.id) is guest:
             del self.guests[guest.id]
+            self._nodes.discard(guest.id)
         if guest.role is Role.VENTILATOR and (teller := self._tellers.pop(guest.id, None)):
             teller.close()
 
     def report(self, guest: Guest, *, full: bool) -> Report:
         """Tell how much may be under way unacknowledged, and what is recorded."""
+        part = max(min(WINDOW_BYTES, ALL_WINDOWS_BYTES // max(len(self._nodes), 1)), LEAST_WINDOW_BYTES)
         return Report(
-            window=Window(1_000_000, WINDOW_BYTES), load=Load(done=self.done, failed=self.failed), reason=self.trouble
+            window=Window(1_000_000, part), load=Load(done=self.done, failed=self.failed), reason=self.trouble
         )
 
     # Telling ventilators
@@ -204,10 +216,9 @@ class _Teller:
 
     def _flush(self) -> None:
         self._scheduled = False
-        if self._waiting and self._link.is_up:
-            settled = tuple(self._waiting)
-            self._waiting.clear()
-            self._link.send(Stored(NO_SESSION, 0, settled))
+        while self._waiting and self._link.is_up:
+            number = min(len(self._waiting), STORED_AT_ONCE)
+            self._link.send(Stored(NO_SESSION, 0, tuple([self._waiting.popleft() for _ in range(number)])))
 
     def close(self) -> None:
         self._link.close()

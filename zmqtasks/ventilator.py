@@ -64,6 +64,8 @@ DOUBT_S = 5.0
 """So long nodes may take to answer a ventilator that resumes; what they may still run is not given to others before."""
 ASK_S = 1.0
 """How often a sink is asked what it has, until it has answered."""
+OUTCOMES_AT_ONCE = 1_000
+"""That one message tells a sink; what waited for a sink may be more than a message holds."""
 
 
 class _Job(Entity):
@@ -623,8 +625,9 @@ class Ventilator:
 
     def _send_to_sink(self) -> None:
         if self._sink_link and self._sink_link.is_up and self._unsent:
-            outcomes, self._unsent = tuple(self._unsent), []
-            self._sink_link.send(Results(NO_SESSION, 0, outcomes))
+            outcomes, self._unsent = self._unsent, []
+            for first in range(0, len(outcomes), OUTCOMES_AT_ONCE):
+                self._sink_link.send(Results(NO_SESSION, 0, tuple(outcomes[first : first + OUTCOMES_AT_ONCE])))
 
     def guest_joined(self, guest: Guest, *, again: bool) -> None:
         """The sink opened its way back."""

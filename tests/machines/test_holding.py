@@ -1054,6 +1054,8 @@ def test_every_task_ends_in_one_way_and_none_is_nowhere(seed: int) -> None:
     node = Node(random.Random(seed))
     node.live(1_500)
     drain = seed % 2 == 0
+    while drain and not node.holding.queued():
+        node.live(10)
     node.finish(drain=drain)
     assert not node.here
     assert {"emitted", "blamed", *(["RETURNED"] if drain else [])} <= set(node.ends)
@@ -1112,3 +1114,30 @@ def test_long_run_of_5_000_jobs_leaves_nothing_behind() -> None:
         holding.check()
     assert not holding._ventilators["v"].jobs
     assert all(len(worker.knows) + len(worker.forget) <= 1 for worker in holding._workers.values())
+
+
+def test_who_has_something_here_shares_the_room() -> None:
+    history = History()
+    assert history.holding.occupants() == set()
+    history.take(chunk_of(0, 5), ventilator="v")
+    history.take(chunk_of(0, 5, job="w:1"), ventilator="w")
+    assert history.holding.occupants() == {"v", "w"}
+    history(WorkerOffered(0))
+    assert history.holding.occupants() == {"v", "w"}, "what runs takes room as well"
+    history(RangesCancelled("w", (Range("w:1", 0, 5),)))
+    assert history.holding.occupants() == {"v"}
+    history(VentilatorGone("v"))
+    assert history.holding.occupants() == set()
+
+
+def test_short_chunks_of_others_do_not_keep_an_unknown_one_from_its_turn() -> None:
+    """One worker that always has a short chunk ahead is never idle: the unknown one would wait for ever."""
+    history = History(workers=1)
+    history.take(*(chunk_of(n, n + 1, n + 1) for n in range(100)), ventilator="v")
+    running = 0
+    history.tell(said(0, 1, 1))
+    history.take(chunk_of(0, 1, job="w:1"), ventilator="w")
+    for running in range(1, 10):
+        if ("w:1", 0) in [place[1:3] for place in given(history.tell(said(running, running + 1, running + 1)))]:
+            break
+    assert running <= 3

@@ -26,8 +26,10 @@ from zmqtasks.machines.session import (
     Outgoing,
     PartnerEnded,
     Processed,
+    RequestReceived,
     SendHello,
     SendStatus,
+    State,
     StatusReceived,
     Suspected,
     Timing,
@@ -609,3 +611,25 @@ def test_long_run_of_one_silent_initiator_and_one_full_session() -> None:
             half.tick(second / 2)
             half.handle(StatusReceived(status(19_950)), second / 2)
     half.check()
+
+
+def test_a_stranger_is_kept_for_a_short_time_until_it_has_answered() -> None:
+    timing = Timing(lease_s=60.0, close_s=10.0)
+    half = Incoming(SESSION, 0.0, timing, known=False)
+    half.handle(HelloReceived(), 5.0)
+    for second in range(1, 15):
+        half.tick(float(second))
+    assert half.state is State.UP
+    for second in range(15, 17):
+        half.tick(float(second))
+    assert half.state is State.CLOSED
+    answered = Incoming(SESSION, 0.0, timing, known=False)
+    answered.handle(StatusReceived(status()), 1.0)
+    assert answered.lease_s == 60.0
+    asked = Incoming(SESSION, 0.0, timing, known=False)
+    assert asked.handle(RequestReceived(), 1.0) == []
+    assert asked.lease_s == 60.0
+    heard = Incoming(SESSION, 0.0, timing, known=False)
+    heard.handle(BulkReceived(results(1)), 1.0)
+    assert heard.lease_s == 60.0
+    assert Incoming(SESSION, 0.0, Timing(lease_s=5.0), known=False).lease_s == 5.0

@@ -101,7 +101,7 @@ class _WatchedGuest:
         self._handler.guest_delivered(guest, message)
 
     def guest_left(self, guest: Guest, closed: Closed) -> None:
-        self._watch.closed(self._peer.place, guest, closed, self._peer.timing.lease_s)
+        self._watch.closed(self._peer.place, guest, closed, guest.machine.lease_s)
         self._handler.guest_left(guest, closed)
 
     def report(self, guest: Guest, *, full: bool) -> Report:

@@ -463,14 +463,18 @@ class Holding:
         return commands
 
     def _next_piece(self, worker: Workplace) -> Piece | None:
-        """Return the next piece for this worker: ventilators in turn; ahead only short after short."""
+        """Return the next piece for this worker: ventilators in turn; ahead only short after short.
+
+        Where it is the turn of one that cannot go ahead, nothing goes ahead of it: it would wait for ever.
+        """
         for _ in range(len(self._turns)):
             ventilator = self._ventilators[self._turns[0]]
-            self._turns.rotate(-1)
-            if not ventilator.queue or ventilator.congested:
-                continue
-            if not worker.pieces or (worker.pieces[0].is_short() and ventilator.queue[0].is_short()):
+            if ventilator.queue and not ventilator.congested:
+                if worker.pieces and not (worker.pieces[0].is_short() and ventilator.queue[0].is_short()):
+                    return None
+                self._turns.rotate(-1)
                 return ventilator.queue.popleft()
+            self._turns.rotate(-1)
         return None
 
     def _is_short(self) -> bool:
@@ -544,6 +548,10 @@ class Holding:
         begun = [p for w in self._workers.values() for p in w.pieces if p.ventilator == ventilator and p.job.wanted]
         running = [piece.held(Phase.RUNNING) for piece in begun]
         return (*running, *queued)
+
+    def occupants(self) -> set[PeerId]:
+        """Return the ventilators that have something here, queued or running."""
+        return {id_ for id_, line in self._ventilators.items() if any(job.pieces for job in line.jobs.values())}
 
     def running(self, slot: int) -> Job | None:
         """Return the job of the chunk a worker has begun, or None where it is idle or nobody wants it."""

@@ -81,6 +81,10 @@ class HelloReceived(Value):
     """The initiator asks (again) for an echo."""
 
 
+class RequestReceived(Value):
+    """A request that is not numbered came from the initiator: it has heard us."""
+
+
 class Processed(Value):
     """The acceptor's role is done with all messages up to `seq`: they may be acknowledged."""
 
@@ -95,7 +99,16 @@ class PartnerEnded(Value):
     """The partner's process is known to be gone, and what it had sent was read."""
 
 
-Event = Offered | StatusReceived | BulkReceived | HelloReceived | Processed | LeaveRequested | PartnerEnded
+Event = (
+    Offered
+    | StatusReceived
+    | BulkReceived
+    | HelloReceived
+    | RequestReceived
+    | Processed
+    | LeaveRequested
+    | PartnerEnded
+)
 
 # Commands ---------------------------------------------------------------------------------------------------------
 
@@ -353,9 +366,10 @@ class Incoming(_Half):
         session: drawn by the initiator.
         now: monotonic seconds.
         timing: see `Timing`; `lease_s` is what the initiator asked for, cut to what this side grants.
+        known: whether the initiator had a session here before, and so may have work here.
     """
 
-    def __init__(self, session: SessionId, now: float, timing: Timing | None = None) -> None:
+    def __init__(self, session: SessionId, now: float, timing: Timing | None = None, *, known: bool = True) -> None:
         super().__init__(session, now, timing or Timing())
         self.state = State.UP
         self.gap = False
@@ -364,6 +378,9 @@ class Incoming(_Half):
         self._ack_at = float("inf")
         self._new_bytes = 0
         """Of bulk that came since the last Status."""
+        granted = self._timing.lease_s
+        self.lease_s = granted if known else min(granted, self._timing.close_s)
+        """Short until a stranger has heard us: a HELLO that nobody stands behind shall not last."""
 
     def handle(self, event: Event, now: float) -> list[Command]:
         """Take one event; return what to do, in order."""
@@ -371,7 +388,7 @@ class Incoming(_Half):
             return self._after_the_end(event)
         match event:
             case BulkReceived(message):
-                self._heard_at = now
+                self._heard_at, self.lease_s = now, self._timing.lease_s
                 return self._take(message, now)
             case Processed(seq) if self.cum <= seq <= self.taken:
                 self.cum = seq
@@ -379,11 +396,14 @@ class Incoming(_Half):
                 self._acknowledge_by(now + (self._timing.small_ack_s if few else self._timing.ack_s))
                 return []
             case StatusReceived(status):
-                self._heard_at = now
+                self._heard_at, self.lease_s = now, self._timing.lease_s
                 return self._listen(status)
             case HelloReceived():
                 self._heard_at = now
                 return self._speak(now, full=True)
+            case RequestReceived():
+                self._heard_at, self.lease_s = now, self._timing.lease_s
+                return []
             case LeaveRequested():
                 self.state = State.CLOSED
                 return [SendStatus(full=False, state=PeerState.BYE), Closed("left")]
@@ -398,7 +418,7 @@ class Incoming(_Half):
         self._excuse_own_stall(now)
         if self.state is State.CLOSED:
             return []
-        if now >= self._heard_at + self._timing.lease_s:
+        if now >= self._heard_at + self.lease_s:
             self.state = State.CLOSED
             return [Closed(f"silent for {now - self._heard_at:.0f} s: its lease has ended")]
         if now >= self._beat_at:
@@ -411,7 +431,7 @@ class Incoming(_Half):
         """Return the time at which `tick` has something to do."""
         if self.state is State.CLOSED:
             return float("inf")
-        return min(self._beat_at, self._ack_at, self._heard_at + self._timing.lease_s)
+        return min(self._beat_at, self._ack_at, self._heard_at + self.lease_s)
 
     def _acknowledge_by(self, at: float) -> None:
         if at < self._ack_at:

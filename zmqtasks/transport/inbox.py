@@ -14,8 +14,8 @@ from zmqtasks.transport.intake import Intake
 
 FRAMES_A_TURN = 256
 """After so many frames the loop sees to its other business first."""
-PAUSE_S = 0.001
-"""Who floods all with useless frames costs us one such frame each millisecond: ZeroMQ asks the connections in turn, so
+PAUSE_S = 0.002
+"""Who floods us with useless frames costs us one such frame in this time: ZeroMQ asks the connections in turn, so
 between two of them each other sender has been heard, and what is not read fills the flooder's own connection."""
 COPY_BELOW_BYTES = 64 * KIB
 """A smaller frame is copied: cheaper than keeping ZeroMQ's buffer."""

@@ -47,4 +47,16 @@ SCENARIOS: dict[str, Scenario] = {
     "partition": Scenario("partition", "broken ways between hosts", Amount(times=4), Amount(times=100)),
     "clock": Scenario("clock", "clocks that jump by a day", Amount(times=2), Amount(times=6)),
     "narrow": Scenario("narrow", "a full link of 50 Mbit/s", Amount(seconds=8), Amount(seconds=60)),
+    "frames": Scenario(
+        "frames",
+        "malformed frames to the decoder and to live inboxes",
+        Amount(times=100_000),
+        Amount(times=5_000_000),
+    ),
+    "pressure": Scenario(
+        "pressure",
+        "stopped sinks, slow consumers, producers that run far ahead",
+        Amount(seconds=4),
+        Amount(seconds=30),
+    ),
 }

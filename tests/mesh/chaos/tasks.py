@@ -85,3 +85,29 @@ def note_or_oversleep(number: int) -> int:
         open(os.path.join(folder, f"{OVERSLEPT}{number}"), "w").close()
         raise Overslept(f"task {number} was stopped for {time.monotonic() - began:.1f} s")
     return number
+
+
+def filled(nbytes: int) -> bytes:
+    return b"x" * nbytes
+
+
+def note_lent(line: str) -> str:
+    """Return so much that peers of one host lend it."""
+    ledger.append(_ledger(), 0, 0)
+    return "x" * 1_000_000
+
+
+def note_copied(line: str) -> str:
+    """Return what travels in its message."""
+    ledger.append(_ledger(), 0, 0)
+    return "x" * 100_000
+
+
+def long_len(data: bytes) -> int:
+    time.sleep(0.01)
+    return len(data)
+
+
+def hour_long_len(data: bytes) -> int:
+    time.sleep(3600)
+    return len(data)

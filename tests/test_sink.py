@@ -1,0 +1,116 @@
+"""A standalone sink: how much it lets nodes have on the way, and how it tells a ventilator of very much."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from tests.testing.worlds import FakeWorld, Listener
+from tests.wire.samples import SAMPLES
+from zmqtasks.machines.collection import Record
+from zmqtasks.machines.ranges import RangeSet
+from zmqtasks.messages import Hello, OutcomeKind, Query, Results, Role, SessionId, Status, Stored
+from zmqtasks.options import MIB, Limits
+from zmqtasks.peer import Peer
+from zmqtasks.records import replace
+from zmqtasks.sink import LEAST_WINDOW_BYTES, STORED_AT_ONCE, WINDOW_BYTES, Sink
+from zmqtasks.ventilator import OUTCOMES_AT_ONCE, Ventilator
+
+HELLO = SAMPLES["hello"]
+assert isinstance(HELLO, Hello)
+
+
+class AtOnce:
+    """A recorder that has stored everything at once."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def record(self, records: Sequence[Record], on_stored: Callable[[], None]) -> None:
+        self.records += records
+        on_stored()
+
+
+class Both:
+    """A sink, and a ventilator that has no node."""
+
+    def __init__(self) -> None:
+        self.world = FakeWorld(encoded=True)
+        self.told: list[Stored] = []
+        self.given: list[Results] = []
+        self.recorder = AtOnce()
+        chance = random.Random(1).random
+        self.sink_peer = Peer(self.world.loop, self.world.join("sink"), 1, chance)
+        self.sink = Sink(self.sink_peer, self.recorder)
+        self.peer = Peer(self.world.loop, self.world.join("ventilator"), 2, chance)
+
+    def ventilate(self) -> Ventilator:
+        ventilator = Ventilator(self.peer, self.world.address("sink"))
+        self.world.loop.advance(1.0)
+        return ventilator
+
+    def until_up(self, ventilator: Ventilator) -> None:
+        self.world.until(ventilator.sink_is_up)
+
+    def close(self) -> None:
+        self.sink.close()
+        self.sink_peer.close()
+        self.peer.close()
+        self.world.loop.advance(1.0)
+        self.world.close()
+
+
+@pytest.fixture
+def both() -> Iterator[Both]:
+    both = Both()
+    yield both
+    both.close()
+
+
+def test_the_windows_of_many_nodes_are_parts_of_one_bound(both: Both) -> None:
+    nodes = [Listener(both.world.join(f"node-{n}")) for n in range(64)]
+    windows = []
+    for number, node in enumerate(nodes):
+        hello = replace(
+            HELLO, session=SessionId(number, 1), address=node.network.address, role=Role.NODE, memory=None, lease_s=60.0
+        )
+        both.sink_peer._receive(hello)
+        both.world.loop.advance(0.1)
+        said = [message for message in node.heard if isinstance(message, Status)]
+        windows.append(said[-1].window.bytes)
+    assert windows[:4] == [WINDOW_BYTES] * 4
+    assert windows[7] == 32 * MIB
+    assert windows[-1] == 4 * MIB
+    assert windows[-1] > LEAST_WINDOW_BYTES
+    both.world.loop.advance(120.0)
+
+
+def test_what_is_known_of_a_resumed_job_is_told_in_messages_that_can_be_read(both: Both) -> None:
+    failures = 2 * STORED_AT_ONCE + 5
+    ventilator = both.ventilate()
+    both.sink.resume("ventilator:9", RangeSet(), dict.fromkeys(range(failures), (1, OutcomeKind.ERROR)))
+    (teller,) = both.sink._tellers.values()
+    both.world.until(lambda: teller._link.is_up)
+    both.sink.guest_delivered(both.sink.guests["ventilator"], Query(SessionId(2, 1), ("ventilator:9",)))
+    both.world.until(teller._link.unacked)
+    told = [len(message.settled) for message in teller._link.unacked() if isinstance(message, Stored)]
+    assert told[:2] == [STORED_AT_ONCE] * 2
+    assert len(told) == 3
+    both.world.until(lambda: not teller._link.unacked())
+    ventilator.close()
+
+
+def test_what_waited_for_a_sink_is_sent_in_messages_that_can_be_read(both: Both) -> None:
+    ventilator = both.ventilate()
+    sample = SAMPLES["results"]
+    assert isinstance(sample, Results)
+    failed = replace(sample.outcomes[1], kind=OutcomeKind.NODE_KILLER, body=b"x" * 1_000)
+    ventilator._unsent = [replace(failed, start=n, stop=n + 1) for n in range(3 * OUTCOMES_AT_ONCE)]
+    ventilator._send_to_sink()
+    sizes = [message.size_bytes for message in both.peer.links[ventilator._sink_link.machine.session].unacked()]  # type: ignore[union-attr]
+    assert max(sizes) < 2 * MIB < Limits().message_bytes
+    both.world.until(ventilator.flushed)
+    assert len(both.recorder.records) == 3 * OUTCOMES_AT_ONCE
+    ventilator.close()
