@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -31,7 +32,9 @@ from zmqtasks.messages import JobId, Outcome, OutcomeKind
 from zmqtasks.options import Limits
 from zmqtasks.store import Failed, Recorded, Store, StoredJob, open_store
 from zmqtasks.store.rows import NO_END, Opener, Row, show
+from zmqtasks.store.writer import GATHER_S
 from zmqtasks.wire import payload
+from zmqtasks.writing import patience
 
 JOB = "00112233aabbccdd:1"
 NODE = "ffeeddccbbaa9988"
@@ -436,6 +439,14 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
         open_store(str(path))
 
 
+def test_what_can_only_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "results.db"
+    open_store(str(path)).close()
+    monkeypatch.setattr(os, "access", lambda name, mode: False)  # who is root may write anything
+    with pytest.raises(OSError, match=r"results\.db is read-only"):
+        open_store(str(path))
+
+
 def test_csv_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"there is no CSV; use \.jsonl or \.db"):
         open_store(str(tmp_path / "results.CSV"))
@@ -593,6 +604,24 @@ def test_a_defect_ends_the_writer_and_is_raised() -> None:
     assert [repr(error) for error in failures] == ["KeyError('defect')"]
     assert backend.closed
     assert acknowledged == []
+
+
+@pytest.mark.parametrize(("now", "wait_s"), [(7.0, GATHER_S), (7.0 + GATHER_S / 4, 0.75 * GATHER_S), (7.5, 0.0)])
+def test_a_group_closes_so_long_after_its_first_outcome_whatever_came_in_between(now: float, wait_s: float) -> None:
+    assert patience(7.0, GATHER_S, now) == pytest.approx(wait_s)
+
+
+def test_an_outcome_alone_is_committed_within_20_ms(path: Path) -> None:
+    waits: list[float] = []
+    with open_store(str(path)) as store:
+        for task in range(40):
+            stored, began = threading.Event(), time.monotonic()
+            store.record(whole(ok(task, [task])), stored.set)
+            assert stored.wait(10)
+            waits.append(time.monotonic() - began)
+    waits.sort()
+    print(f"{path.suffix}: committed after {1000 * waits[20]:.1f} ms in the median, {1000 * waits[-1]:.1f} ms at most")
+    assert waits[10] <= 0.02, "of a machine that does other things, the better ones"
 
 
 # --- in a process of its own

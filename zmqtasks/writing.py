@@ -25,6 +25,11 @@ COMPLAIN_S = 60.0
 """How often it is logged that this goes on."""
 
 
+def patience(first_at: float, gather_s: float, now: float) -> float:
+    """Return how long a group stays open whose first entry came at `first_at`: until that is `gather_s` old."""
+    return max(0.0, first_at + gather_s - now)
+
+
 class Words(NamedTuple):
     """What the log says: who writes, that it cannot, and that it can again."""
 
@@ -174,8 +179,8 @@ class GroupWriter(Generic[T]):
         weight = 0
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._stopped)
-            gathered_s = time.monotonic() - self._queue[0].at if self._queue else 0.0
-        self._hurry.wait(max(0.0, self._gather_s - gathered_s))
+            wait_s = patience(self._queue[0].at, self._gather_s, time.monotonic()) if self._queue else 0.0
+        self._hurry.wait(wait_s)
         with self._changed:
             while self._queue and weight < self._most_weight and not self._stopped:
                 group.append(self._queue.popleft())

@@ -91,6 +91,9 @@ class SqliteFile:
     def __init__(self, path: str) -> None:
         self._path = path
         self._known_jobs: set[JobId] = set()
+        if os.path.exists(path) and not os.access(path, os.W_OK):
+            # SQLite would open it for reading, and could not write even when it is writable again.
+            raise OSError(f"{path} is read-only")
         with _as_os_error(path):
             self._connection = _connect(path)
         try:

@@ -43,7 +43,7 @@ def run(frame: Frame) -> dict[str, Any]:
         for number, ending in enumerate(("jsonl", "db")):
             tasks, results = _faults(frame, number, disk / f"results.{ending}")
             jobs[number] = tasks
-            stores.append(plain(results).rename(frame.folder / f"{ending}.plain"))
+            stores.append(plain(results, frame.folder))
         return frame.judge(jobs, *stores).figures()
     finally:
         for role in frame.roles:

@@ -15,9 +15,9 @@ from typing import Any
 Row = tuple[int, str, Any, str]
 
 
-def plain(results: Path) -> Path:
-    """Return a database beside a file of results that has numbers as values."""
-    copy = results.with_name(f"{results.name}.plain")
+def plain(results: Path, folder: Path) -> Path:
+    """Return a database in `folder` that has the numbers of a file of results as values."""
+    copy = folder / f"{results.name}.plain"
     copy.unlink(missing_ok=True)
     with closing(sqlite3.connect(copy)) as connection, connection:
         connection.execute("CREATE TABLE results (task INTEGER, status TEXT, value TEXT, error TEXT)")

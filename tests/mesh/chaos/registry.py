@@ -38,7 +38,7 @@ SCENARIOS: dict[str, Scenario] = {
         "ventilator", "kill -9 of a ventilator or client with a journal", Amount(times=5), Amount(times=100)
     ),
     "sink": Scenario("sink", "kill -9 of the sink, and one that stays away", Amount(times=5), Amount(times=100)),
-    "disk": Scenario("disk", "a full disk, a read-only one, a locked database", Amount(times=2), Amount(times=20)),
+    "disk": Scenario("disk", "a full disk, a read-only one, a locked database", Amount(times=1), Amount(times=10)),
     "stop": Scenario("stop", "SIGSTOP of any role for 5 to 30 s", Amount(times=3), Amount(times=40)),
     "blame": Scenario("blame", "a task that kills its nodes", Amount(times=1), Amount(times=20)),
     "once": Scenario("once", "tasks at most once under kills, stops and cancels", Amount(times=3), Amount(times=80)),

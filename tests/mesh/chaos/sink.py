@@ -64,7 +64,9 @@ def run(frame: Frame) -> dict[str, Any]:
     """Kill `frame.times` sinks, then keep one away."""
     some = frame.times // 2
     jobs = (_deaths(frame, 0, "lines.jsonl", some), _deaths(frame, 1, "table.db", frame.times - some, away=True))
-    verdict = frame.judge({number: job.tasks for number, job in enumerate(jobs)}, *(plain(job.results) for job in jobs))
+    verdict = frame.judge(
+        {number: job.tasks for number, job in enumerate(jobs)}, *(plain(job.results, frame.folder) for job in jobs)
+    )
     of_bound, grown = max(job.held.of_bound for job in jobs), max(job.held.grown_bytes for job in jobs)
     frame.demand(verdict.executions_per_task <= MOST_EXECUTIONS, f"{verdict.executions_per_task:.3f} executions a task")
     frame.demand(of_bound <= ALLOWANCE, f"a node held {of_bound:.2f} of its bound")
