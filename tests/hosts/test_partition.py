@@ -28,7 +28,7 @@ def test_a_partition_loses_nothing(tmp_path: Path) -> None:
     try:
         with netns.Hosts(2) as network:
             client, node = network.hosts
-            mesh.start_nodes([node], make_role)
+            mesh.start_nodes([node], make_role, workers=1)
             load = mesh.Load(client, [node], make_role)
             network.part(client, node)
             time.sleep(BROKEN_S)  # the fault takes its time
