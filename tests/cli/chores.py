@@ -18,8 +18,10 @@ def double(number: int) -> int:
     return 2 * number
 
 
-def nap(number: int) -> int:
-    time.sleep(0.005)
+def halt_at_100(number: int) -> int:
+    """Wait, at number 100, until there is a file "go" in the current folder."""
+    while number == 100 and not Path("go").exists():
+        time.sleep(POLL_S)
     return number
 
 

@@ -107,19 +107,21 @@ def test_an_argument_that_cannot_travel_is_no_hindrance(tmp_path: Path) -> None:
 def test_an_interrupted_command_says_how_to_go_on_and_does(tmp_path: Path) -> None:
     options = ("-o", "out.db", "--journal", "journal.db", "--workers", "1")
     (tmp_path / "in.txt").write_text(numbers(200))
-    with program(tmp_path, "first", "run", "chores:nap", "in.txt", *options) as first:
+    with program(tmp_path, "first", "run", "chores:halt_at_100", "in.txt", *options) as first:
         wait_until(lambda: _done(tmp_path) > 5, lambda: first.stderr, 60)
-        second = run(tmp_path, "run", "chores:nap", "in.txt", *options)
+        second = run(tmp_path, "run", "chores:halt_at_100", "in.txt", *options)
         assert (second.returncode, f"pid {first.process.pid}" in second.stderr) == (2, True), second.stderr
         first.signal(signal.SIGINT)
+        wait_until(lambda: "interrupted" in first.stderr, lambda: first.stderr, 60)
+        (tmp_path / "go").touch()
         assert first.wait() == 130
         assert "give the same command again: the journal journal.db knows what is done" in first.stderr
     changed = run(tmp_path, "run", "chores:double", "in.txt", *options)
-    assert (changed.returncode, "begun with chores.nap" in changed.stderr) == (2, True), changed.stderr
-    fewer = run(tmp_path, "run", "chores:nap", "-", *options, stdin="0\n1\n")
+    assert (changed.returncode, "begun with chores.halt_at_100" in changed.stderr) == (2, True), changed.stderr
+    fewer = run(tmp_path, "run", "chores:halt_at_100", "-", *options, stdin="0\n1\n")
     assert (fewer.returncode, "the input 2; give the same input" in fewer.stderr) == (2, True), fewer.stderr
     done = _done(tmp_path)
-    again = run(tmp_path, "run", "chores:nap", "in.txt", *options)
+    again = run(tmp_path, "run", "chores:halt_at_100", "in.txt", *options)
     assert (again.returncode, f"{done} of them done" in again.stderr) == (0, True), again.stderr
     assert rows(tmp_path / "out.db", "SELECT task, value FROM results") == [(n, str(n)) for n in range(200)]
 
