@@ -8,7 +8,7 @@ import msgpack
 
 from tests.simulation.rules import flow_scenarios as scenarios
 from tests.simulation.rules.rule import Patch, Rule
-from zmqtasks import node, routes, sessions, sink
+from zmqtasks import node, resuming, routes, sessions, sink
 from zmqtasks.errors import RemoteProtocolError
 from zmqtasks.machines import dispatch_moves as moves
 from zmqtasks.machines import holding, session, wishes
@@ -103,6 +103,27 @@ def _collect(*, early: str) -> tuple[Patch, ...]:
     return ((sink.Sink, "_collect", collect),)
 
 
+def _sent_before_written() -> tuple[Patch, ...]:
+    original = resuming.Resuming.add
+
+    def add(self: Any, job: str, items: Any, form: Any, known: Any, release: Any) -> None:
+        first = self._jobs[job].added
+        original(self, job, items, form, known, lambda start, stop: None)
+        release(first, first + len(items))
+
+    return ((resuming.Resuming, "add", add),)
+
+
+def _sent_before_marked() -> tuple[Patch, ...]:
+    original = resuming.Resuming.write_sent
+
+    def write_sent(self: Any, stops: Any, on_written: Any) -> None:
+        on_written()
+        original(self, stops, lambda: None)
+
+    return ((resuming.Resuming, "write_sent", write_sent),)
+
+
 def _wall_clock() -> tuple[Patch, ...]:
     time, call_at = PeerClock.time, PeerClock.call_at
 
@@ -193,9 +214,13 @@ RULES = (
          _wall_clock, scenarios.clocks_of_the_wall_may_jump),
     Rule("8b", "Only durations travel", "Node and Dispatch send and take moments",
          _moments_on_the_wire, scenarios.clocks_of_two_hosts_have_nothing_in_common),
+    Rule("8c", "Tasks are written in the journal before they are dispatched", "Resuming releases them at once",
+         _sent_before_written, scenarios.tasks_are_written_before_they_are_sent),
     Rule("8d", "Results are acknowledged only when they are stored", "Sink acknowledges first",
          lambda: _collect(early="acknowledge"), scenarios.a_sink_dies_over_what_it_was_storing),
     Rule("8e", "A ventilator is told only of what is stored", "Sink tells first", lambda: _collect(early="tell")),
+    Rule("8f", "With retry=False it is written that a task is about to be sent, and then sent", "Resuming sends first",
+         _sent_before_marked, scenarios.at_most_once_tasks_are_marked_before_they_are_sent),
     Rule("0b", "CANCEL is repeated until the inventory answers it", "Wishes never reminds",
          _reticent, scenarios.a_cancel_that_was_lost_is_repeated),
     Rule("0c", "QUERY asks a sink that answers again what it has", "Link sends none",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from contextlib import suppress
 
+from tests import test_resuming
 from tests.simulation.harness import CLIENT
 from tests.simulation.layout import Layout
 from tests.simulation.processes import SINK
@@ -51,7 +52,7 @@ def a_slow_sink_stops_a_node() -> None:
 
 
 def a_sink_is_sent_what_its_window_takes() -> None:
-    with patched((sink_module, "WINDOW_BYTES", KIB)):
+    with patched((sink_module, "WINDOW_BYTES", KIB), (sink_module, "LEAST_WINDOW_BYTES", KIB)):
         mesh = started(layout=Layout(nodes=1, store_s=0.5))
         mesh.submit(5000, lambda index, before: Fate(0.0001))
 
@@ -91,6 +92,14 @@ def clocks_of_two_hosts_have_nothing_in_common() -> None:
     mesh.submit(12, lambda index, before: Fate(0.1, error=None if before else asks))
     took_s = finish_s(mesh, 60.0)
     assert 2.0 < took_s < 4.0, f"it took {took_s:.1f} s"
+
+
+def tasks_are_written_before_they_are_sent() -> None:
+    test_resuming.test_a_task_is_released_when_it_is_written_and_not_before(test_resuming.Programs())
+
+
+def at_most_once_tasks_are_marked_before_they_are_sent() -> None:
+    test_resuming.test_at_most_once_only_what_was_perhaps_sent_is_in_doubt(test_resuming.Programs())
 
 
 def a_sink_dies_over_what_it_was_storing() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.machines import test_blame, test_collection, test_dispatch, test_holding
+from tests.machines import test_blame, test_collection, test_dispatch, test_holding, test_resumed
 from tests.simulation import test_faults
 from tests.simulation.rules import scenarios
 from tests.simulation.rules.rule import Patch, Rule
@@ -104,6 +104,10 @@ def _grasping() -> tuple[Patch, ...]:
     return ((Dispatch, "_adopt", adopt),)
 
 
+def _forgets_its_earlier_life() -> tuple[Patch, ...]:
+    return ((Dispatch, "_tasks_doubted", lambda self, event, now: []),)
+
+
 # Rule 6
 
 
@@ -198,6 +202,10 @@ def _twice_on_one_node() -> tuple[Patch, ...]:
     return ((holding.Holding, "_requeue_run", requeue),)
 
 
+def _deaf_to_recorders() -> tuple[Patch, ...]:
+    return ((Dispatch, "_hear_flight", lambda self, flight, now: []),)
+
+
 RULES = (
     Rule("4a", "The first success of a task is recorded, and no other", "Collection records every success", _gullible),
     Rule("4b", "A success counts whatever its attempt", "Dispatch takes it only from who holds the task",
@@ -212,6 +220,8 @@ RULES = (
          _hasty, scenarios.long_tasks_outlive_a_session),
     Rule("5b", "What went elsewhere meanwhile is not adopted", "Dispatch adopts all that has not ended",
          _grasping, scenarios.a_late_success_counts),
+    Rule("5c", "What an earlier life may have sent waits until the nodes have answered", "Dispatch sends it at once",
+         _forgets_its_earlier_life, test_resumed.test_what_runs_since_an_earlier_life_is_adopted_however_its_job_comes),
     Rule("6a", "A task over which `crash_limit` workers died has failed", "Ledger tries for ever",
          _patient_with_crashes, test_faults.test_the_third_death_of_its_worker_ends_a_task_and_no_other,
          is_quick=False),
@@ -236,4 +246,6 @@ RULES = (
          _stubborn),
     Rule("6k", "With retry=False a node does not run again what a dead worker had run", "Holding queues it again",
          _twice_on_one_node, test_holding.test_at_most_once_what_ran_untold_is_lost),
+    Rule("6l", "A flight recorder leaves the blame with what had begun when a node died", "Dispatch does not hear it",
+         _deaf_to_recorders, test_dispatch.test_where_a_flight_recorder_speaks_the_charge_is_left_with_what_ran),
 )  # fmt: skip
