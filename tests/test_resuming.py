@@ -177,6 +177,14 @@ def test_jobs_of_one_function_are_told_by_their_order_and_a_program_may_grow(pro
     assert life.open("new", PLAIN, MAP) not in first
 
 
+def test_a_program_may_go_on_to_new_jobs_when_all_it_resumed_have_ended(programs: Programs) -> None:
+    job = programs.begin([1], PLAIN, (0, 1))
+    life = programs.live()
+    assert life.open("work", PLAIN, MAP) == job
+    life.forget(job)
+    assert life.open("new", PLAIN, MAP) != job
+
+
 def settled(job: JobId, start: int, stop: int, kind: OutcomeKind = OutcomeKind.OK) -> Settled:
     return Settled(job, 3, "n", start, stop, kind, 1.0)
 

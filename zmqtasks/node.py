@@ -409,6 +409,8 @@ class Node:
         self._offered.discard(event.slot)
         self._memory.worker_gone(event.slot)
         self._shelf.worker_gone(event.slot)
+        if offered:  # nothing more for the dead, whatever the next worker sets free
+            self._hold(moves.WorkerWithdrawn(event.slot))
         # The next worker first: then what the dead one had finds it ready.
         self._manage(fact)
         if offered and unaccounted:

@@ -73,6 +73,8 @@ class Resuming:
         self._number = max((int(s.note.id.rpartition(":")[2]) for s in self._earlier), default=0)
         self._jobs: dict[JobId, _Kept] = {}
         self._is_resumed = bool(self._earlier)
+        self._is_matched = False
+        """Whether a job was one of the journal: then it is the same program, and may open others."""
 
     # Jobs
 
@@ -90,6 +92,7 @@ class Resuming:
             self.journal.write(lambda: (note,))
             return note.id
         self._earlier.remove(state)
+        self._is_matched = True
         doubted = state.total if options.retry else state.sent
         ended = kin.recorded(state.note.id) if kin.recorded else state.ended
         self._jobs[state.note.id] = _Kept(state.note, state.blocks, state.total, doubted, ended)
@@ -103,7 +106,7 @@ class Resuming:
             return found[0]
         if alike:
             raise self._mismatch(_what_differs(alike[0].note, options, kin))
-        if self._is_resumed and not self._jobs:
+        if self._is_resumed and not self._is_matched:
             known = ", ".join(dict.fromkeys(s.note.name for s in self._earlier))
             raise self._mismatch(f"it was begun with {known}, and not with {name}")
         return None

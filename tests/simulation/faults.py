@@ -152,6 +152,7 @@ KINDS: dict[str, Callable[[SimMesh, Fault], None]] = {
     "full disk": _full_disk,
     "killed node": _kill,
     "killed sink": _kill,
+    "killed ventilator": _kill,
     "drained node": _drain,
     "killed worker": _crash,
 }

@@ -18,6 +18,7 @@ from tests.simulation.watching import Watch
 from zmqtasks.messages import Flight, JobId, Range, ventilator_of
 from zmqtasks.options import TaskOptions
 from zmqtasks.testing import Executed, FakeClock, Fate, SimNetwork
+from zmqtasks.testing.journal import Pages
 
 CLIENT = "client"
 RECORDED = 0.7
@@ -59,10 +60,12 @@ class SimMesh:
         self.mourned = Mourned()
         self.flights: dict[str, Flight] = {}
         """What the flight recorder of a node that was killed says, by its place."""
+        self.pages: dict[str, Pages] = {}
+        """What the journals of clients have, by their places."""
         self._recorders = random.Random(f"recorders of {seed}")
         self._started: Counter[str] = Counter()
         for number in range(self.layout.clients):
-            self._start_client(f"{CLIENT}{number or ''}")
+            self._start_client(number)
         for number in range(self.layout.nodes):
             self.start(f"node{number}")
         if self.layout.standalone_sink:
@@ -78,11 +81,16 @@ class SimMesh:
         """Return the first client."""
         return self.clients[0]
 
-    def _start_client(self, place: str) -> None:
-        """Start a client; it is never killed."""
-        client = ClientProcess(self, place, 0)
-        self.clients.append(client)
+    def _start_client(self, number: int) -> None:
+        """Start a client, which submits all again that it did in earlier lives; only one with a journal is killed."""
+        place = f"{CLIENT}{number or ''}"
+        client = ClientProcess(self, place, self._started[place])
+        self._started[place] += 1
+        self.clients[number : number + 1] = [client]
         self.processes[place] = client
+        for job in [job for job in self.jobs.values() if job.client == number]:
+            client.submit(job)
+            assert self.jobs[job.id] is job, f"{job.id} is another job now"
 
     def fate(self, job: JobId, index: int) -> Fate:
         """Return what happens to a task that is begun."""
@@ -126,6 +134,9 @@ class SimMesh:
     def start(self, place: str) -> None:
         """Start a process at a place that is free."""
         self.tell(f"start {place}")
+        if place.startswith(CLIENT):
+            self._start_client(int(place.removeprefix(CLIENT) or 0))
+            return
         number = self._started[place]
         self._started[place] += 1
         self.processes[place] = (SinkProcess if place == SINK else NodeProcess)(self, place, number)
@@ -144,6 +155,9 @@ class SimMesh:
             # It is gone with its host; and not everybody has one.
             if not silently and self._recorders.random() < RECORDED:
                 self.flights[place] = process.workers.flight()
+        if isinstance(process, ClientProcess):
+            for job in [job for job in self.jobs.values() if self.clients[job.client] is process]:
+                job.forget()
         process.die()
         self.network.kill(place, silently=silently)
         return True

@@ -33,6 +33,8 @@ class Layout:
     nodes: int = 3
     workers: int = 2
     standalone_sink: bool = False
+    journal: bool = False
+    """Whether clients have one; only then may they be killed."""
     store_s: float = 0.0
     """How long the sink takes to store a batch."""
     window_bytes: int = 256 * MIB
@@ -82,6 +84,17 @@ class Submitted:
         for index in range(finish.start, finish.stop):
             self.told[index] += 1
             self.kinds[index] = finish.kind
+
+    def restored(self, index: int, kind: OutcomeKind) -> None:
+        """Its consumer, started again, hears how a task ended in an earlier life."""
+        self.told[index] += 1
+        self.kinds[index] = kind
+
+    def forget(self) -> None:
+        """Its consumer is killed, and will ask for all of it again."""
+        self.told.clear()
+        self.kinds.clear()
+        self.ends = 0
 
     def ended(self, task_s: float | None) -> None:
         self.ends += 1

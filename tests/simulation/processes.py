@@ -12,12 +12,17 @@ from typing import Protocol
 from tests.simulation.layout import Layout, Submitted
 from tests.simulation.recording import SlowRecorder, Store
 from tests.simulation.watching import Watch, WatchedPeer
-from zmqtasks.messages import Address, Flight, JobId
+from zmqtasks.machines.collection import Record
+from zmqtasks.machines.dispatch_moves import Finish
+from zmqtasks.machines.ranges import RangeSet
+from zmqtasks.messages import Address, Flight, JobId, Outcome, OutcomeKind, PeerId, ventilator_of
 from zmqtasks.node import Node
 from zmqtasks.options import NodeOptions
 from zmqtasks.peer import Peer
+from zmqtasks.resuming import Kin, Resuming
 from zmqtasks.sink import Sink
 from zmqtasks.testing import Executed, FakeClock, Fate, PeerClock, SimNetwork, SimWorkers
+from zmqtasks.testing.journal import MemoryJournal, Pages
 from zmqtasks.ventilator import Ventilator
 from zmqtasks.wire import payload
 from zmqtasks.wire.payload import Form
@@ -44,6 +49,7 @@ class Surroundings(Protocol):
     store: Store
     ledger: list[Executed]
     flights: dict[str, Flight]
+    pages: dict[str, Pages]
 
     def fate(self, job: JobId, index: int) -> Fate:
         """Return what happens to a task that is begun."""
@@ -56,14 +62,15 @@ class Process:
         mesh: it belongs to.
         place: its endpoint.
         number: how many were there before.
+        peer: its id; one of its own if empty.
     """
 
-    def __init__(self, mesh: Surroundings, place: str, number: int) -> None:
+    def __init__(self, mesh: Surroundings, place: str, number: int, peer: PeerId = "") -> None:
         self.place = place
         self.alive = True
         # Clocks of two processes have nothing in common.
         self.clock: PeerClock = mesh.clock.peer_clock(offset_s=mesh.chance.uniform(0, 10_000))
-        self.network = mesh.network.join(place, f"{place}.{number}", self.clock)
+        self.network = mesh.network.join(place, peer or f"{place}.{number}", self.clock)
         self.peer: Peer = WatchedPeer(
             self.clock,
             self.network,
@@ -111,15 +118,21 @@ class ClientProcess(Process):
     """A ventilator, and a sink unless there is a standalone one; wired as in `zmqtasks.embedded`."""
 
     def __init__(self, mesh: Surroundings, place: str, number: int) -> None:
-        super().__init__(mesh, place, number)
         layout = mesh.layout
+        pages = mesh.pages.setdefault(place, Pages(f"{place}.0")) if layout.journal else None
+        super().__init__(mesh, place, number, pages.peer if pages else "")
         address = Address("", "", (f"sim://{SINK}",)) if layout.standalone_sink else None
-        self.ventilator = Ventilator(self.peer, address)
-        self.ventilator._dispatch = layout.rules.dispatch()
+        self.journal = MemoryJournal(pages, self.clock) if pages else None
+        self.ventilator = Ventilator(self.peer, address, resuming=Resuming(self.journal) if self.journal else None)
+        self.ventilator._dispatch = layout.rules.dispatch(self.journal.first_attempt if self.journal else 1)
+        self._store = mesh.store
+        self._submitted = 0
         self.recorder = SlowRecorder(self.clock, mesh.store, layout.store_s, eager=layout.rules.eager_recorder)
         self.sink = None if address else Sink(self.peer, self.recorder, self.ventilator.settle)
         if self.sink:
             self.sink._collection = layout.rules.collection()
+            for job in [job for job in mesh.store.jobs() if pages and ventilator_of(job) == self.peer.id]:
+                self.sink.resume(job, mesh.store.succeeded(job), {})
         for node in range(layout.nodes):
             self.ventilator.add_node(Address("", "", (f"sim://node{node}",)))
 
@@ -139,9 +152,48 @@ class ClientProcess(Process):
             if self.sink:
                 self.sink.forget(job.id)
 
-        job.id = self.ventilator.open_job(WORK, "work", job.options, on_finish=job.finished, on_end=ended)
+        def finished(finish: Finish, error: BaseException | None) -> None:
+            job.finished(finish, error)
+            if self.journal:
+                done = Outcome(job.id, finish.attempt, finish.node, finish.start, finish.stop, finish.kind, 0.0)
+                self.journal.write(lambda: (Record(done, done.start, done.stop),))
+
+        def restored(start: int, stop: int) -> None:
+            failed = self._failed(job.id)
+            for index in range(start, stop):
+                job.restored(index, failed.get(index, OutcomeKind.OK))
+
+        self._submitted += 1
+        name = f"work {self._submitted}"
+        job.id = self.ventilator.open_job(
+            WORK,
+            name,
+            job.options,
+            on_finish=finished,
+            on_end=ended,
+            on_restored=restored,
+            kin=Kin("input", name, self._recorded if self.sink else None),
+        )
         self.ventilator.add(job.id, range(job.total), Form.ONE)
         self.ventilator.close_job(job.id)
+
+    def _failed(self, job: JobId) -> dict[int, OutcomeKind]:
+        """Return how tasks have failed for good, as the journal has it."""
+        assert self.journal is not None
+        records = self.journal.records(job, 0, 1 << 62)
+        return {r.start: r.outcome.kind for r in records if r.outcome.kind is not OutcomeKind.OK}
+
+    def _recorded(self, job: JobId) -> RangeSet:
+        """Return what has ended, as a program with a store of its own knows it."""
+        ended = self._store.succeeded(job)
+        for index in self._failed(job):
+            ended.add(index, index + 1)
+        return ended
+
+    def die(self) -> None:
+        super().die()
+        if self.journal:
+            self.journal.die()
 
     def check(self) -> None:
         super().check()

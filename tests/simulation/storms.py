@@ -98,6 +98,7 @@ def draw_storm(seed: int, rules: Rules | None = None, *, span_s: float = SPAN_S)
         nodes=chance.choice((3, 4, 6)),
         workers=chance.choice((1, 2)),
         standalone_sink=standalone,
+        journal=chance.random() < 0.5,
         store_s=chance.choice((0.001, 0.02)) if standalone else 0.0,
         window_bytes=chance.choice((4 * KIB, 64 * KIB, 256 * MIB)),
         conditions=Conditions(
@@ -114,7 +115,7 @@ def draw_storm(seed: int, rules: Rules | None = None, *, span_s: float = SPAN_S)
 def _draw_jobs(chance: random.Random, layout: Layout) -> list[Work]:
     """Draw the jobs of a storm, each some seconds of work for the whole mesh."""
     workers = layout.nodes * layout.workers
-    kinds = [(0.002, 400), (0.02, 150), (0.2, 30), (1.0, 8), (2.0, 6)]
+    kinds = [(0.002, 150), (0.02, 100), (0.2, 30), (1.0, 8), (2.0, 6)]
     jobs = []
     for _ in range(chance.randint(2, 4)):
         task_s, a_worker = chance.choice(kinds)
@@ -141,7 +142,7 @@ def _draw_frequent(chance: random.Random, layout: Layout, span_s: float) -> list
     """Draw what befalls two peers; all of it is over soon enough that no session ends by it alone."""
     faults = []
     pairs, kinds, weights = _pairs(layout), list(FREQUENT), list(FREQUENT.values())
-    mean_s = chance.choice((0.3, 0.6, 1.2)) / len(pairs)
+    mean_s = chance.choice((0.6, 1.2, 2.5)) / len(pairs)
     at_s = 0.5
     while (at_s := at_s + chance.expovariate(1 / mean_s)) < span_s:
         one, other = chance.sample(chance.choice(pairs), 2)
@@ -178,6 +179,8 @@ def _draw_rare(chance: random.Random, layout: Layout, span_s: float) -> list[Fau
     often(20.0, *[Fault(0, "drained node", node, lasts_s=between(0.1, 3.0)) for node in nodes])
     if layout.standalone_sink:
         often(10.0, *[Fault(0, "killed sink", SINK, lasts_s=between(0.02, 3.0)) for _ in range(9)])
+    if layout.journal:
+        often(15.0, *[Fault(0, "killed ventilator", place, lasts_s=between(0.02, 8.0)) for place in clients * 9])
     long = [("partition", place, node) for place in hubs for node in nodes]
     long += [("one-way partition", *chance.sample(pair[1:], 2)) for pair in long]
     often(

@@ -10,7 +10,7 @@ import pytest
 from tests.simulation.harness import CLIENT, SimMesh
 from tests.simulation.layout import Layout, Submitted
 from tests.simulation.oracle import judge, judge_leftovers
-from tests.simulation.processes import SINK, NodeProcess
+from tests.simulation.processes import SINK, WORK, NodeProcess
 from tests.simulation.scenarios import (
     executions,
     finish,
@@ -21,10 +21,13 @@ from tests.simulation.scenarios import (
     vanishing_node,
 )
 from zmqtasks.errors import RequeueRequested, RetryRequested
-from zmqtasks.messages import OutcomeKind
+from zmqtasks.machines.holding_moves import TasksTaken
+from zmqtasks.messages import Chunk, Job, OutcomeKind
 from zmqtasks.options import KIB, TaskOptions
 from zmqtasks.sessions import Link
 from zmqtasks.testing import Conditions, Fate
+from zmqtasks.wire import payload
+from zmqtasks.wire.payload import Form
 
 
 @pytest.mark.parametrize("standalone", [False, True])
@@ -323,3 +326,40 @@ def test_two_jobs_can_be_sent_to_several_nodes_at_once() -> None:
     mesh.submit(40, long_tasks)
     finish(mesh)
     assert set(executions(mesh).values()) == {1}
+
+
+@pytest.mark.parametrize("standalone", [False, True])
+@pytest.mark.parametrize("retry", [False, True])
+def test_a_ventilator_that_is_killed_goes_on_from_its_journal_and_runs_nothing_again(
+    standalone: bool, retry: bool
+) -> None:
+    mesh = started(layout=Layout(standalone_sink=standalone, journal=True))
+    job = mesh.submit(30, long_tasks, TaskOptions(retry=retry))
+    mesh.clock.call_later(2.5, lambda: mesh.kill("client"))
+    mesh.clock.call_later(4.5, lambda: mesh.restart("client"))
+    finish(mesh)
+    assert set(job.kinds.values()) == {OutcomeKind.OK}
+    assert set(executions(mesh).values()) == {1}
+
+
+def test_a_worker_whose_end_is_being_told_is_given_nothing_more() -> None:
+    """Its successor takes the long task in front, and the short one behind that would be sent ahead to the dead."""
+    mesh = started(layout=Layout(nodes=1, workers=1))
+    node = mesh.processes["node0"]
+    assert isinstance(node, NodeProcess)
+    client = mesh.client.peer
+    long, short = (Job(f"{client.id}:{n}", "work", client.address, TaskOptions(), WORK) for n in (90, 91))
+    for job in (long, short):
+        mesh.jobs[job.id] = Submitted(2, TaskOptions(), long_tasks, id=job.id)
+    (run,) = payload.pack([0, 1], form=Form.ONE)
+    assert run.body is not None
+    first, other, behind = (
+        Chunk(job.id, attempt, index, index + 1, 0, run.body)
+        for attempt, (job, index) in enumerate(((short, 0), (long, 0), (short, 1)))
+    )
+    node.node._hold(TasksTaken(client.id, (long, short), (first,)))
+    node.node._hold(TasksTaken(client.id, (), (other, behind)))
+    node.node._holding._ventilators[client.id].jobs[short.id].task_s = 0.002
+    node.workers.crash(node.workers.running()[0])
+    mesh.clock.advance(5.0)
+    assert executions(mesh) == {(short.id, 0): 1, (long.id, 0): 1, (short.id, 1): 1}

@@ -23,6 +23,8 @@ class Watch:
     def __init__(self, now: Callable[[], float], tell: Callable[[str], None]) -> None:
         self.tell = tell
         self.closings = 0
+        self.silences = 0
+        """Sessions that were given up for silence."""
         self._now = now
         self._heard: dict[tuple[str, SessionId], float] = {}
 
@@ -34,6 +36,7 @@ class Watch:
         """Check that who is given up for silence was silent for at least so long."""
         self.closings += 1
         self.tell(f"= {place}: {end!r} is over: {closed.reason}")
+        self.silences += closed.reason.startswith(SILENT)
         heard = self._heard.get((place, end.machine.session))
         silence_s = self._now() - heard if heard is not None else float("inf")
         misjudged = closed.reason.startswith(SILENT) and silence_s < least_s - ROUNDING_S
