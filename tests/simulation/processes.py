@@ -159,7 +159,9 @@ class ClientProcess(Process):
                 self.journal.write(lambda: (Record(done, done.start, done.stop),))
 
         def restored(start: int, stop: int) -> None:
-            failed = self._failed(job.id)
+            failed, stored = self._failed(job.id), self._store.failures.get(job.id, {})
+            # What a standalone sink has recorded alone, the journal has no word of.
+            failed = {index: kind for index, (_, kind) in stored.items()} | failed
             for index in range(start, stop):
                 job.restored(index, failed.get(index, OutcomeKind.OK))
 
