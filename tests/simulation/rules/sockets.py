@@ -31,7 +31,9 @@ from zmqtasks.wire import codec
 Socket = zmq.Socket
 FRAME = bytes(64 * KIB)
 BULK = 300
-BEAT = bytes(100)
+BEAT = bytes(64)
+READERS = 4
+"""A kernel that is told of the end of a connection may hand out what it has first, or drop it: one of them does."""
 ENOUGH = 5_000
 """Frames: more than any high-water mark, and than the kernel takes."""
 
@@ -160,28 +162,38 @@ print(count, flush=True)
 
 
 def a_link_that_is_silent_for_a_moment_loses_nothing() -> None:
-    """The reader is stopped for 4 s, and the sender goes on, with what the kernel has room for."""
-    child = subprocess.Popen([sys.executable, "-c", READER], stdout=subprocess.PIPE, text=True)
-    assert child.stdout
+    """Readers are stopped for 4 s, and the sender goes on, with what the kernel has room for."""
+    children = [
+        subprocess.Popen([sys.executable, "-c", READER], stdout=subprocess.PIPE, text=True) for _ in range(READERS)
+    ]
     loop, context = asyncio.new_event_loop(), sockets.new_context()
     try:
-        lane = PushLane(loop, context, child.stdout.readline().strip(), None, None)
-        wait_until(lambda: lane.offer(BEAT))
-        os.kill(child.pid, signal.SIGSTOP)
-        sent, until = 1, time.monotonic() + 4.0
+        lanes = [PushLane(loop, context, _line(child), None, None) for child in children]
+        for lane in lanes:
+            wait_until(lambda lane=lane: lane.offer(BEAT))  # type: ignore[misc]
+        for child in children:
+            os.kill(child.pid, signal.SIGSTOP)
+        sent, until = READERS, time.monotonic() + 4.0
         while time.monotonic() < until:
-            sent += lane.offer(BEAT)
+            sent += sum([lane.offer(BEAT) for lane in lanes])
             threading.Event().wait(0.005)
-        os.kill(child.pid, signal.SIGCONT)
-        wait_until(lambda: lane.offer(b"end"), timeout_s=30.0)
-        count = int(child.stdout.readline())
-        assert count == sent, f"{sent - count} of {sent} messages were lost"
-        lane.close(0.0)
+        for child in children:
+            os.kill(child.pid, signal.SIGCONT)
+        for lane in lanes:
+            wait_until(lambda lane=lane: lane.offer(b"end"), timeout_s=10.0)  # type: ignore[misc]
+        lost = sent - sum(int(_line(child)) for child in children)
+        assert not lost, f"{lost} of {sent} messages were lost"
     finally:
-        child.kill()
-        child.communicate()
+        for child in children:
+            child.kill()
+            child.communicate()
         context.destroy(linger=0)
         loop.close()
+
+
+def _line(child: subprocess.Popen[str]) -> str:
+    assert child.stdout
+    return child.stdout.readline().strip()
 
 
 # How they are switched off
