@@ -129,6 +129,23 @@ def test_records_are_given_back_once_and_in_order(disk: Disk) -> None:
     assert journal.records(job, 20, 30) == []
 
 
+def test_a_failure_of_several_tasks_is_given_back_for_those_that_are_asked_for(disk: Disk) -> None:
+    journal = disk.live()
+    job = f"{journal.peer}:1"
+    say(
+        journal, note(job), ended(job, 4, 9, OutcomeKind.LOST, 1, b"old"), ended(job, 6, 7, OutcomeKind.LOST, 2, b"new")
+    )
+    say(journal, ended(job, 8, 10))
+    disk.settle()
+
+    def found(start: int, stop: int) -> list[tuple[int, int, bytes]]:
+        return [(r.start, r.stop, bytes(r.outcome.body)) for r in journal.records(job, start, stop)]
+
+    assert found(0, 20) == [(4, 6, b"old"), (6, 7, b"new"), (7, 8, b"old"), (8, 10, b"r")]
+    assert found(5, 7) == [(5, 6, b"old"), (6, 7, b"new")], "part of a failure, and no task of it twice"
+    assert found(7, 9) == [(7, 8, b"old"), (8, 9, b"r")]
+
+
 def test_who_writes_is_told_in_order_and_only_when_it_is_written(disk: Disk) -> None:
     journal = disk.live()
     job = f"{journal.peer}:1"

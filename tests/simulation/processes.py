@@ -183,7 +183,8 @@ class ClientProcess(Process):
         """Return how tasks have failed for good, as the journal has it."""
         assert self.journal is not None
         records = self.journal.records(job, 0, 1 << 62)
-        return {r.start: r.outcome.kind for r in records if r.outcome.kind is not OutcomeKind.OK}
+        failed = [r for r in records if r.outcome.kind is not OutcomeKind.OK]
+        return {index: r.outcome.kind for r in failed for index in range(r.start, r.stop)}
 
     def _recorded(self, job: JobId) -> RangeSet:
         """Return what has ended, as a program with a store of its own knows it."""

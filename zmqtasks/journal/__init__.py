@@ -8,7 +8,18 @@ file        all of it: `FileJournal`
 
 from __future__ import annotations
 
-from zmqtasks.journal.entries import Batch, Block, BlockNote, Entry, JobNote, JobState, Journal, Sent
+from zmqtasks.journal.entries import Batch, Block, BlockNote, Entry, JobNote, JobState, Journal, Sent, last_words
 from zmqtasks.journal.file import FileJournal
 
-__all__ = ["Batch", "Block", "BlockNote", "Entry", "FileJournal", "JobNote", "JobState", "Journal", "Sent"]
+__all__ = [
+    "Batch",
+    "Block",
+    "BlockNote",
+    "Entry",
+    "FileJournal",
+    "JobNote",
+    "JobState",
+    "Journal",
+    "Sent",
+    "last_words",
+]

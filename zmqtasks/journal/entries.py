@@ -1,6 +1,6 @@
-"""What a journal holds, and the face it has to a ventilator.
+"""What a journal holds, what its records say of a task, and the face it has to a ventilator.
 
-Owns these values; decides nothing and writes nothing. `Journal` is kept by the file of this package, and by the memory
+Owns these values; writes nothing. `Journal` is kept by the file of this package, and by the memory
 of `zmqtasks.testing` for simulations.
 """
 
@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from zmqtasks.machines.collection import Record
 from zmqtasks.machines.ranges import RangeSet
-from zmqtasks.messages import JobId, PeerId
+from zmqtasks.messages import JobId, OutcomeKind, PeerId
 from zmqtasks.options import TaskOptions
 from zmqtasks.records import Value
 
@@ -118,3 +118,21 @@ class Journal(Protocol):
 
     def write(self, batch: Batch, on_written: Callable[[], None] | None = None) -> None:
         """Write entries after all that came before; then call `on_written`, in the loop's thread."""
+
+
+def last_words(records: Sequence[Record], start: int, stop: int) -> list[Record]:
+    """Return how tasks of [start, stop) ended, in order, each task once: its success, or else its last failure.
+
+    Args:
+        records: that overlap the range, in the order in which they were written.
+        start: the first task.
+        stop: one past the last.
+    """
+    told, found = RangeSet(), []
+    successes = [record for record in records if record.outcome.kind is OutcomeKind.OK]
+    failures = [record for record in records if record.outcome.kind is not OutcomeKind.OK]
+    for record in (*successes, *reversed(failures)):
+        first, last = max(record.start, start), min(record.stop, stop)
+        found += [Record(record.outcome, *part) for part in told.missing(first, last)]
+        told.add(first, last)
+    return sorted(found, key=lambda record: record.start)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from zmqtasks.errors import JournalError
-from zmqtasks.journal.entries import Block, BlockNote, Entry, JobNote, JobState, Sent
+from zmqtasks.journal.entries import Block, BlockNote, Entry, JobNote, JobState, Sent, last_words
 from zmqtasks.machines.collection import Record
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import JobId, Outcome, OutcomeKind, PeerId
@@ -55,7 +55,7 @@ NEW_OUTCOME = "INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 SENT = "UPDATE jobs SET sent = MAX(sent, ?) WHERE number = ?"
 OVERLAPPING = """
 SELECT start, stop, kind, attempt, node, elapsed_s, first, last, body FROM outcomes
-WHERE job = ? AND start < ? AND stop > ? ORDER BY start, rowid
+WHERE job = ? AND start < ? AND stop > ? ORDER BY rowid
 """
 
 
@@ -141,17 +141,11 @@ class JournalFile:
         """Return how tasks of [start, stop) ended, each task once: its success, or else its last failure."""
         with refusing(self._path):
             rows = self._reading.execute(OVERLAPPING, (_number(job), stop, start)).fetchall()
-        succeeded, failed = RangeSet(), {}
-        records: list[Record] = []
-        for a, b, kind, attempt, node, elapsed_s, first, last, body in rows:
-            outcome = Outcome(job, attempt, node, first, last, OutcomeKind(kind), elapsed_s, body)
-            if kind == OutcomeKind.OK:
-                records += [Record(outcome, *part) for part in succeeded.missing(max(a, start), min(b, stop))]
-                succeeded.add(a, b)
-            else:
-                failed[a] = Record(outcome, a, b)
-        records += [record for task, record in failed.items() if task not in succeeded]
-        return sorted(records, key=lambda record: record.start)
+        records = [
+            Record(Outcome(job, attempt, node, first, last, OutcomeKind(kind), elapsed_s, body), a, b)
+            for a, b, kind, attempt, node, elapsed_s, first, last, body in rows
+        ]
+        return last_words(records, start, stop)
 
     # In the writer's thread
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from zmqtasks.journal import Batch, Block, BlockNote, JobNote, JobState, Sent
+from zmqtasks.journal import Batch, Block, BlockNote, JobNote, JobState, Sent, last_words
 from zmqtasks.machines.collection import Record
 from zmqtasks.machines.ranges import RangeSet
-from zmqtasks.messages import JobId, OutcomeKind, PeerId
+from zmqtasks.messages import JobId, PeerId
 from zmqtasks.sessions import Loop
 
 LIFE_ATTEMPTS = 1 << 40
@@ -77,17 +77,8 @@ class MemoryJournal:
 
     def records(self, job: JobId, start: int, stop: int) -> list[Record]:
         """Return how tasks of [start, stop) ended."""
-        succeeded, failed = RangeSet(), {}
-        found: list[Record] = []
-        for record in self._pages.outcomes.get(job, ()):
-            if record.outcome.kind is OutcomeKind.OK:
-                parts = succeeded.missing(max(record.start, start), min(record.stop, stop))
-                found += [Record(record.outcome, *part) for part in parts]
-                succeeded.add(record.start, record.stop)
-            elif start <= record.start < stop:
-                failed[record.start] = record
-        found += [record for task, record in failed.items() if task not in succeeded]
-        return sorted(found, key=lambda record: record.start)
+        written = self._pages.outcomes.get(job, ())
+        return last_words([record for record in written if record.start < stop and record.stop > start], start, stop)
 
     def write(self, batch: Batch, on_written: Callable[[], None] | None = None) -> None:
         """Write entries after all that came before, in their time; then call back."""
