@@ -225,6 +225,20 @@ def test_an_early_failure_ends_a_task_only_where_nobody_would_try_again(
     life.open("work", options, MAP)
     recorded = [event for event in life.released(job, 0, 3) if isinstance(event, moves.TasksRecorded)]
     assert bool(recorded) is ends
+    assert life.failed(job, 0, 3) == ([1] if ends else [])
+    life.settle(settled(job, 0, 2))
+    assert life.failed(job, 0, 3) == ([1] if ends else [])  # 0 and 1 are released: not heard too early
+    life.forget(job)
+    assert life.failed(job, 0, 3) == []
+
+
+def test_a_failure_that_was_heard_early_is_forgiven_by_a_success(programs: Programs) -> None:
+    job = programs.begin(range(3))
+    life = programs.live()
+    for task in range(3):
+        life.settle(settled(job, task, task + 1, OutcomeKind.ERROR))
+    life.settle(settled(job, 0, 2))
+    assert life.failed(job, 0, 3) == [2]
 
 
 # Functions

@@ -15,6 +15,7 @@ from zmqtasks.errors import JournalMismatch
 from zmqtasks.journal import Block, BlockNote, JobNote, JobState, Journal, Sent
 from zmqtasks.machines import dispatch_moves as moves
 from zmqtasks.machines.accounts import CHUNK_BYTES
+from zmqtasks.machines.collection import Record
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import JobId, OutcomeKind, Settled
 from zmqtasks.options import TaskOptions
@@ -72,6 +73,8 @@ class Resuming:
         self._earlier = list(journal.jobs())
         self._number = max((int(s.note.id.rpartition(":")[2]) for s in self._earlier), default=0)
         self._jobs: dict[JobId, _Kept] = {}
+        self._failed: dict[JobId, set[int]] = {}
+        """Tasks of which only somebody else could tell that they have failed for good."""
         self._is_resumed = bool(self._earlier)
         self._is_matched = False
         """Whether a job was one of the journal: then it is the same program, and may open others."""
@@ -125,6 +128,7 @@ class Resuming:
     def forget(self, job: JobId) -> None:
         """Let go of a job that has ended."""
         self._jobs.pop(job, None)
+        self._failed.pop(job, None)
 
     def is_at_most_once(self, job: JobId) -> bool:
         """Tell whether it has to be written what is about to be sent."""
@@ -201,6 +205,16 @@ class Resuming:
             return False
         return not note.options.retry or (note.options.retries == 0 and kind in FINAL_WITHOUT_RETRIES)
 
+    def is_early_end(self, record: Record) -> bool:
+        """Tell whether this ends a task that is not released, so that nobody will judge it."""
+        job = record.outcome.job
+        return record.start >= self.boundary(job) and self.is_end(job, record.outcome.kind)
+
+    def failed(self, job: JobId, start: int, stop: int) -> list[int]:
+        """Return the tasks of which was heard, before they were released, that they have failed for good."""
+        failed = self._failed.get(job)
+        return sorted(failed.intersection(range(start, stop))) if failed else []
+
     def settle(self, settled: Settled) -> list[moves.Event]:
         """Return what the machine has to know of an outcome, and keep what it is to know later."""
         boundary = self.boundary(settled.job)
@@ -210,10 +224,18 @@ class Resuming:
         ended = self._ended(settled.job)
         if ended is not None and self.is_end(settled.job, settled.kind):
             ended.add(early.start, early.stop)
+            self._hear(early)
         events: list[moves.Event] = [moves.OutcomeMissed(early)]
         if settled.start < boundary:
             events.append(moves.OutcomeSettled(settled._replace(stop=boundary)))
         return events
+
+    def _hear(self, end: Settled) -> None:
+        tasks = range(end.start, end.stop)
+        if end.kind is not OutcomeKind.OK:
+            self._failed.setdefault(end.job, set()).update(tasks)
+        elif failed := self._failed.get(end.job):
+            failed.difference_update(tasks)
 
     def _note(self, job: JobId) -> JobNote | None:
         if kept := self._jobs.get(job):

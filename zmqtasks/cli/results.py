@@ -13,9 +13,9 @@ from typing import Protocol
 from zmqtasks.cli.exits import one_line
 from zmqtasks.cli.tally import Tally
 from zmqtasks.errors import ZmqtasksError
-from zmqtasks.journal import Journal
 from zmqtasks.machines.collection import Record
 from zmqtasks.machines.dispatch_moves import Finish
+from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import JobId, Outcome, OutcomeKind
 from zmqtasks.options import Limits
 from zmqtasks.resuming import Resuming
@@ -65,11 +65,11 @@ class Results:
         self._on_ended, self._on_broken = on_ended, on_broken
         self._unjudged: dict[int, Record] = {}
         self._draining = False
-        self._journal: Journal | None = None
+        self._resuming: Resuming | None = None
 
     def begin(self, resuming: Resuming | None) -> None:
         """Hear of the journal, where what has ended is marked."""
-        self._journal = resuming.journal if resuming else None
+        self._resuming = resuming
 
     def drain(self) -> None:
         """From now on nothing is run again: whatever a task ends with is final."""
@@ -80,9 +80,14 @@ class Results:
     def record(self, records: Sequence[Record], on_stored: Callable[[], None]) -> None:
         """Store successes, and hear what the ventilator says of failures before they are stored."""
         assert self.store is not None
-        final = [r for r in records if r.outcome.kind is OutcomeKind.OK or self._draining]
+        final = [r for r in records if self._is_final(r)]
         unjudged = {r.start: r for r in records if r.outcome.kind is not OutcomeKind.OK and not self._draining}
         self.store.record(final, partial(self._stored, final, unjudged, on_stored))
+
+    def _is_final(self, record: Record) -> bool:
+        if record.outcome.kind is OutcomeKind.OK or self._draining:
+            return True
+        return self._resuming is not None and self._resuming.is_early_end(record)
 
     def _stored(self, final: list[Record], unjudged: dict[int, Record], on_stored: Callable[[], None]) -> None:
         self._unjudged = unjudged
@@ -108,15 +113,15 @@ class Results:
             record = self._unjudged.pop(finish.start)
             self._keep(record)
             self._count(record)
-        if self._journal and finish.kind is not OutcomeKind.RETURNED:
-            self._mark(self._journal, finish)
+        if self._resuming and finish.kind is not OutcomeKind.RETURNED:
+            self._mark(self._resuming, finish)
         self._on_ended(finish.start, finish.stop)
 
     @staticmethod
-    def _mark(journal: Journal, finish: Finish) -> None:
+    def _mark(resuming: Resuming, finish: Finish) -> None:
         """Note in the journal that tasks have ended; how is known where results are."""
         done = Outcome(finish.job, finish.attempt, finish.node, finish.start, finish.stop, finish.kind, 0.0)
-        journal.write(lambda: (Record(done, done.start, done.stop),))
+        resuming.journal.write(lambda: (Record(done, done.start, done.stop),))
 
     def restored(self, job: JobId, start: int, stop: int) -> None:
         """Count what an earlier life has done."""
@@ -126,12 +131,16 @@ class Results:
             self._tally.fail(a, b, "as an earlier run of this command has recorded")
         self._on_ended(start, stop)
 
-    def _failed_before(self, job: JobId, start: int, stop: int) -> list[tuple[int, int]]:
+    def _failed_before(self, job: JobId, start: int, stop: int) -> RangeSet:
+        """Return what has failed: as the journal or our store has it, and as a sink or nodes have told since."""
+        assert self._resuming is not None
+        told = self._resuming.failed(job, start, stop)
         if self.store is not None:
-            return [(task, task + 1) for task in sorted(self.earlier_failures) if start <= task < stop]
-        assert self._journal is not None
-        records = self._journal.records(job, start, stop)
-        return [(r.start, r.stop) for r in records if r.outcome.kind is not OutcomeKind.OK]
+            told += [task for task in self.earlier_failures if start <= task < stop]
+            return RangeSet((task, task + 1) for task in told)
+        records = self._resuming.journal.records(job, start, stop)
+        marked = [(r.start, r.stop) for r in records if r.outcome.kind is not OutcomeKind.OK]
+        return RangeSet([*marked, *((task, task + 1) for task in told)])
 
     def _conclude(self, finish: Finish, error: BaseException) -> None:
         body = payload.pack_failure(error)

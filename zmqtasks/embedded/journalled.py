@@ -27,14 +27,8 @@ class Kept:
 
     def record(self, records: Sequence[Record], on_stored: Callable[[], None]) -> None:
         """Write successes, and failures that nobody will judge: their tasks are not with the ventilator yet."""
-        final = [record for record in records if self._is_end(record)]
+        final = [r for r in records if r.outcome.kind is OutcomeKind.OK or self._resuming.is_early_end(r)]
         self._journal.write(lambda: final, on_stored)
-
-    def _is_end(self, record: Record) -> bool:
-        if record.outcome.kind is OutcomeKind.OK:
-            return True
-        job = record.outcome.job
-        return record.start >= self._resuming.boundary(job) and self._resuming.is_end(job, record.outcome.kind)
 
     def known(self, records: Sequence[Record]) -> list[Record]:
         """Return the parts whose tasks are with the ventilator; the rest is given back when they are."""
