@@ -1,18 +1,17 @@
 """The file of a journal: a SQLite database with a write-ahead log.
 
-Owns the schema, and the words for what may be wrong with a file. `synchronous=NORMAL`: a commit survives the death of
-the process, not a power cut. Written by one thread, read by another through a connection of its own. Called by
-`file.py`.
+Owns the schema, and the words for what may be wrong with a file. Written by one thread, read by another through a
+connection of its own. Called by `file.py`.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from zmqtasks.databases import as_os_error, connect, transaction, write_ahead
 from zmqtasks.errors import JournalError
 from zmqtasks.journal.entries import Block, BlockNote, Entry, JobNote, JobState, Sent, last_words
 from zmqtasks.machines.collection import Record
@@ -24,8 +23,7 @@ from zmqtasks.wire import payload
 
 FORMAT = 1
 """Raised whenever an older program could no longer read or write the file."""
-BUSY_S = 10.0
-"""How long to wait for another reader of the same file."""
+CACHED_STATEMENTS = 8
 LIFE_ATTEMPTS = 1 << 40
 """Attempts that one life may number: a million a second for twelve days. So nothing has to be written for each."""
 
@@ -73,10 +71,10 @@ class JournalFile:
     def __init__(self, path: str, peer: PeerId) -> None:
         self._path = path
         with refusing(path):
-            self._writing = _connect(path)
+            self._writing = connect(path, CACHED_STATEMENTS)
             try:
                 self._prepare(peer)
-                self._reading = _connect(path)
+                self._reading = connect(path, CACHED_STATEMENTS)
             except BaseException:
                 self._writing.close()
                 raise
@@ -84,7 +82,7 @@ class JournalFile:
     def _prepare(self, peer: PeerId) -> None:
         """Begin a new file, or check what is there before anything of it is touched; then count this life."""
         connection = self._writing
-        with _transaction(connection):
+        with transaction(connection):
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if not tables:
                 for statement in SCHEMA.split(";\n"):
@@ -94,9 +92,8 @@ class JournalFile:
             elif not tables >= TABLES:
                 raise JournalError(f"{self._path} is a database, but no journal of zmqtasks; give another file")
             self._check_format()
-        connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        connection.execute("PRAGMA synchronous = NORMAL")
-        with _transaction(connection):
+        write_ahead(connection)
+        with transaction(connection):
             connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'life'")
             meta = dict(connection.execute("SELECT key, value FROM meta"))
         self.peer: PeerId = meta["peer"]
@@ -156,7 +153,7 @@ class JournalFile:
             OSError: the disk is full, or the file locked.
             JournalError: the file is destroyed.
         """
-        with as_os_error(self._path), _transaction(self._writing):
+        with as_os_error(self._path, self._destroyed), transaction(self._writing):
             for entry in entries:
                 self._write(entry)
 
@@ -176,6 +173,9 @@ class JournalFile:
             values = job, entry.start, entry.stop, o.kind, o.attempt, o.node, o.elapsed_s, o.start, o.stop, body
             execute(NEW_OUTCOME, values)
 
+    def _destroyed(self, error: sqlite3.DatabaseError) -> Exception:
+        return JournalError(f"{self._path} is destroyed: {error}")
+
     def close_writing(self) -> None:
         """Close the writer's connection."""
         self._writing.close()
@@ -189,24 +189,6 @@ def _number(job: JobId) -> int:
     return int(job.rpartition(":")[2])
 
 
-def _connect(path: str) -> sqlite3.Connection:
-    return sqlite3.connect(
-        os.fspath(path), timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=8
-    )
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # a full disk ends it by itself
-            connection.execute("ROLLBACK")
-        raise
-
-
 @contextmanager
 def refusing(path: str) -> Iterator[None]:
     """Raise what SQLite says while a journal is opened or read as JournalError."""
@@ -218,16 +200,3 @@ def refusing(path: str) -> Iterator[None]:
         raise JournalError(
             f"{path} is not a journal, or is destroyed: {error}; restore it from a copy, or begin a new one"
         ) from error
-
-
-@contextmanager
-def as_os_error(path: str) -> Iterator[None]:
-    """Raise what SQLite says of the disk, the file and its locks as OSError."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise OSError(f"{path}: {error}") from error
-    except sqlite3.DatabaseError as error:
-        if type(error) is not sqlite3.DatabaseError:
-            raise  # a defect of this module
-        raise JournalError(f"{path} is destroyed: {error}") from error

@@ -1,7 +1,6 @@
 """Results in a SQLite database, which other programs may read while it grows.
 
-Owns the schema and the rule which row stays. Write-ahead log, so that readers and the writer do not wait for each
-other; `synchronous=NORMAL`, so that a commit survives the death of the process, not a power cut. Called by the writer.
+Owns the schema and the rule which row stays. Called by the writer.
 """
 
 from __future__ import annotations
@@ -9,20 +8,20 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing
 from datetime import UTC, datetime
 from itertools import islice
 
+from zmqtasks.databases import as_os_error, connect, transaction, write_ahead
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import JobId
 from zmqtasks.store.rows import KIND, Failed, Recorded, Row, StoredJob
 
 FORMAT = 1
 """Raised whenever an older program could no longer read or write the file."""
-BUSY_S = 10.0
-"""How long to wait for another writer of the same file before it is opened."""
 WRITE_BUSY_S = 2.0
-"""The same at each commit; then it is told, and tried again."""
+"""How long to wait for another writer at each commit; then it is told, and tried again."""
+CACHED_STATEMENTS = 4
 STATEMENT_ROWS = 1024
 """Rows a statement. Python lets go of its global lock at each step of a statement and has to wait for it again when
 other threads are busy: with a row a step, each row would cost a switch of threads."""
@@ -94,10 +93,10 @@ class SqliteFile:
         if os.path.exists(path) and not os.access(path, os.W_OK):
             # SQLite would open it for reading, and could not write even when it is writable again.
             raise OSError(f"{path} is read-only")
-        with _as_os_error(path):
-            self._connection = _connect(path)
+        with self._guarded():
+            self._connection = self._connect()
         try:
-            with _as_os_error(path):
+            with self._guarded():
                 self._prepare()
         except BaseException:
             self._connection.close()
@@ -105,23 +104,27 @@ class SqliteFile:
 
     def write(self, jobs: Sequence[StoredJob], new: Iterable[Row]) -> None:
         """Write jobs and rows in one transaction; see `Backend`."""
-        with _as_os_error(self._path), self._transaction():
-            self._note(jobs)
-            remaining = iter(new)
-            while rows := list(islice(remaining, STATEMENT_ROWS)):
-                self._note(StoredJob(job) for job in {row.job for row in rows} - self._known_jobs)
-                self._upsert(rows)
+        try:
+            with self._guarded(), transaction(self._connection):
+                self._note(jobs)
+                remaining = iter(new)
+                while rows := list(islice(remaining, STATEMENT_ROWS)):
+                    self._note(StoredJob(job) for job in {row.job for row in rows} - self._known_jobs)
+                    self._upsert(rows)
+        except BaseException:
+            self._known_jobs.clear()  # what was noted in this transaction is gone with it
+            raise
 
     def recorded(self, job: JobId) -> Recorded:
         """Return what the file has of `job`; see `Backend`."""
         failed = "SELECT task, attempt, status FROM results WHERE job = ? AND status <> 'ok'"
-        with _as_os_error(self._path), closing(_connect(self._path)) as connection:
+        with self._guarded(), closing(self._connect()) as connection:
             ok = RangeSet(connection.execute(OK_RANGES, (job,)))
             return Recorded(ok, {task: (n, KIND[status]) for task, n, status in connection.execute(failed, (job,))})
 
     def jobs(self) -> list[StoredJob]:
         """Return the jobs in the file, oldest first; see `Backend`."""
-        with _as_os_error(self._path), closing(_connect(self._path)) as connection:
+        with self._guarded(), closing(self._connect()) as connection:
             return [StoredJob(*row) for row in connection.execute("SELECT id, name, total FROM jobs ORDER BY rowid")]
 
     def failures(self) -> Iterator[Failed]:
@@ -129,7 +132,7 @@ class SqliteFile:
         after: tuple[JobId, int] = ("", -1)
         while True:
             # A page at a time: a reader that stays would keep the log from being folded into the file.
-            with _as_os_error(self._path), closing(_connect(self._path)) as connection:
+            with self._guarded(), closing(self._connect()) as connection:
                 page = [Failed(*row) for row in connection.execute(FAILED, (*after, STATEMENT_ROWS))]
             if not page:
                 return
@@ -142,7 +145,7 @@ class SqliteFile:
 
     def _prepare(self) -> None:
         """Create the tables in a new file, and refuse a file of something else before touching it."""
-        with self._transaction():
+        with transaction(self._connection):
             tables = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_master")}
             if not tables:
                 for statement in SCHEMA.split(";\n"):
@@ -153,8 +156,7 @@ class SqliteFile:
             (found,) = self._connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone() or ("none",)
             if found != str(FORMAT):
                 raise ValueError(f"{self._path} has format {found}; this version of zmqtasks knows format {FORMAT}")
-        self._connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        self._connection.execute("PRAGMA synchronous = NORMAL")
+        write_ahead(self._connection)
         self._connection.execute(f"PRAGMA busy_timeout = {WRITE_BUSY_S * 1000:.0f}")
 
     def _note(self, jobs: Iterable[StoredJob]) -> None:
@@ -167,33 +169,8 @@ class SqliteFile:
         places = ", ".join(["(" + ", ".join("?" * COLUMNS) + ")"] * len(rows))
         self._connection.execute(UPSERT.format(rows=places), [field for row in rows for field in row])
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            self._known_jobs.clear()  # what was noted in this transaction is gone with it
-            if self._connection.in_transaction:  # a full disk ends it by itself
-                self._connection.execute("ROLLBACK")
-            raise
+    def _connect(self) -> sqlite3.Connection:
+        return connect(self._path, CACHED_STATEMENTS)
 
-
-def _connect(path: str) -> sqlite3.Connection:
-    return sqlite3.connect(
-        os.fspath(path), timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=4
-    )
-
-
-@contextmanager
-def _as_os_error(path: str) -> Iterator[None]:
-    """Raise what SQLite says of the disk, the file and its locks as OSError, and of strange contents as ValueError."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise OSError(f"{path}: {error}") from error
-    except sqlite3.DatabaseError as error:
-        if type(error) is not sqlite3.DatabaseError:
-            raise  # a defect of this module
-        raise ValueError(f"{path} is not a database of results: {error}") from error
+    def _guarded(self) -> AbstractContextManager[None]:
+        return as_os_error(self._path, lambda error: ValueError(f"{self._path} is not a database of results: {error}"))
