@@ -204,6 +204,26 @@ def test_ones_own_stall_is_not_the_silence_of_the_peer() -> None:
     assert [c for c in commands if not isinstance(c, SendStatus)] == [Suspected(), Closed("silent for 10.0 s")]
 
 
+@pytest.mark.parametrize("initiator", [True, False])
+def test_after_ones_own_stall_what_came_meanwhile_has_a_moment_to_be_heard(initiator: bool) -> None:
+    """A process that continues may find its inbox empty: what the kernel has gets there by another thread."""
+    half = opened() if initiator else Incoming(SESSION, 0.0, Timing(lease_s=10.0))
+    for tenth in range(1, 96):
+        half.tick(tenth / 10)
+    said = half.tick(30.0)
+    assert said
+    assert not [command for command in said if isinstance(command, Closed)]
+    assert half.next_deadline() == pytest.approx(30.2)
+    assert not [command for command in half.tick(30.1) if isinstance(command, Closed)]
+    assert [type(command) for command in half.tick(half.next_deadline())] == [Closed]
+
+
+def test_who_is_stalled_again_and_again_still_gives_a_silent_peer_up() -> None:
+    half = opened()
+    ended = next(now for now in range(3, 90, 3) for command in half.tick(now) if isinstance(command, Closed))
+    assert 30 < ended <= 45, "of each 3 s, one counts"
+
+
 @pytest.mark.parametrize("stall_s", [5.0, 12.0, 20.0, 59.0])
 def test_a_stall_of_the_initiator_closes_neither_end(stall_s: float) -> None:
     """A client that holds the interpreter's lock: longer than the silence that closes, shorter than the lease."""

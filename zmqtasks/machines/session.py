@@ -23,6 +23,9 @@ from zmqtasks.errors import LocalProtocolError
 from zmqtasks.messages import Bulk, PeerState, SessionId, Status
 from zmqtasks.records import Value, replace
 
+MOST_SETTLING = 3
+"""Beats by which own stalls may put off the end of a silent session: who stalls all the time has to end it, too."""
+
 
 class Timing(Value):
     """Seconds; the defaults are those of the protocol page."""
@@ -44,6 +47,8 @@ class Timing(Value):
     retransmit_s: float = 2.0
     rewind_s: float = 0.2
     """Least time between two retransmissions that the same gap asks for."""
+    settle_s: float = 0.2
+    """After one's own stall, what came meanwhile may take so long from the kernel to the inbox."""
     lease_s: float = 60.0
 
 
@@ -177,6 +182,8 @@ class _Half:
         self._timing = timing
         self._heard_at = now
         self._ticked_at = now
+        self._settled_at = now
+        """From here on the inbox has what came during one's own stall."""
         self._beat_at = now + timing.beat_s
 
     def _excuse_own_stall(self, now: float) -> None:
@@ -184,7 +191,13 @@ class _Half:
         stall = now - self._ticked_at - self._timing.beat_s
         if stall > 0:
             self._heard_at = min(now, self._heard_at + stall)
+            self._settled_at = now + self._timing.settle_s
         self._ticked_at = now
+
+    def _silent_until(self, most_s: float) -> float:
+        """Return when silence ends the session, if it may last for `most_s` seconds."""
+        end = self._heard_at + most_s
+        return max(end, min(self._settled_at, end + MOST_SETTLING * self._timing.beat_s))
 
     def _was_quiet(self, now: float) -> bool:
         """Tell whether the partner, who speaks now, has been silent for a while, and not just unheard by us."""
@@ -245,7 +258,7 @@ class Outgoing(_Half):
         if self.state is State.OPENING:
             return self._say_hello(now)
         # Compared as in `next_deadline`: a difference may round to just below what it should be.
-        if now >= self._heard_at + self._timing.close_s:
+        if now >= self._silent_until(self._timing.close_s):
             return self._close(f"silent for {now - self._heard_at:.1f} s")
         commands: list[Command] = []
         if self.state is State.UP and now >= self._heard_at + self._timing.suspect_s:
@@ -267,8 +280,9 @@ class Outgoing(_Half):
             return float("inf")
         if self.state is State.OPENING:
             return self._hello_at
-        silence = self._timing.suspect_s if self.state is State.UP else self._timing.close_s
-        return min(self._beat_at, self._heard_at + silence, self._retransmission_due())
+        suspect, timing = self.state is State.SUSPECT, self._timing
+        silence = self._silent_until(timing.close_s) if suspect else self._heard_at + timing.suspect_s
+        return min(self._beat_at, silence, self._retransmission_due())
 
     def _retransmission_due(self) -> float:
         """Return when all that is not acknowledged is sent again; never, as long as the partner is quiet."""
@@ -418,7 +432,7 @@ class Incoming(_Half):
         self._excuse_own_stall(now)
         if self.state is State.CLOSED:
             return []
-        if now >= self._heard_at + self.lease_s:
+        if now >= self._silent_until(self.lease_s):
             self.state = State.CLOSED
             return [Closed(f"silent for {now - self._heard_at:.0f} s: its lease has ended")]
         if now >= self._beat_at:
@@ -431,7 +445,7 @@ class Incoming(_Half):
         """Return the time at which `tick` has something to do."""
         if self.state is State.CLOSED:
             return float("inf")
-        return min(self._beat_at, self._ack_at, self._heard_at + self.lease_s)
+        return min(self._beat_at, self._ack_at, self._silent_until(self.lease_s))
 
     def _acknowledge_by(self, at: float) -> None:
         if at < self._ack_at:
