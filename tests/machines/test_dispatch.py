@@ -106,7 +106,8 @@ def test_a_job_from_its_opening_to_its_end() -> None:
     history = History()
     assert history(JobOpened("j", TaskOptions()), NodeOpened("node-1", 1, WIDE)) == []
     assert history(TasksAdded("j", 2)) == [Send("node-1", (Cut("j", 1, 0, 1),))]
-    assert repr(history.dispatch) == "<Dispatch jobs=[j 0/2 waiting={1..2}] nodes=[node-1 1 aboard]>"
+    book = "<Book jobs=[j 0/2 waiting={1..2}] nodes=[node-1 1 aboard]>"
+    assert repr(history.dispatch) == f"<Dispatch {book} <Wishes [] stray={{}}>>"
     assert history(JobClosed("j")) == []
     assert history.settle(1, 0, 1) == [Finish("j", 0, 1, OK, 1, "n"), Send("node-1", (Cut("j", 2, 1, 2),))]
     assert (history.dispatch.waiting(), history.dispatch.aboard()) == (0, 1)
@@ -116,7 +117,7 @@ def test_a_job_from_its_opening_to_its_end() -> None:
     assert last.task_s == 0.001
     assert history.dispatch.jobs() == ()
     assert history.dispatch.next_deadline() == float("inf")
-    assert repr(history.dispatch) == "<Dispatch jobs=[] nodes=[node-1 0 aboard]>"
+    assert repr(history.dispatch) == "<Dispatch <Book jobs=[] nodes=[node-1 0 aboard]> <Wishes [] stray={}>>"
 
 
 def test_an_empty_job_ends_when_it_is_closed() -> None:
@@ -158,7 +159,7 @@ def test_illegal_moves(event: Event) -> None:
     history = History()
     history.job(1)
     history.node()
-    with pytest.raises(LocalProtocolError, match=rf"{type(event).__name__}: \w+ is .*<Dispatch jobs=\[j 0/1 "):
+    with pytest.raises(LocalProtocolError, match=rf"{type(event).__name__}: \w+ is .*<Dispatch <Book jobs=\[j 0/1 "):
         history(event)
 
 
@@ -244,12 +245,12 @@ def test_one_long_or_unknown_task_leaves_the_other_workers_of_its_node_busy(task
     history.node(workers=4)
     history(JobOpened("short", TaskOptions(), 1e-5), TasksAdded("short", 10_000_000))
     for _ in range(20):
-        for attempt in sorted(history.dispatch._assignments):
-            held = history.dispatch._assignments[attempt]
+        for attempt in sorted(history.dispatch._book.assignments):
+            held = history.dispatch._book.assignments[attempt]
             if held.job == "short":
                 for start, stop in list(held.remaining):
                     history.settle(attempt, start, stop, each_s=1e-5, job="short")
-    aboard = [a for a in history.dispatch._assignments.values() if a.job == "short"]
+    aboard = [a for a in history.dispatch._book.assignments.values() if a.job == "short"]
     assert len(aboard) == 9, "three chunks for each of the other three"
 
 
@@ -259,8 +260,8 @@ def test_large_arguments_make_small_chunks() -> None:
     cut = cuts(history.node(workers=1))[0]
     history(Encoded(cut.attempt, 2 * 300 * 1024))
     for _ in range(30):
-        attempt = min(history.dispatch._assignments)
-        ((start, stop),) = history.dispatch._assignments[attempt].remaining
+        attempt = min(history.dispatch._book.assignments)
+        ((start, stop),) = history.dispatch._book.assignments[attempt].remaining
         assert (stop - start) * 300 * 1024 <= CHUNK_BYTES
         got = cuts(history.settle(attempt, start, stop, each_s=1e-6))
         history(*(Encoded(c.attempt, (c.stop - c.start) * 300 * 1024) for c in got))
@@ -272,19 +273,19 @@ def test_a_task_that_raises_is_measured_like_any_other() -> None:
     history.job(100_000)
     history.node()
     for _ in range(60):
-        attempt = min(history.dispatch._assignments)
-        ((start, stop),) = history.dispatch._assignments[attempt].remaining
+        attempt = min(history.dispatch._book.assignments)
+        ((start, stop),) = history.dispatch._book.assignments[attempt].remaining
         history(Encoded(attempt, 10 * (stop - start)))
         for index in range(start, stop):
             history.settle(attempt, index, index + 1, ERROR, each_s=1e-4)
-    assert history.dispatch._jobs["j"].task_s == pytest.approx(1e-4, rel=1e-3)
+    assert history.dispatch._book.jobs["j"].task_s == pytest.approx(1e-4, rel=1e-3)
     assert stop - start > 100, "a job in which all fails is no reason to send its tasks one by one"
 
 
 def test_a_chunk_in_which_a_worker_died_does_not_make_the_next_ones_larger() -> None:
     history = History()
     history.job(1_000, task_s=1e-5)
-    history.dispatch._jobs["j"].proven = 1
+    history.dispatch._book.jobs["j"].proven = 1
     assert {cut.stop - cut.start for cut in cuts(history.node())} == {2}
     history(Encoded(1, 20))
     history.settle(1, 0, 1, CRASHED)
@@ -298,8 +299,8 @@ def test_while_more_tasks_may_come_chunks_shrink_less() -> None:
     for closed in (False, True):
         history = History()
         history.job(1_000, task_s=1e-4)
-        history.dispatch._jobs["j"].task_bytes = 10.0
-        history.dispatch._jobs["j"].proven = 1_000
+        history.dispatch._book.jobs["j"].task_bytes = 10.0
+        history.dispatch._book.jobs["j"].proven = 1_000
         history(*[JobClosed("j")] * closed)
         sizes[closed] = [cut.stop - cut.start for cut in cuts(history.node(workers=8))]
     assert sizes[False][0] == 1_000 // 8
@@ -312,7 +313,7 @@ def test_what_a_sink_repeats_is_not_measured() -> None:
     history.node()
     history.settle(1, 0, 1, each_s=1.0)
     history(OutcomeSettled(Settled("j", 0, "", 0, 1, OK, 0.0)), OutcomeSettled(Settled("j", 1, "n", 0, 1, OK, 9.0)))
-    assert history.dispatch._jobs["j"].task_s == 1.0
+    assert history.dispatch._book.jobs["j"].task_s == 1.0
 
 
 def test_the_measure_follows_a_change_within_seconds() -> None:
@@ -321,7 +322,7 @@ def test_the_measure_follows_a_change_within_seconds() -> None:
     history.node()
     for attempt in range(1, 21):
         history.settle(attempt, attempt - 1, attempt, each_s=0.1 if attempt < 10 else 0.5)
-    assert history.dispatch._jobs["j"].task_s == pytest.approx(0.5, rel=0.05)
+    assert history.dispatch._book.jobs["j"].task_s == pytest.approx(0.5, rel=0.05)
 
 
 # Windows ----------------------------------------------------------------------------------------------------------
@@ -529,11 +530,11 @@ def test_a_crashed_task_is_run_alone_and_spares_its_neighbours() -> None:
     history.job(1_000, task_s=1e-4)
     history.node()
     for _ in range(8):
-        attempt = min(history.dispatch._assignments)
-        ((start, stop),) = history.dispatch._assignments[attempt].remaining
+        attempt = min(history.dispatch._book.assignments)
+        ((start, stop),) = history.dispatch._book.assignments[attempt].remaining
         history.settle(attempt, start, stop, each_s=1e-4)
-    attempt = min(history.dispatch._assignments)
-    ((start, stop),) = history.dispatch._assignments[attempt].remaining
+    attempt = min(history.dispatch._book.assignments)
+    ((start, stop),) = history.dispatch._book.assignments[attempt].remaining
     history.settle(attempt, start, start + 1, CRASHED)
     assert cuts(history.settle(attempt, start + 1, stop, each_s=1e-4))[0][2:] == (start, start + 1)
 
@@ -597,7 +598,7 @@ def test_where_a_flight_recorder_speaks_the_charge_is_left_with_what_ran() -> No
     history.job(30, task_s=0.0001)
     history(JobClosed("j"))
     sent, ends, node, deaths = cuts(history.node("n0")), [], "n0", 0
-    ledger = history.dispatch._jobs["j"].ledger
+    ledger = history.dispatch._book.jobs["j"].ledger
     while sent and not ends:
         killing = [cut.attempt for cut in sent if cut.start <= 7 < cut.stop]
         if not killing:
@@ -620,7 +621,7 @@ def test_the_charge_is_right_after_the_tasks_went_elsewhere() -> None:
     history.node("a", 1)
     history(NodeLost("a", died=True))
     history.node("b", 1)
-    ledger = history.dispatch._jobs["j"].ledger
+    ledger = history.dispatch._book.jobs["j"].ledger
     assert repr(ledger) == "<Ledger tries={} crashes={} strikes={} losses=[{0..3}, {}, {}, {}]>"
     history.settle(2, 0, 1)
     with_flight(history, "a2", "a", Held("j", 0, 2, 1, Phase.RUNNING))
@@ -649,7 +650,7 @@ def test_a_strike_is_taken_back_from_what_had_not_begun_or_was_not_alone() -> No
         history.job(1)
         history.node("a")
         history(NodeLost("a", died=True))
-        ledger = history.dispatch._jobs["j"].ledger
+        ledger = history.dispatch._book.jobs["j"].ledger
         assert (ledger.rungs(0), ledger.care(0)) == (2, Blame.CHUNK_ALONE)
         with_flight(history, "b", "a", *begun)
         assert (ledger.rungs(0), ledger.care(0)) == (len(begun) // 2, Blame.NONE)
@@ -661,7 +662,7 @@ def test_a_strike_that_was_known_at_once_is_not_counted_again() -> None:
     history.node("a")
     history(NodeLost("a", died=True))
     with_flight(history, "b", "a", Held("j", 0, 1, 1, Phase.RUNNING))
-    assert "strikes={0: 1}" in repr(history.dispatch._jobs["j"].ledger)
+    assert "strikes={0: 1}" in repr(history.dispatch._book.jobs["j"].ledger)
 
 
 def test_a_job_that_has_ended_leaves_no_charges() -> None:
@@ -730,15 +731,15 @@ def test_a_suspicious_task_gets_its_turn_though_other_jobs_keep_all_nodes_busy()
     history(TasksCancelled("good", 0, 10_000))
     sent: list[Cut] = []
     for _ in range(50):
-        attempt = min(history.dispatch._assignments)
-        held = history.dispatch._assignments[attempt]
+        attempt = min(history.dispatch._book.assignments)
+        held = history.dispatch._book.assignments[attempt]
         ((start, stop),) = held.remaining
         sent += cuts(history.settle(attempt, start, stop, each_s=0.02, job=held.job))
         if any(cut.job == "bad" for cut in sent):
             break
     assert sent[-1].job == "bad"
     assert {cut.job for cut in sent[:-1]} <= {"peer"}
-    node = history.dispatch._nodes[history.dispatch._assignments[sent[-1].attempt].node]
+    node = history.dispatch._book.nodes[history.dispatch._book.assignments[sent[-1].attempt].node]
     assert node.tasks == 1
 
 
@@ -988,7 +989,7 @@ def test_no_trace_is_left_of_priorities_that_were_used() -> None:
     for priority in range(100):
         history(JobOpened("j", TaskOptions(priority=priority)), TasksAdded("j", 1), JobClosed("j"))
         assert history.settle(priority + 1, 0, 1)[-1] == FinishJob("j")
-    assert not history.dispatch._ready
+    assert not history.dispatch._book.ready
 
 
 # A mesh -----------------------------------------------------------------------------------------------------------
@@ -1040,7 +1041,7 @@ class Mesh:
         for command in commands:
             match command:
                 case Send(node, chosen):
-                    assert self.dispatch._nodes[node].tasks <= self.nodes[node].window.tasks
+                    assert self.dispatch._book.nodes[node].tasks <= self.nodes[node].window.tasks
                     for cut in chosen:
                         self.take(self.nodes[node], cut)
                 case Deny(job, start, stop):
@@ -1174,7 +1175,7 @@ class Mesh:
 
     def flight(self) -> Flight:
         """Return what a lost node, of which nothing is known to be dead, may have had."""
-        charges = self.dispatch._charges._nodes
+        charges = self.dispatch._book.charges._nodes
         dead = self.dice.choice([*charges, "unknown"])
         begun = self.dice.sample(charges.get(dead, []), min(len(charges.get(dead, [])), self.dice.randint(0, 2)))
         one = self.dice.choice([1, 50])
@@ -1277,10 +1278,10 @@ def test_every_task_ends_exactly_once(seed: int) -> None:
     mesh.finish()
     assert mesh.dispatch.jobs() == ()
     assert mesh.dispatch.waiting() == mesh.dispatch.aboard() == 0
-    assert not mesh.dispatch._assignments
-    assert not mesh.dispatch._ready
+    assert not mesh.dispatch._book.assignments
+    assert not mesh.dispatch._book.ready
     assert not mesh.dispatch._wishes._by_attempt
-    assert all(node.nbytes == node.cost_us == 0 for node in mesh.dispatch._nodes.values())
+    assert all(node.nbytes == node.cost_us == 0 for node in mesh.dispatch._book.nodes.values())
     assert len(mesh.ends) == sum(mesh.totals.values())
 
 
@@ -1376,8 +1377,8 @@ def test_long_run_of_20_000_tasks_that_fail_once() -> None:
         consumer.take(dispatch.tick(10.0))
         consumer.run()
     assert consumer.finished == 20_000
-    assert repr(dispatch._jobs["j"].ledger) == "<Ledger tries={} crashes={} strikes={} losses=[{}, {}, {}, {}]>"
-    assert not dispatch._delayed
+    assert repr(dispatch._book.jobs["j"].ledger) == "<Ledger tries={} crashes={} strikes={} losses=[{}, {}, {}, {}]>"
+    assert not dispatch._book.delayed
 
 
 def iter_growing(cuts: list[Cut]) -> Iterator[Cut]:
@@ -1397,7 +1398,7 @@ def test_long_run_of_5_000_lost_nodes() -> None:
             dispatch.handle(NodeOpened("n", 2, WIDE), 0.0)
             dispatch.handle(NodeLost("n", died=False), 0.0)
         dispatch.check()
-    assert repr(dispatch) == "<Dispatch jobs=[j 0/2 waiting={0..2}] nodes=[]>"
+    assert repr(dispatch) == "<Dispatch <Book jobs=[j 0/2 waiting={0..2}] nodes=[]> <Wishes [] stray={}>>"
 
 
 def test_long_run_of_5_000_retries_of_one_task() -> None:

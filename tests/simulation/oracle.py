@@ -105,9 +105,9 @@ def _of_ventilator(ventilator: Ventilator) -> list[str]:
     dispatch = ventilator._dispatch
     kept = {
         "jobs": ventilator._jobs,
-        "jobs of the machine": dispatch._jobs,
-        "ready jobs": dispatch._ready,
-        "assignments": dispatch._assignments,
+        "jobs of the machine": dispatch._book.jobs,
+        "ready jobs": dispatch._book.ready,
+        "assignments": dispatch._book.assignments,
         "unsent outcomes": ventilator._unsent,
         "tasks aboard": dispatch.aboard(),
         "wishes": dispatch._wishes._by_attempt,

@@ -1,7 +1,7 @@
 """The accounts a ventilator keeps: of each job, of each node, and of what is aboard a node under one attempt.
 
 Owns the figures and what can be derived from them: the cost of a chunk, the room of a node, the duration of a task.
-Decides nothing; `dispatch.py` does.
+Decides nothing, and moves no task from one account to another; `book.py` does.
 """
 
 from __future__ import annotations
@@ -108,10 +108,8 @@ def cost_of_us(tasks: int, task_s: float | None) -> int:
     """Return what a chunk takes of a node's room: its expected work, in whole microseconds that add up exactly.
 
     However short, a chunk takes a third of a worker's backlog; however long or unknown, no more than all of it, for
-    the other workers of the node are free.
+    the other workers of the node are free. It is never empty.
     """
-    if tasks == 0:
-        return 0
     expected_s = BACKLOG_S if task_s is None else min(max(tasks * task_s, CHUNK_S), BACKLOG_S)
     return round(expected_s * 1e6)
 

@@ -1,7 +1,8 @@
 """Who is to blame for what went wrong with a task, and what follows from it.
 
 Owns the budgets of one job: retries of the user's options, crashes of workers, losses and strikes with nodes.
-Keeps numbers only for tasks something happened to. Called by `dispatch.py`.
+Keeps numbers only for tasks something happened to. Called by `filling.py`,
+`outcomes.py` and `losses.py`.
 
 | what happened                                     | what follows                                              |
 |---------------------------------------------------|-----------------------------------------------------------|

@@ -3,7 +3,7 @@
 A lost node is charged to all that was aboard. Where it is started again, its flight recorder tells what its workers had
 begun: then the charge stays with those alone. Until then, and where nobody speaks, what was charged at first holds.
 
-Owns the charges, by node. Changes no ledger and no account: `dispatch.py` does, as `judge` says.
+Owns the charges, by node. Changes no ledger and no account: `losses.py` does, as `judge` says.
 """
 
 from __future__ import annotations

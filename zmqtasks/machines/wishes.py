@@ -1,7 +1,7 @@
 """What a ventilator wants back from its nodes: tasks aboard that are not to be begun, or not even to be ended.
 
 Owns the wishes that are not fulfilled yet, and when a node is reminded of them: a request may be lost, and it may
-overtake the tasks it is about. Settles nothing: that is up to `dispatch.py`, which calls this.
+overtake the tasks it is about. Settles nothing: that is up to `cancelling.py`, which calls this.
 
 | wish   | ends                                                                                        |
 |--------|---------------------------------------------------------------------------------------------|

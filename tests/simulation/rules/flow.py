@@ -14,6 +14,7 @@ from zmqtasks.machines import dispatch_moves as moves
 from zmqtasks.machines import holding, session, wishes
 from zmqtasks.machines.collection import OutcomeReceived, Record
 from zmqtasks.machines.dispatch import Dispatch
+from zmqtasks.machines.filling import Filling
 from zmqtasks.messages import Query, Results, Window
 from zmqtasks.records import replace
 from zmqtasks.testing.clock import PeerClock
@@ -23,23 +24,23 @@ from zmqtasks.wire import codec, headers
 
 
 def _boundless() -> tuple[Patch, ...]:
-    original = Dispatch._choose
+    original = Filling._choose
 
-    def choose(self: Dispatch, job: Any, account: Any) -> tuple[int, int] | None:
+    def choose(self: Filling, job: Any, account: Any) -> tuple[int, int] | None:
         told, account.window = account.window, Window(10**9, 10**15)
         try:
             return original(self, job, account)
         finally:
             account.window = told
 
-    return ((Dispatch, "_choose", choose),)
+    return ((Filling, "_choose", choose),)
 
 
 def _incremental() -> tuple[Patch, ...]:
     original = Dispatch._node_heard
 
     def heard(self: Dispatch, event: moves.NodeHeard, now: float) -> list[moves.Command]:
-        had = self._nodes[event.node].window
+        had = self._book.nodes[event.node].window
         more = Window(had.tasks + event.window.tasks, had.bytes + event.window.bytes)
         return original(self, replace(event, window=more), now)
 

@@ -29,7 +29,7 @@ def a_node_is_sent_what_its_window_takes() -> None:
     shell._options = replace(shell._options, window_tasks=50)
     mesh.clock.advance(2.0)
     mesh.submit(5000, lambda index, before: Fate(0.0001))
-    account = next(iter(mesh.client.ventilator._dispatch._nodes.values()))
+    account = next(iter(mesh.client.ventilator._dispatch._book.nodes.values()))
 
     def ended() -> bool:
         assert account.tasks <= 50, f"{account.tasks} tasks are aboard a node that takes 50"

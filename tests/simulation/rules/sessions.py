@@ -8,7 +8,7 @@ from tests.simulation import test_faults
 from tests.simulation.rules import scenarios
 from tests.simulation.rules.rule import Patch, Rule
 from zmqtasks import node, routes, sessions
-from zmqtasks.machines import dispatch, holding, holding_moves, session
+from zmqtasks.machines import book, dispatch, holding, holding_moves, session
 from zmqtasks.messages import Bulk, Status
 from zmqtasks.records import replace
 
@@ -107,13 +107,13 @@ def _same_incarnation() -> tuple[Patch, ...]:
 
 
 def _forgetful() -> tuple[Patch, ...]:
-    original = dispatch.Dispatch._put_back
+    original = book.Book.put_back
 
-    def put_back(self: dispatch.Dispatch, job: Any, start: int, stop: int) -> None:
+    def put_back(self: book.Book, job: Any, start: int, stop: int) -> None:
         if stop > job.sent:
             original(self, job, start, stop)
 
-    return ((dispatch.Dispatch, "_put_back", put_back),)
+    return ((book.Book, "put_back", put_back),)
 
 
 def _one_session() -> tuple[Patch, ...]:

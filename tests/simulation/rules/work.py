@@ -10,7 +10,10 @@ from tests.simulation.rules import scenarios
 from tests.simulation.rules.rule import Patch, Rule
 from zmqtasks.machines import blame, collection, holding
 from zmqtasks.machines import dispatch_moves as moves
+from zmqtasks.machines.book import Book
 from zmqtasks.machines.dispatch import Dispatch
+from zmqtasks.machines.losses import Losses
+from zmqtasks.machines.outcomes import Outcomes
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import Outcome, OutcomeKind, Settled
 from zmqtasks.records import replace
@@ -29,7 +32,7 @@ def _gullible() -> tuple[Patch, ...]:
 
 
 def _pedantic() -> tuple[Patch, ...]:
-    take_off, succeeded = Dispatch._take_off, Dispatch._succeeded
+    take_off, succeeded = Outcomes._take_off, Outcomes._succeeded
 
     def noting(self: Any, said: Settled, job: Any) -> list[tuple[int, int]]:
         self.held = take_off(self, said, job)
@@ -38,16 +41,16 @@ def _pedantic() -> tuple[Patch, ...]:
     def only_held(self: Any, job: Any, said: Settled) -> list[moves.Command]:
         return [c for a, b in self.held for c in succeeded(self, job, said._replace(start=a, stop=b))]
 
-    return (Dispatch, "_take_off", noting), (Dispatch, "_succeeded", only_held)
+    return (Outcomes, "_take_off", noting), (Outcomes, "_succeeded", only_held)
 
 
 def _resentful() -> tuple[Patch, ...]:
-    original = Dispatch._failed
+    original = Outcomes._failed
 
-    def failed(self: Dispatch, job: Any, said: Settled, held: object, now: float) -> list[moves.Command]:
+    def failed(self: Outcomes, job: Any, said: Settled, held: object, now: float) -> list[moves.Command]:
         return original(self, job, said, [(said.start, said.stop)], now)
 
-    return ((Dispatch, "_failed", failed),)
+    return ((Outcomes, "_failed", failed),)
 
 
 def _fickle() -> tuple[Patch, ...]:
@@ -91,17 +94,17 @@ def _hasty() -> tuple[Patch, ...]:
 
 def _grasping() -> tuple[Patch, ...]:
     def adopt(self: Any, node: Any, job_id: str, attempt: int, ranges: RangeSet) -> None:
-        job = self._jobs.get(job_id)
-        if job is None or attempt in self._assignments:
+        job = self.jobs.get(job_id)
+        if job is None or attempt in self.assignments:
             return
         parts = RangeSet(part for a, b in ranges for part in job.done.missing(a, min(b, job.sent)))
         if parts:
             for start, stop in parts:
                 job.waiting.remove(start, stop)
             self._queue(job)
-            self._load(node, job, attempt, parts)
+            self._load(node, job, attempt, parts, parts.count())
 
-    return ((Dispatch, "_adopt", adopt),)
+    return ((Book, "adopt", adopt),)
 
 
 def _forgets_its_earlier_life() -> tuple[Patch, ...]:
@@ -174,14 +177,14 @@ def _silence_is_death() -> tuple[Patch, ...]:
 
 
 def _returned_counts() -> tuple[Patch, ...]:
-    original = Dispatch._failed
+    original = Outcomes._failed
 
-    def failed(self: Dispatch, job: Any, said: Settled, held: Any, now: float) -> list[moves.Command]:
+    def failed(self: Outcomes, job: Any, said: Settled, held: Any, now: float) -> list[moves.Command]:
         if said.kind is OutcomeKind.RETURNED:
             said = said._replace(kind=OutcomeKind.CRASHED)
         return original(self, job, said, held, now)
 
-    return ((Dispatch, "_failed", failed),)
+    return ((Outcomes, "_failed", failed),)
 
 
 def _stubborn() -> tuple[Patch, ...]:
@@ -203,7 +206,7 @@ def _twice_on_one_node() -> tuple[Patch, ...]:
 
 
 def _deaf_to_recorders() -> tuple[Patch, ...]:
-    return ((Dispatch, "_hear_flight", lambda self, flight, now: []),)
+    return ((Losses, "hear", lambda self, flight, now: []),)
 
 
 RULES = (
