@@ -219,8 +219,7 @@ class SimWorkers:
     def _ready(self, worker: WorkerProcess) -> None:
         worker.ready, worker.timer = True, None
         self._say(WorkerReady(worker.slot))
-        if worker.stopping:
-            self._exit(worker, code=0)
+        self._begin(worker)  # as a real one does with what was written to its pipe before
 
     def _begin(self, worker: WorkerProcess) -> None:
         """Begin the next chunk that was not taken back, if there is one."""
