@@ -10,10 +10,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tests.simulation.harness import SimMesh
-from zmqtasks.transport.sockets import GIVE_UP_MS
-
-GIVE_UP_S = GIVE_UP_MS / 1000
-"""TCP gives a connection up that gets no answer for so long."""
 
 
 class Fault(NamedTuple):
@@ -79,8 +75,6 @@ def _partition(mesh: SimMesh, fault: Fault) -> None:
         if mesh.network.heal(fault.one, fault.other):
             mesh.hit(fault.kind)
 
-    if fault.lasts_s > GIVE_UP_S:
-        mesh.clock.call_later(GIVE_UP_S, mesh.network.reset, fault.one, fault.other)
     mesh.clock.call_later(fault.lasts_s, heal)
 
 

@@ -221,8 +221,8 @@ def _partition(chance: random.Random, at_s: float, nodes: list[str], pairs: Pair
         (at_s, f"partition {one} {other} {both_ways=}", lambda m: m.network.partition(one, other, both_ways=both_ways)),
         (at_s + lasts_s, f"heal {one} {other}", lambda m: m.network.heal(one, other)),
     ]
-    # TCP gives a connection up when it has waited long enough, and may at any time.
-    if lasts_s > 15 or chance.random() < 0.3:
+    # TCP gives a connection up when it has waited long enough; one that breaks otherwise may break at any time.
+    if chance.random() < 0.3:
         faults.insert(1, (at_s + lasts_s, f"reset {one} {other}", lambda m: m.network.reset(one, other)))
     return faults
 

@@ -70,11 +70,42 @@ def test_a_partition_that_heals_loses_nothing(both_ways: bool) -> None:
     pair.send(1, 100)
     pair.clock.advance(0.05)
     pair.network.partition("a", "b", both_ways=both_ways)
-    pair.clock.advance(10.0)
+    pair.clock.advance(1.9)
     assert len(pair.heard) < 100
     pair.network.heal("a", "b")
     pair.clock.advance(1.0)
     assert pair.heard == list(range(101))
+
+
+@pytest.mark.parametrize("both_ways", [True, False])
+def test_a_partition_that_takes_longer_than_tcp_waits_loses_what_was_under_way(both_ways: bool) -> None:
+    pair = Pair()
+    pair.wire.send_bulk(bulk(0))
+    pair.clock.advance(0.5)
+    pair.network.partition("a", "b", both_ways=both_ways)
+    pair.send(1, 9)
+    pair.clock.advance(2.5)
+    pair.send(10, 19)
+    pair.clock.advance(2.5)
+    assert pair.heard == [0]
+    assert pair.network.heal("a", "b")
+    pair.clock.advance(1.5)
+    assert pair.heard == [0, *range(10, 20)], "what was sent later waited for a new connection"
+
+
+def test_a_connection_whose_answers_do_not_come_back_is_given_up_though_all_has_arrived() -> None:
+    pair = Pair()
+    pair.wire.send_bulk(bulk(0))
+    pair.clock.advance(0.5)
+    pair.network.partition("b", "a", both_ways=False)
+    pair.send(1, 9)
+    pair.clock.advance(2.5)
+    pair.send(10, 19)
+    pair.clock.advance(2.5)
+    assert pair.heard == list(range(10))
+    pair.network.heal("a", "b")
+    pair.clock.advance(1.5)
+    assert pair.heard == list(range(20))
 
 
 def test_the_other_way_of_a_one_way_partition_stays_open() -> None:

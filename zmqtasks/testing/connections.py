@@ -14,6 +14,7 @@ from zmqtasks.messages import Bulk, Control, Message, Output
 from zmqtasks.records import Value
 from zmqtasks.testing.clock import FakeTimer
 from zmqtasks.testing.story import describe
+from zmqtasks.transport.sockets import GIVE_UP_MS
 from zmqtasks.wire import codec
 
 if TYPE_CHECKING:
@@ -28,8 +29,10 @@ RUN_S = 0.02
 """A run of messages that is lost was under way at the same time."""
 LEAST_RTO_S = 0.2
 """A segment that is lost is sent again after so long, and all behind it waits."""
-MOST_RTO_S = 0.5
-"""After a partition the next TCP retransmission takes up to about this long."""
+MOST_RTO_S = 0.8
+"""The longest pause between two tries of TCP to send a segment, before it gives the connection up."""
+GIVE_UP_S = GIVE_UP_MS / 1000
+"""A connection that gets no answer from the other kernel for so long breaks."""
 
 
 class Conditions(Value):
@@ -109,6 +112,8 @@ class Connection:
         self._connected = self._vanished = self._closed = False
         self._free_at = 0.0
         self._timer: FakeTimer | None = None
+        self._patience: FakeTimer | None = None
+        """Ends where no answer comes back from the other kernel."""
         self._doomed = 0
         self._doomed_until = math.inf
         self._breaks = False
@@ -198,15 +203,30 @@ class Connection:
         target = self._network.inboxes.get(self.place)
         if target is None:
             self.flight.clear()
-        elif self._network.passes(self.source.place, self.place):
-            target.take(self.flight.popleft()[1])
-            if self.flight:
-                self._await_first()
+        else:
+            if self._is_cut() and self._patience is None:
+                self._patience = self._clock.call_later(GIVE_UP_S, self._give_up)
+            if self._network.passes(self.source.place, self.place):
+                target.take(self.flight.popleft()[1])
+                if self.flight:
+                    self._await_first()
         self._forget_if_over()
+
+    def _is_cut(self) -> bool:
+        """Tell whether messages do not get there, or answers not back."""
+        passes, ends = self._network.passes, (self.source.place, self.place)
+        return bool(self._network.blocked) and not (passes(*ends) and passes(*reversed(ends)))
+
+    def _give_up(self) -> None:
+        self._patience = None
+        if self._is_cut():
+            self._network.tell(f"{self.source.place} gives up a connection to {self.place}")
+            self.reset(survivors=True)
 
     def retransmit(self) -> None:
         """TCP sends what got no answer again: all of it arrives a little later, in order."""
         self._stop_timer()
+        self._be_patient()
         if self.flight:
             again = self._clock.time() + MOST_RTO_S * self._network.chance.random()
             self.flight = deque((max(arrives, again), item) for arrives, item in self.flight)
@@ -219,6 +239,7 @@ class Connection:
         else:
             kept = 0
         self._lose(kept)
+        self._be_patient()
         if not self._closed:
             self._connected = self._vanished = False
             self._attempt.cancel()
@@ -248,6 +269,11 @@ class Connection:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _be_patient(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
 
     def close(self, linger_s: float) -> None:
         """Close: with no time to linger, only what the kernel had of it still arrives."""

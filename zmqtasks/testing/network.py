@@ -7,7 +7,7 @@ returns what `peer.Peer` takes as its network.
 
     network.reset(a, b)               connections break, and come back
     network.lose(a, b, number)        a run of messages is lost when something is sent next
-    network.partition(a, b), heal     nothing passes; what was sent waits, as TCP retransmits
+    network.partition(a, b), heal     nothing passes; what was sent waits, as TCP retransmits, for 2 s: then it is lost
     network.weaken(a, b, share)       so many packets are lost, and sent again: all behind one waits
     network.stop(a), resume(a)        the process is stopped: it reads and connects no more until it continues
     network.kill(a)                   the process is gone, and what was under way to it
@@ -125,7 +125,7 @@ class SimNetwork:
             self.blocked.add((target, source))
 
     def heal(self, one: str, other: str) -> bool:
-        """End a partition; what waited goes on in order, after TCP has found out. Tells whether anything waited."""
+        """End a partition; what still waits goes on in order, after TCP found out. Tells whether anything waited."""
         self.tell(f"heal {one} -- {other}")
         self.blocked -= {(one, other), (other, one)}
         between = self._between(one, other)
