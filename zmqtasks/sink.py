@@ -14,6 +14,7 @@ from typing import Protocol
 from zmqtasks.machines.collection import Collection, JobForgotten, OutcomeReceived, Record, Tell
 from zmqtasks.machines.dispatch_moves import END_OF_ANSWER, UNKNOWN_ATTEMPT
 from zmqtasks.machines.ranges import RangeSet
+from zmqtasks.machines.recent import Recent
 from zmqtasks.machines.session import Closed
 from zmqtasks.messages import (
     NO_SESSION,
@@ -46,8 +47,13 @@ ALL_WINDOWS_BYTES = 256 * MIB
 """The same of all nodes together ..."""
 LEAST_WINDOW_BYTES = 256 * KIB
 """... as long as there are no more than 1,000."""
+JOBS_AT_HAND = 1_000
+"""That a standalone sink keeps in memory when nothing of them is on its way; others are read from its store again."""
 STORED_AT_ONCE = 10_000
 """Outcomes that one message tells; what a sink has to tell after a break may be more than a message holds."""
+
+Read = Callable[[JobId], tuple[RangeSet, Mapping[int, tuple[int, OutcomeKind]]]]
+"""Returns the tasks of a job that are stored as succeeded, and those that failed last, with attempt and kind."""
 
 
 class Recorder(Protocol):
@@ -65,9 +71,19 @@ class Sink:
         recorder: where records go.
         tell: told of each outcome once it is recorded, or known to be; None for a standalone sink, which opens a
             session with each ventilator and tells it there.
+        read: what is stored, so that not all jobs have to be in memory; None: they are.
+        jobs_at_hand: that stay in memory when nothing of them is on its way.
     """
 
-    def __init__(self, peer: Peer, recorder: Recorder, tell: Callable[[Settled], None] | None = None) -> None:
+    def __init__(
+        self,
+        peer: Peer,
+        recorder: Recorder,
+        tell: Callable[[Settled], None] | None = None,
+        *,
+        read: Read | None = None,
+        jobs_at_hand: int = JOBS_AT_HAND,
+    ) -> None:
         self.guests: dict[PeerId, Guest] = {}
         self._nodes: set[PeerId] = set()
         """Those of the guests that send results."""
@@ -78,6 +94,10 @@ class Sink:
         self._peer = peer
         self._recorder = recorder
         self._collection = Collection()
+        self._read = read
+        self._recent = Recent(jobs_at_hand)
+        self._at_hand: set[JobId] = set()
+        """Jobs of which the collection has all that is stored."""
         self._tellers: dict[PeerId, _Teller] = {}
         self._standalone = tell is None
         self._tell = tell or self._tell_ventilator
@@ -89,6 +109,11 @@ class Sink:
     def resume(self, job: JobId, succeeded: RangeSet, failed: Mapping[int, tuple[int, OutcomeKind]]) -> None:
         """Start from what the recorder already has of a job; see `Collection.resume`."""
         self._collection.resume(job, succeeded, failed)
+
+    def recall(self, job: JobId) -> None:
+        """Read what is stored of a job, before anything of it comes."""
+        self._take((job,))
+        self._give_back((job,))
 
     def forget(self, job: JobId) -> None:
         """Let go of a job that has ended."""
@@ -115,11 +140,14 @@ class Sink:
     def guest_delivered(self, guest: Guest, message: Bulk | Cancel | Query) -> None:
         """Record what is new in these results; acknowledge them when that is stored."""
         if isinstance(message, Query):
+            if not self._take(message.jobs):
+                self._give_back(message.jobs)  # it asks again
+                return
             # Through the recorder as well: what is told has to be stored. What comes meanwhile is told later.
             known = [settled for job in message.jobs for settled in self._known_of(job, 0, NO_TASK)]
             # Who resumes waits for the end of the answer.
             known += [Settled(j, END_OF_ANSWER, self._peer.id, 0, 1, OutcomeKind.RETURNED, 0.0) for j in message.jobs]
-            self._recorder.record((), lambda: self._answer(guest, known))
+            self._recorder.record((), lambda: self._answer(guest, known, message.jobs))
         elif isinstance(message, Results):
             self._collect(guest, message)
 
@@ -127,6 +155,8 @@ class Sink:
         now = self._peer.loop.time()
         records: list[Record] = []
         told: list[Settled] = []
+        jobs = {outcome.job for outcome in message.outcomes}
+        self._take(jobs)  # what cannot be read is recorded again, and refused by the store
         for outcome in message.outcomes:
             if outcome.kind is OutcomeKind.RETURNED and guest.role is Role.VENTILATOR:
                 # It misses them. What an earlier sink stored comes first: then only what is lost is handed back.
@@ -143,6 +173,7 @@ class Sink:
             guest.processed(message.seq)
             for settled in told:
                 self._tell(settled)
+            self._give_back(jobs)
 
         # Repetitions pass through the recorder too: what they repeat may still be on its way to the disk.
         self._recorder.record(records, stored)
@@ -153,6 +184,30 @@ class Sink:
                 self.done += record.stop - record.start
             else:
                 self.failed += record.stop - record.start
+
+    def _take(self, jobs: Iterable[JobId]) -> bool:
+        """Have at hand what is stored of these jobs, until they are given back; tell whether it can be read."""
+        if self._read is None:
+            return True
+        for job in jobs:
+            self._recent.take(job)
+            if job not in self._at_hand:
+                try:
+                    self._collection.resume(job, *self._read(job))
+                except (OSError, ValueError) as error:
+                    logger.warning("what is stored of job %s cannot be read: %s", job, error)
+                else:
+                    self._at_hand.add(job)
+        return self._at_hand.issuperset(jobs)
+
+    def _give_back(self, jobs: Iterable[JobId]) -> None:
+        """Say that all that was taken of these jobs is stored; let go of those that were not used for long."""
+        if self._read is None:
+            return
+        for job in jobs:
+            for old in self._recent.give_back(job):
+                self._collection.let_go(old)
+                self._at_hand.discard(old)
 
     def guest_left(self, guest: Guest, closed: Closed) -> None:
         """A peer is gone; what it sent is kept."""
@@ -186,7 +241,8 @@ class Sink:
                 known.append(Settled(job, attempt, self._peer.id, index, index + 1, kind, 0.0))
         return known
 
-    def _answer(self, guest: Guest, known: list[Settled]) -> None:
+    def _answer(self, guest: Guest, known: list[Settled], jobs: Iterable[JobId]) -> None:
+        self._give_back(jobs)
         if teller := self._tellers.get(guest.id):
             for settled in known:
                 teller.tell(settled)

@@ -87,6 +87,22 @@ def test_a_sink_resumes_from_its_store() -> None:
     assert recorded(collection, outcome(4, 5, ERROR, attempt=2)) == []
 
 
+def test_what_a_store_has_is_added_to_what_came_meanwhile() -> None:
+    collection = Collection()
+    recorded(collection, outcome(0, 2))
+    recorded(collection, outcome(2, 3, ERROR, attempt=5))
+    recorded(collection, outcome(4, 5, ERROR, attempt=1))
+    recorded(collection, outcome(6, 7, ERROR, attempt=1))
+    collection.resume("j", RangeSet([(4, 5)]), {1: (7, LOST), 2: (4, LOST), 6: (2, LOST), 8: (3, LOST)})
+    assert collection.succeeded("j") == RangeSet([(0, 2), (4, 5)])
+    assert collection.failed("j") == {2: (5, ERROR), 6: (2, LOST), 8: (3, LOST)}
+    collection.check()
+    collection.let_go("j")
+    assert repr(collection) == "<Collection >"
+    collection.resume("j", RangeSet([(0, 2)]), {})
+    assert recorded(collection, outcome(0, 3)) == [(2, 3)]
+
+
 def test_a_repetition_after_the_end_of_its_job_is_not_taken_for_a_first_success() -> None:
     collection = Collection()
     recorded(collection, outcome(0, 3))

@@ -104,14 +104,14 @@ class SinkProcess(Process):
         super().__init__(mesh, place, number)
         layout = mesh.layout
         self.recorder = SlowRecorder(self.clock, mesh.store, layout.store_s, eager=layout.rules.eager_recorder)
-        self.sink = Sink(self.peer, self.recorder)
+        read = lambda job: (mesh.store.succeeded(job), mesh.store.failures.get(job, {}))  # noqa: E731
+        self.sink = Sink(self.peer, self.recorder, read=read, jobs_at_hand=1)
         self.sink._collection = layout.rules.collection()
-        for job in mesh.store.jobs():
-            self.sink.resume(job, mesh.store.succeeded(job), mesh.store.failures.get(job, {}))
 
     def check(self) -> None:
         super().check()
         self.sink._collection.check()
+        self.sink._recent.check()
 
 
 class ClientProcess(Process):

@@ -14,7 +14,7 @@ from zmqtasks.cli.progress import Display
 from zmqtasks.cli.tally import Tally
 from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.folder import PrivateFolder
-from zmqtasks.sink import Sink
+from zmqtasks.sink import JOBS_AT_HAND, Sink
 from zmqtasks.store import Store, open_store
 
 CLOSE_S = 10.0
@@ -58,10 +58,9 @@ async def _serve(bind: str, advertise: str | None, output: str) -> int:
     folder = PrivateFolder()
     try:
         peer = open_peer(loop, Place((bind,), () if advertise is None else (advertise,), folder.path))
-        role = Sink(peer, store)
-        for job in store.jobs():
-            found = store.recorded(job.id)
-            role.resume(job.id, found.ok, found.failed)
+        role = Sink(peer, store, read=store.recorded)
+        for job in store.jobs()[-JOBS_AT_HAND:]:
+            role.recall(job.id)
         LoopInterrupts(loop, on_first=ended.set, on_second=ended.set)
         say(f"sink {peer.id} ready at {', '.join(peer.address.endpoints)}, writing {output}")
         with Display(lambda: Tally(done=role.done, failed=role.failed)):

@@ -62,6 +62,9 @@ class Failure(NamedTuple):
     kind: OutcomeKind
 
 
+NO_FAILURE = Failure(-1, OutcomeKind.OK)
+
+
 class _Collected(Entity):
     succeeded: RangeSet = field(default_factory=RangeSet)
     failed: dict[int, Failure] = field(default_factory=dict)
@@ -104,10 +107,19 @@ class Collection:
         return float("inf")
 
     def resume(self, job: JobId, succeeded: RangeSet, failed: Mapping[int, tuple[int, OutcomeKind]]) -> None:
-        """Start from what a store already has: successes, and failures by index with their attempt and kind."""
+        """Add what a store already has: successes, and failures by index with their attempt and kind."""
         self._forgotten.pop(job, None)
-        failures = {index: Failure(*failure) for index, failure in failed.items()}
-        self._jobs[job] = _Collected(succeeded.copy(), failures)
+        collected = self._jobs.setdefault(job, _Collected())
+        for start, stop in succeeded:
+            collected.succeeded.add(start, stop)
+            collected.forgive(start, stop)
+        for index, (attempt, kind) in failed.items():
+            if index not in collected.succeeded and attempt > collected.failed.get(index, NO_FAILURE).attempt:
+                collected.failed[index] = Failure(attempt, kind)
+
+    def let_go(self, job: JobId) -> None:
+        """Forget all of a job: a store has it, and `resume` is to come before anything else of it."""
+        self._jobs.pop(job, None)
 
     def _forget(self, job: JobId) -> None:
         self._jobs.pop(job, None)

@@ -22,6 +22,8 @@ FORMAT = 1
 WRITE_BUSY_S = 2.0
 """How long to wait for another writer at each commit; then it is told, and tried again."""
 CACHED_STATEMENTS = 4
+KNOWN_JOBS = 10_000
+"""So many are remembered to be in the table of jobs; one that is not is written there again, which does no harm."""
 STATEMENT_ROWS = 1024
 """Rows a statement. Python lets go of its global lock at each step of a statement and has to wait for it again when
 other threads are busy: with a row a step, each row would cost a switch of threads."""
@@ -160,6 +162,8 @@ class SqliteFile:
         self._connection.execute(f"PRAGMA busy_timeout = {WRITE_BUSY_S * 1000:.0f}")
 
     def _note(self, jobs: Iterable[StoredJob]) -> None:
+        if len(self._known_jobs) > KNOWN_JOBS:
+            self._known_jobs.clear()
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         for job in jobs:
             self._connection.execute(NOTE, (*job, now))
