@@ -11,7 +11,7 @@ import pytest
 
 from tests.test_store import JOB, failed, ok, table, whole
 from zmqtasks.messages import Outcome
-from zmqtasks.store.jsonlines import JsonLinesFile
+from zmqtasks.store.jsonlines import START, JsonLinesFile
 from zmqtasks.store.rows import Opener, Row, StoredJob, rows
 from zmqtasks.store.sqlite import SqliteFile
 
@@ -20,7 +20,7 @@ GROUPS: list[list[Outcome]] = [
     [failed(2, ValueError("again"), 2), ok(3, [None], job="other:1")],
     [ok(2, ["\u2028 and \n"], 3), ok(5, [[5]]), failed(4, KeyError(), 1)],
 ]
-CUT_BYTES = 997
+CUT_BYTES = 1999
 """Between two cuts of a log: no divisor of its frames."""
 
 
@@ -52,7 +52,10 @@ def test_lines_that_were_cut_anywhere_are_taken_up(tmp_path: Path) -> None:
     file.close()
     content, path = model.read_bytes(), tmp_path / "x.jsonl"
     again = [row for group in GROUPS for row in written(group)]
-    for cut in range(len(content) + 1):
+    ends = [end for end, byte in enumerate(content) if byte == b"\n"[0]]
+    near_ends = {end + by for end in ends for by in (-1, 0, 1)}
+    # Each offset of how a line begins, each around its end; within, some: they are all the middle of JSON.
+    for cut in sorted({*range(2 * len(START)), *near_ends, *range(0, len(content), 5)}):
         path.write_bytes(content[:cut])
         file = JsonLinesFile(str(path))
         lines = content[:cut].count(b"\n")
