@@ -7,14 +7,13 @@ who keeps results in the journal.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 from zmqtasks.errors import JournalMismatch
-from zmqtasks.journal import Block, BlockNote, JobNote, JobState, Journal, Sent
+from zmqtasks.journal import BlockNote, JobNote, JobState, Journal, Sent
+from zmqtasks.journal.blocks import blocks_of, digest_of, encoded, is_equal
 from zmqtasks.machines import dispatch_moves as moves
-from zmqtasks.machines.accounts import CHUNK_BYTES
 from zmqtasks.machines.collection import Record
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import JobId, OutcomeKind, Settled
@@ -171,7 +170,7 @@ class Resuming:
         first = max(start, old)
         if first < kept.added:
             fresh, stop, options = items[first - start :], kept.added, kept.note.options
-            self.journal.write(lambda: _blocks(job, fresh, first, form, options, known), lambda: release(first, stop))
+            self.journal.write(lambda: blocks_of(job, fresh, first, form, options, known), lambda: release(first, stop))
 
     def after(self, callback: Callable[[], None]) -> None:
         """Call back once all that was added has been released."""
@@ -269,7 +268,7 @@ class Resuming:
         options = kept.note.options
         if (
             len(items) == block.stop - block.start
-            and _digest(_encoded(items, block.form, options, known)) == block.digest
+            and digest_of(encoded(items, block.form, options, known)) == block.digest
         ):
             return True
         if not block.digest:
@@ -281,7 +280,7 @@ class Resuming:
                 return len(items) < block.stop - block.start
             kept.values = kept.block, opened.values
         old = kept.values[1][first - block.start : first - block.start + len(items)]
-        return all(_is_equal(*pair, options) for pair in zip(old, items, strict=True))
+        return all(is_equal(*pair, options) for pair in zip(old, items, strict=True))
 
 
 def _differences(old: TaskOptions, new: TaskOptions) -> list[str]:
@@ -293,42 +292,3 @@ def _what_differs(note: JobNote, options: TaskOptions, kin: Kin) -> str:
         return f"the function {note.name} has changed, or the version of Python"
     names = _differences(note.options, options)
     return ", ".join(f"{name} was {getattr(note.options, name)!r} for {note.name}" for name in names)
-
-
-def _encoded(items: Sequence[Any], form: int, options: TaskOptions, known: Container[str]) -> list[payload.Run]:
-    with payload.noted(known):
-        return payload.pack(items, form=payload.Form(form), serializer=options.serializer, cut_bytes=CHUNK_BYTES)
-
-
-def _blocks(
-    job: JobId, items: Sequence[Any], first: int, form: payload.Form, options: TaskOptions, known: Container[str]
-) -> list[Block]:
-    return [
-        Block(job, first + run.start, first + run.stop, form, _digest([run]), _bytes(run))
-        for run in _encoded(items, form, options, known)
-    ]
-
-
-def _digest(runs: Sequence[payload.Run]) -> bytes:
-    """Return a digest of what was encoded; nothing for an argument that cannot be."""
-    if runs[0].body is None:
-        return b""
-    digest = hashlib.blake2b(digest_size=16)
-    for run in runs:
-        digest.update(_bytes(run))
-    return digest.digest()
-
-
-def _bytes(run: payload.Run) -> bytes:
-    return b"" if run.body is None else bytes(payload.in_memory(run.body))
-
-
-def _is_equal(old: object, new: object, options: TaskOptions) -> bool:
-    """Tell whether two arguments are the same, for a person or at least for pickle."""
-    try:
-        if type(old) is type(new) and bool(old == new):
-            return True
-    except Exception:  # arrays, say, are not equal or unequal as a whole
-        pass
-    pair = [_encoded([value], payload.Form.ONE, options, ()) for value in (old, new)]
-    return _digest(pair[0]) == _digest(pair[1]) != b""

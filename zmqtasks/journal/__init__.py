@@ -1,6 +1,7 @@
 """What a ventilator remembers beyond its death: the tasks it owes, and how those ended that did.
 
 entries     what is written, and `Journal`, the face of it
+blocks      arguments as they are kept, and compared
 sqlite      the database
 lock        one program at a time
 file        all of it: `FileJournal`
