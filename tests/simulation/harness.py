@@ -157,7 +157,14 @@ class SimMesh:
                 self.flights[place] = process.workers.flight()
         if isinstance(process, ClientProcess):
             for job in [job for job in self.jobs.values() if self.clients[job.client] is process]:
+                # Who comes next knows only up to where tasks were perhaps sent.
+                if pages := self.pages.get(place):
+                    self.mourned.doubt(job.id, 0, pages.sent.get(job.id, 0))
                 job.forget()
+        if isinstance(process, SinkProcess):
+            # What it acknowledged to a node, and had not told the ventilator yet, dies with it.
+            for client in self.clients:
+                self.mourned.aboard(client.ventilator._dispatch)
         process.die()
         self.network.kill(place, silently=silently)
         return True

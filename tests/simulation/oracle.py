@@ -69,8 +69,7 @@ def _is_excused(mesh: SimMesh, job: Submitted, index: int, kind: OutcomeKind) ->
         return deaths >= limits.get(kind, NEVER)
     if kind is OutcomeKind.CRASHED:
         return deaths > 0
-    # A session that was given up is enough: its node may have run them, or not.
-    return kind is OutcomeKind.LOST and (deaths > 0 or mesh.watch.closings > 0)
+    return kind is OutcomeKind.LOST and mesh.mourned.may_be_lost(job.id, index)
 
 
 def _judge_at_most_once(job: Submitted, begun: Counter[tuple[str, int]]) -> None:

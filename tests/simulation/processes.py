@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 from typing import Protocol
 
+from tests.simulation.deaths import Mourned
 from tests.simulation.layout import Layout, Submitted
 from tests.simulation.recording import SlowRecorder, Store
 from tests.simulation.watching import Watch, WatchedPeer
@@ -18,11 +19,12 @@ from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import Address, Flight, JobId, Outcome, OutcomeKind, PeerId, ventilator_of
 from zmqtasks.node import Node
 from zmqtasks.options import NodeOptions
-from zmqtasks.peer import Peer
+from zmqtasks.peer import Link, Peer
 from zmqtasks.resuming import Kin, Resuming
 from zmqtasks.sink import Sink
 from zmqtasks.testing import Executed, FakeClock, Fate, PeerClock, SimNetwork, SimWorkers
 from zmqtasks.testing.journal import MemoryJournal, Pages
+from zmqtasks.testing.worker_process import WorkerProcess
 from zmqtasks.ventilator import Ventilator
 from zmqtasks.wire import payload
 from zmqtasks.wire.payload import Form
@@ -50,6 +52,7 @@ class Surroundings(Protocol):
     ledger: list[Executed]
     flights: dict[str, Flight]
     pages: dict[str, Pages]
+    mourned: Mourned
 
     def fate(self, job: JobId, index: int) -> Fate:
         """Return what happens to a task that is begun."""
@@ -114,6 +117,27 @@ class SinkProcess(Process):
         self.sink._recent.check()
 
 
+class MourningVentilator(Ventilator):
+    """A ventilator; what it thinks aboard a node that it gives up is noted."""
+
+    mourned: Mourned
+
+    def _lose(self, link: Link, *, died: bool) -> None:
+        self.mourned.aboard(self._dispatch, link.partner)
+        super()._lose(link, died=died)
+
+
+class MortalWorkers(SimWorkers):
+    """Workers; what one of them has that ends by force is noted."""
+
+    on_death: Callable[[int], None]
+
+    def _exit(self, worker: WorkerProcess, *, code: int | None = None, signal: int | None = None) -> None:
+        if code is None:
+            self.on_death(worker.slot)
+        super()._exit(worker, code=code, signal=signal)
+
+
 class ClientProcess(Process):
     """A ventilator, and a sink unless there is a standalone one; wired as in `zmqtasks.embedded`."""
 
@@ -123,7 +147,9 @@ class ClientProcess(Process):
         super().__init__(mesh, place, number, pages.peer if pages else "")
         address = Address("", "", (f"sim://{SINK}",)) if layout.standalone_sink else None
         self.journal = MemoryJournal(pages, self.clock) if pages else None
-        self.ventilator = Ventilator(self.peer, address, resuming=Resuming(self.journal) if self.journal else None)
+        resuming = Resuming(self.journal) if self.journal else None
+        self.ventilator = MourningVentilator(self.peer, address, resuming=resuming)
+        self.ventilator.mourned = mesh.mourned
         self.ventilator._dispatch = layout.rules.dispatch(self.journal.first_attempt if self.journal else 1)
         self._store = mesh.store
         self._submitted = 0
@@ -210,12 +236,13 @@ class NodeProcess(Process):
 
     def __init__(self, mesh: Surroundings, place: str, number: int) -> None:
         super().__init__(mesh, place, number)
-        workers: list[SimWorkers] = []
+        workers: list[MortalWorkers] = []
 
-        def make_workers(on_event: Callable[..., None]) -> SimWorkers:
-            made = SimWorkers(
+        def make_workers(on_event: Callable[..., None]) -> MortalWorkers:
+            made = MortalWorkers(
                 mesh.clock, self.clock, self.peer.id, on_event, mesh.chance, fate=mesh.fate, ledger=mesh.ledger
             )
+            made.on_death = lambda slot: mesh.mourned.ended(self.node, slot)
             workers.append(made)
             return made
 

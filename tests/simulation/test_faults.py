@@ -363,3 +363,14 @@ def test_a_worker_whose_end_is_being_told_is_given_nothing_more() -> None:
     node.workers.crash(node.workers.running()[0])
     mesh.clock.advance(5.0)
     assert executions(mesh) == {(short.id, 0): 1, (long.id, 0): 1, (short.id, 1): 1}
+
+
+def test_a_task_that_was_aboard_no_node_that_was_given_up_may_not_be_lost() -> None:
+    mesh = started()
+    mesh.kill("node0", silently=True)
+    mesh.clock.run_until(lambda: mesh.watch.closings, 30.0)
+    job = mesh.submit(4, long_tasks, TaskOptions(retry=False))
+    finish(mesh)
+    job.kinds[2] = OutcomeKind.LOST
+    with pytest.raises(AssertionError, match="LOST"):
+        judge(mesh)
