@@ -151,7 +151,7 @@ def test_beside_a_flood_over_tcp_whoever_sends_next_is_heard_next(place: Place) 
             place.until_heard(number)
             taken.append(place.useless - before)
     # ZeroMQ would look at this connection at each 100th frame of the other.
-    assert median(taken) <= 10, taken
+    assert median(taken) <= 40, taken  # some of them while we wait for the next look
 
 
 def test_while_an_inbox_pauses_what_comes_does_not_wake_it(place: Place) -> None:

@@ -14,9 +14,11 @@ from zmqtasks.transport.intake import Intake
 
 FRAMES_A_TURN = 256
 """After so many frames the loop sees to its other business first."""
-PAUSE_S = 0.002
-"""Who floods us with useless frames costs us one such frame in this time: ZeroMQ asks the connections in turn, so
-between two of them each other sender has been heard, and what is not read fills the flooder's own connection."""
+PAUSE_S = 0.004
+USELESS_A_TURN = 4
+"""Who floods us with useless frames costs us so many in that time: ZeroMQ asks the connections in turn, so between two
+of them each other sender has been heard, and what is not read fills the flooder's own connection. To wake up costs more
+than to look at one."""
 COPY_BELOW_BYTES = 64 * KIB
 """A smaller frame is copied: cheaper than keeping ZeroMQ's buffer."""
 
@@ -36,6 +38,7 @@ class Inbox:
         self._descriptor: int = socket.FD
         self._intake = intake
         self._skipping = self._pausing = False
+        self._useless = 0  # since the last pause
         # ZeroMQ's descriptor is edge-triggered: it must be drained until EAGAIN each time. The `zmq.asyncio` sockets
         # would do that for us, at 14 us a message instead of 0.5.
         loop.add_reader(self._descriptor, self.drain)
@@ -59,12 +62,14 @@ class Inbox:
         else:
             is_fine = self._intake.take(frame.buffer if len(frame) >= COPY_BELOW_BYTES else frame.bytes)
         if not is_fine:
-            self._pause()
+            self._useless += 1
+            if self._useless >= USELESS_A_TURN:
+                self._pause()
         return True
 
     def _pause(self) -> None:
         """Read nothing for a while, and do not watch the descriptor: what comes meanwhile would keep it readable."""
-        self._pausing = True
+        self._pausing, self._useless = True, 0
         self._loop.remove_reader(self._descriptor)
         self._loop.call_later(PAUSE_S, self._go_on)
 

@@ -1,23 +1,20 @@
-"""Malformed and foreign frames: to the decoder, so many; then to the live inboxes of all roles, as fast as they take
-them, while a job runs beside it.
+"""Malformed and foreign frames: to the decoder, so many; then as many to the live inboxes of all roles, as fast as they
+take them, while a job runs beside it; then connections to these inboxes that are no ZMTP, or stop being it.
 
-Promised: nobody ends, memory stays flat, logs stay short, and the job is slowed by less than 30 %. The job is measured
-in turns, with the hostile programs stopped and going on. These have a lower priority than the roles (`hostile.py`), as
-they have the same cores: that they take what is left of the processor is not what is judged.
+Promised: nobody ends, memory stays flat, logs stay short, and frames slow the job by less than 30 %. Connections are
+bound by nothing: ZeroMQ has accepted one before we hear of it. The hostile programs have a lower priority than the
+roles (`hostile.py`), as they have the same cores: that they take what is left of the processor is not what is judged.
 """
 
 from __future__ import annotations
 
 import os
-import statistics
 import time
-from collections.abc import Callable
 from itertools import islice
-from typing import Any
-
-import psutil
+from typing import Any, NamedTuple
 
 from tests.mesh.chaos import hostile
+from tests.mesh.chaos.beside import Beside
 from tests.mesh.chaos.frame import Frame
 from tests.mesh.chaos.roles import Role, wait_for
 from tests.mesh.chaos.usage import usage_of
@@ -27,9 +24,6 @@ from zmqtasks.options import MIB, Limits
 from zmqtasks.transport.intake import Intake
 
 WARM_UP = 5_000
-TURN_S = 4.0
-MANY = 1_000_000
-FEW_TURNS, MANY_TURNS = 4, 30
 MOST_GROWTH_BYTES = 5 * MIB
 MOST_LOG_LINES = 100
 MOST_OTHERS = 0.25
@@ -39,8 +33,21 @@ AHEAD = 5_000
 END_S = 300.0
 
 
+class Plan(NamedTuple):
+    """How long."""
+
+    attack_s: float
+    least_turns: int
+    most_s: float
+    connections_turns: int
+
+
+QUICK, FULL = Plan(4.0, 4, 90.0, 2), Plan(40.0, 8, 690.0, 1)
+MANY = 1_000_000
+
+
 def run(frame: Frame) -> dict[str, Any]:
-    """Give `frame.times` frames to the decoder, then attack for a number of turns."""
+    """Give `frame.times` frames to the decoder, then as many to live inboxes."""
     decoder = _decode(frame)
     nodes = [frame.node("node-unix", local=True), frame.node("node-tcp")]
     sink, store = frame.sink("sink", local=True)
@@ -51,8 +58,7 @@ def run(frame: Frame) -> dict[str, Any]:
     roles = [*nodes, sink, ventilator]
     if not frame.await_progress(1_000):
         raise RuntimeError("the job does not get going")
-    attack = _Attack(frame, [*frame.addresses.values(), bind])
-    live = _attack(frame, roles, attack)
+    live = _attack(frame, roles, [*frame.addresses.values(), bind])
     tasks = feeder.end()
     code = ventilator.wait(END_S)
     frame.demand(code == 0, f"the ventilator ended with exit code {code}")
@@ -79,121 +85,67 @@ def _decode(frame: Frame) -> dict[str, Any]:
     return {"decoded": frame.times, "malformed": intake.malformed, "decoder_growth_bytes": growth}
 
 
-class _Attack:
-    """The hostile programs, which can be stopped and go on."""
-
-    def __init__(self, frame: Frame, tcp: list[str]) -> None:
-        temporary = frame.folder / "tmp"
-        unix = [str(path) for path in temporary.rglob("*") if path.is_socket()]
-        module = hostile.__name__.rpartition(".")[2]
-        targets = {"pushes": tcp, "connections": tcp, "unix": unix}
-        self.roles = [
-            frame.program(kind, module, kind, str(frame.seed), *where) for kind, where in targets.items() if where
-        ]
-        for role in self.roles:
-            if not wait_for(lambda role=role: role.output.strip(), 60.0):  # type: ignore[misc]
-                raise RuntimeError(f"{role.name} does not attack: {role.log.read_text()}")
-        self.pause()
-
-    def pause(self) -> None:
-        for role in self.roles:
-            role.stop()
-
-    def go_on(self) -> None:
-        for role in self.roles:
-            role.go_on()
-
-    def sent(self) -> dict[str, int]:
-        """Return how many frames or connections each has sent."""
-        return {f"sent_by_{role.name}": int(role.output.split()[-1]) for role in self.roles}
-
-
-def _attack(frame: Frame, roles: list[Role], attack: _Attack) -> dict[str, Any]:
-    turns = MANY_TURNS if frame.times >= MANY else FEW_TURNS
-    rates: dict[bool, list[float]] = {False: [], True: []}
-    costs: dict[bool, list[float]] = {False: [], True: []}
-    before: dict[str, int] = {}
-    others = _Others(lambda: _spent_s([*roles, *attack.roles]))
-    for turn in range(turns):
-        for attacked in (False, True):
-            if attacked:
-                attack.go_on()
-            rate, cost = _measure(frame, roles)
-            attack.pause()
-            rates[attacked].append(rate)
-            costs[attacked].append(cost)
-        if turn == 0:
-            before = _memory(frame, roles)
-        ratio = rates[True][-1] / rates[False][-1]
-        frame.tell(f"turn {turn + 1}: {rates[False][-1]:.0f} tasks a second, attacked {ratio:.2f} of that")
-    growth = {name: after - before.get(name, after) for name, after in _memory(frame, roles).items()}
-    ratio = statistics.median(rates[True]) / statistics.median(rates[False])
-    slowed = f"the job runs at {ratio:.2f} of its rate while roles are attacked"
-    if ratio < LEAST_RATE and others.share() > MOST_OTHERS:
-        frame.unjudged.append(f"{slowed}, and others take {others.share():.0%} of the processors")
-    else:
-        frame.demand(ratio >= LEAST_RATE, slowed)
-    for role in roles:
-        frame.demand(role.is_alive, f"{role.name} has ended under the attack")
-        lines = len(role.log.read_text(errors="replace").splitlines())
-        frame.demand(lines <= MOST_LOG_LINES, f"the log of {role.name} has {lines} lines")
-        grown = growth.get(role.name, 0)
-        frame.demand(grown <= MOST_GROWTH_BYTES, f"{role.name} grew by {grown / MIB:.1f} MiB")
+def _attack(frame: Frame, roles: list[Role], tcp: list[str]) -> dict[str, Any]:
+    plan = FULL if frame.times >= MANY else QUICK
+    unix = [str(path) for path in (frame.folder / "tmp").rglob("*") if path.is_socket()]
+    pushes, locals_ = _hostile(frame, "pushes", tcp), _hostile(frame, "unix", unix)
+    connections = _hostile(frame, "connections", tcp)
+    by_frames = Beside(frame, roles, [pushes, locals_], plan.attack_s)
+    by_connections = Beside(frame, roles, [connections], plan.attack_s)
+    by_connections.turn()
+    by_frames.turn()  # whatever grows once has grown by now
+    before = _memory(roles)
+    by_frames = Beside(frame, roles, [pushes, locals_], plan.attack_s)
+    _attack_by_frames(frame, plan, by_frames)
+    by_connections = Beside(frame, roles, [connections], plan.attack_s)
+    for _ in range(plan.connections_turns):
+        by_connections.turn()
+    growth = {name: after - before.get(name, after) for name, after in _memory(roles).items()}
+    _judge_roles(frame, roles, growth)
     return {
-        "rate_attacked": round(ratio, 3), "tasks_per_s": round(statistics.median(rates[False])),
-        "cpu_us_per_task": round(statistics.median(costs[False])),
-        "cpu_us_per_task_attacked": round(statistics.median(costs[True])),
-        "attack_costs_cores": round(statistics.median(_extra_cores(rates, costs)), 3),
-        "attacker_nice": hostile.NICE, "others_cpu_share": round(others.share(), 2), **attack.sent(),
-        "growth_bytes": growth,
-        "log_lines": {role.name: len(role.log.read_text(errors="replace").splitlines()) for role in roles},
+        "by_frames": by_frames.figures(), "by_connections": by_connections.figures(), "attacker_nice": hostile.NICE,
+        "growth_bytes": growth, "log_lines": {role.name: _lines(role) for role in roles},
     }  # fmt: skip
 
 
-def _extra_cores(rates: dict[bool, list[float]], costs: dict[bool, list[float]]) -> list[float]:
-    """Return the processors that all roles together took beyond what their tasks cost without the attack."""
-    both = zip(rates[True], costs[True], costs[False], strict=True)
-    return [rate * (attacked - quiet) / 1e6 for rate, attacked, quiet in both]
+def _hostile(frame: Frame, kind: str, targets: list[str]) -> Role:
+    """Start a hostile program, and stop it as soon as it sends."""
+    role = frame.program(kind, hostile.__name__.rpartition(".")[2], kind, str(frame.seed), *targets)
+    if not wait_for(lambda: role.output.strip(), 60.0):
+        raise RuntimeError(f"{role.name} does not attack: {role.log.read_text()}")
+    role.stop()
+    return role
 
 
-class _Others:
-    """How much of the processors programs take that are none of ours."""
-
-    def __init__(self, own_s: Callable[[], float]) -> None:
-        self._own_s = own_s
-        self._began = self._look()
-
-    def share(self) -> float:
-        """Return it as a part of all, since this was made."""
-        busy, idle, own = (now - then for now, then in zip(self._look(), self._began, strict=True))
-        return max(0.0, busy - own) / max(busy + idle, 1e-9)
-
-    def _look(self) -> tuple[float, float, float]:
-        times = psutil.cpu_times()
-        idle = times.idle + times.iowait
-        return sum(times[:8]) - idle, idle, self._own_s()
-
-
-def _measure(frame: Frame, roles: list[Role]) -> tuple[float, float]:
-    """Return tasks a second, and microseconds of processor that all roles and their workers took for one."""
-    executed, spent, began = frame.ledger.executions, _spent_s(roles), time.monotonic()
-    time.sleep(TURN_S)
-    tasks = max(frame.ledger.executions - executed, 1)
-    return tasks / (time.monotonic() - began), (_spent_s(roles) - spent) / tasks * 1e6
+def _attack_by_frames(frame: Frame, plan: Plan, beside: Beside) -> None:
+    """Attack until so many frames have been taken, and judge what the job lost."""
+    began, turns = time.monotonic(), 0
+    while turns < plan.least_turns or (beside.sent < frame.times and time.monotonic() - began < plan.most_s):
+        beside.turn()
+        turns += 1
+    frame.faults += beside.sent
+    if beside.sent < frame.times:
+        frame.unjudged.append(
+            f"live inboxes have taken {beside.sent:,} frames of {frame.times:,} in {plan.most_s:.0f} s"
+        )
+    slowed = f"the job runs at {beside.ratio:.2f} of its rate while roles are sent useless frames"
+    if beside.ratio < LEAST_RATE and beside.others_share() > MOST_OTHERS:
+        frame.unjudged.append(f"{slowed}, and others take {beside.others_share():.0%} of the processors")
+    else:
+        frame.demand(beside.ratio >= LEAST_RATE, slowed)
 
 
-def _spent_s(roles: list[Role]) -> float:
-    total = 0.0
+def _judge_roles(frame: Frame, roles: list[Role], growth: dict[str, int]) -> None:
     for role in roles:
-        if role.is_alive:
-            for pid in (role.pid, *role.children()):
-                try:
-                    times = psutil.Process(pid).cpu_times()
-                except psutil.Error:
-                    continue
-                total += times.user + times.system
-    return total
+        frame.demand(role.is_alive, f"{role.name} has ended under the attack")
+        frame.demand(_lines(role) <= MOST_LOG_LINES, f"the log of {role.name} has {_lines(role)} lines")
+        grown = growth.get(role.name, 0)
+        frame.demand(grown <= MOST_GROWTH_BYTES, f"{role.name} grew by {grown / MIB:.1f} MiB")
 
 
-def _memory(frame: Frame, roles: list[Role]) -> dict[str, int]:
+def _lines(role: Role) -> int:
+    return len(role.log.read_text(errors="replace").splitlines())
+
+
+def _memory(roles: list[Role]) -> dict[str, int]:
     return {role.name: usage.memory_bytes for role in roles if (usage := role.usage()) is not None}

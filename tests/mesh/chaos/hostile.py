@@ -16,7 +16,9 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import cycle, islice
+from pathlib import Path
 
 import zmq
 
@@ -25,7 +27,11 @@ from tests.wire.mutations import Frames
 NICE = 10
 STOCK = 20_000
 """Different frames that are sent again and again: to make one takes longer than to send it."""
+SEND_BYTES = 16 * 1024
+"""What the kernel keeps of what is not taken: little, so that an attack ends soon after it was stopped."""
 TELL_S = 0.5
+UNIX_CONNECTIONS = 8
+"""To each target: an inbox slows each by itself."""
 BLOCKED_S = 2.0
 """A Unix connection that takes nothing for so long is made anew."""
 GREETING = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x00" + b"NULL" + bytes(16) + b"\x00" + bytes(31)
@@ -39,7 +45,10 @@ Step = Callable[[], int]
 def main(kind: str, seed: int, targets: list[str]) -> None:
     """Send until killed."""
     os.nice(NICE)
-    steps = [_KINDS[kind](target, seed + number) for number, target in enumerate(targets)]
+    with contextlib.suppress(OSError):  # where each session of processes is a group to the scheduler: see sched(7)
+        Path("/proc/self/autogroup").write_text(str(NICE))
+    ways = targets * (UNIX_CONNECTIONS if kind == "unix" else 1)
+    steps = [_KINDS[kind](target, seed + number) for number, target in enumerate(ways)]
     sent, told_at = 0, 0.0
     for step in cycle(steps):
         sent += step()
@@ -51,6 +60,7 @@ def main(kind: str, seed: int, targets: list[str]) -> None:
 def pushes(target: str, seed: int) -> Step:
     """Push malformed and foreign frames over a sound connection, some in several parts."""
     pushing = zmq.Context.instance().socket(zmq.PUSH)
+    pushing.sndbuf, pushing.sndhwm = SEND_BYTES, 100
     pushing.connect(target)
     frames, chance = _stock(seed), random.Random(seed)
 
@@ -110,6 +120,7 @@ def unix(target: str, seed: int) -> Step:
             if time.monotonic() - moved_at > BLOCKED_S or chance.random() < 0.001:
                 sock.close()
                 sock, rest = socket.socket(socket.AF_UNIX), memoryview(b"")
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
                 sock.connect(target)
                 sock.setblocking(False)
                 moved_at = time.monotonic()
@@ -136,8 +147,14 @@ def unix(target: str, seed: int) -> Step:
     return step
 
 
+@cache
+def _all_frames() -> list[bytes]:
+    return list(islice(Frames(0), STOCK))
+
+
 def _stock(seed: int) -> Iterator[bytes]:
-    return cycle(list(islice(Frames(seed), STOCK)))
+    start = random.Random(seed).randrange(STOCK)
+    return cycle([*_all_frames()[start:], *_all_frames()[:start]])
 
 
 _KINDS: dict[str, Callable[[str, int], Step]] = {"pushes": pushes, "connections": connections, "unix": unix}
