@@ -29,7 +29,8 @@ from zmqtasks.options import MIB, Limits
 from zmqtasks.peer import Guest, Peer
 from zmqtasks.records import replace
 from zmqtasks.sink import LEAST_WINDOW_BYTES, STORED_AT_ONCE, WINDOW_BYTES, Sink
-from zmqtasks.ventilator import OUTCOMES_AT_ONCE, Ventilator
+from zmqtasks.sink_session import OUTCOMES_AT_ONCE
+from zmqtasks.ventilator import Ventilator
 
 AT_HAND = 3
 HELLO = SAMPLES["hello"]
@@ -140,9 +141,9 @@ def test_what_waited_for_a_sink_is_sent_in_messages_that_can_be_read(both: Both)
     sample = SAMPLES["results"]
     assert isinstance(sample, Results)
     failed = replace(sample.outcomes[1], kind=OutcomeKind.NODE_KILLER, body=b"x" * 1_000)
-    ventilator._unsent = [replace(failed, start=n, stop=n + 1) for n in range(3 * OUTCOMES_AT_ONCE)]
-    ventilator._send_to_sink()
-    sizes = [message.size_bytes for message in both.peer.links[ventilator._sink_link.machine.session].unacked()]  # type: ignore[union-attr]
+    assert ventilator._sink
+    ventilator._sink.tell(replace(failed, start=n, stop=n + 1) for n in range(3 * OUTCOMES_AT_ONCE))
+    sizes = [message.size_bytes for message in both.peer.links[ventilator._sink._link.machine.session].unacked()]
     assert max(sizes) < 2 * MIB < Limits().message_bytes
     both.world.until(ventilator.flushed)
     assert len(both.recorder.records) == 3 * OUTCOMES_AT_ONCE

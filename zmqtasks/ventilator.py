@@ -1,4 +1,4 @@
-"""The shell of a ventilator: the dispatch machine on sessions to nodes, and to a standalone sink.
+"""The shell of a ventilator: the dispatch machine on sessions to nodes; see `sink_session` for that with a sink.
 
 Owns the arguments of tasks until they have ended, encoded from the moment they are sent. Decides nothing about tasks
 (`machines/dispatch.py` does). Runs in the loop's thread. Called by `embedded` and by the commands.
@@ -13,7 +13,6 @@ from typing import Any
 
 from zmqtasks.errors import NodeKiller, RetriesExhausted, TaskLost
 from zmqtasks.machines import dispatch_moves as moves
-from zmqtasks.machines.absence import Missing
 from zmqtasks.machines.dispatch import Dispatch
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.machines.session import Closed
@@ -21,7 +20,6 @@ from zmqtasks.messages import (
     NO_SESSION,
     Address,
     Body,
-    Bulk,
     Cancel,
     Chunk,
     Job,
@@ -33,20 +31,17 @@ from zmqtasks.messages import (
     PeerId,
     PeerState,
     PutObject,
-    Query,
     Range,
-    Results,
     Role,
     Settled,
     Status,
-    Stored,
     Tasks,
-    Window,
 )
 from zmqtasks.options import KIB, MIB, TaskOptions
-from zmqtasks.peer import Guest, Link, Peer, Report, Timer
+from zmqtasks.peer import Link, Peer, Timer
 from zmqtasks.records import Entity, field
 from zmqtasks.resuming import Kin, Resuming
+from zmqtasks.sink_session import SinkSession
 from zmqtasks.source import Part, Source
 from zmqtasks.wire import payload
 
@@ -64,8 +59,6 @@ DOUBT_S = 5.0
 """So long nodes may take to answer a ventilator that resumes; what they may still run is not given to others before."""
 ASK_S = 1.0
 """How often a sink is asked what it has, until it has answered."""
-OUTCOMES_AT_ONCE = 1_000
-"""That one message tells a sink; what waited for a sink may be more than a message holds."""
 
 
 class _Job(Entity):
@@ -121,10 +114,7 @@ class Ventilator:
         self.links: list[Link] = []
         self.refusals: dict[Address, str] = {}
         """Why nodes will not have us."""
-        self.sink_refusal = ""
-        """Why the standalone sink will not take results."""
         self._peer = peer
-        self._sink = sink or peer.address
         self._on_nodes = on_nodes
         self._on_output = on_output
         self.asks_output = False
@@ -139,11 +129,9 @@ class Ventilator:
         self._commands: deque[moves.Command] = deque()
         self._carrying_out = False
         self._timer: Timer | None = None
-        self._sink_link: Link | None = None
-        self._unsent: list[Outcome] = []
+        self._sink: SinkSession | None = None
         if sink is not None:
-            peer.host(Role.SINK, self)
-            self._sink_link = peer.open(sink, Role.VENTILATOR, _SinkSide(self))
+            self._sink = SinkSession(peer, sink, jobs=lambda: self._jobs, settle=self.settle, on_change=on_nodes)
 
     # Nodes
 
@@ -178,8 +166,8 @@ class Ventilator:
             job.in_doubt = False
         for link in self.links:
             link.close()
-        if self._sink_link:
-            self._sink_link.close()
+        if self._sink:
+            self._sink.close()
         self._pool.close()
         self._objects.clear()
 
@@ -301,12 +289,22 @@ class Ventilator:
         """Return how many tasks are aboard nodes."""
         return self._dispatch.aboard()
 
+    def sink_refusal(self) -> str:
+        """Return why the standalone sink will not take results, if so."""
+        return self._sink.refusal if self._sink else ""
+
+    def sink_is_up(self) -> bool:
+        """Tell whether results have somewhere to go."""
+        return self._sink is None or self._sink.is_up()
+
+    def flushed(self) -> bool:
+        """Tell whether the standalone sink has acknowledged all that this side decided."""
+        return self._sink is None or self._sink.flushed()
+
     def _sink_address(self) -> Address:
-        link = self._sink_link
-        if link and isinstance(link.data, Address):
-            return link.data
+        address = self._sink.address if self._sink else self._peer.address
         # Before it has answered, a standalone sink is known by its endpoint alone.
-        peer, host, endpoints = self._sink
+        peer, host, endpoints = address
         return Address(peer or endpoints[0], host or endpoints[0], endpoints)
 
     # What an earlier life has left
@@ -321,7 +319,7 @@ class Ventilator:
 
     def _begin_doubt(self, job_id: JobId) -> None:
         job = self._jobs[job_id]
-        job.in_doubt, job.sink_to_ask = True, self._sink_link is not None
+        job.in_doubt, job.sink_to_ask = True, self._sink is not None
         job.resumed_at = self._peer.loop.time()
         self._look_for_answers(job_id)
 
@@ -331,8 +329,8 @@ class Ventilator:
         if job is None or not job.in_doubt:
             return
         now = self._peer.loop.time()
-        if job.sink_to_ask and self._sink_link:
-            self._sink_link.request(lambda number: Query(number, (job_id,)))
+        if job.sink_to_ask and self._sink:
+            self._sink.ask((job_id,))
         elif not self._unanswered or now >= job.resumed_at + DOUBT_S:
             job.in_doubt = False
             self._handle(moves.DoubtsEnded(job_id))
@@ -389,7 +387,8 @@ class Ventilator:
                 if job := self._jobs.get(job_id):
                     job.on_denied(start, stop)
             case moves.Inquire(missing):
-                self._inquire(missing)
+                if self._sink:
+                    self._sink.inquire(missing)
             case moves.FinishJob(job_id, task_s):
                 self._end_job(job_id, task_s)
 
@@ -493,13 +492,12 @@ class Ventilator:
 
     def _conclude(self, finish: moves.Finish, error: BaseException) -> None:
         """End tasks with an error this side decided; a standalone sink is told to record it."""
-        if self._sink_link:
-            body = payload.pack_failure(error)
-            for index in range(finish.start, finish.stop):
-                node = finish.node or self._peer.id
-                outcome = Outcome(finish.job, finish.attempt, node, index, index + 1, finish.kind, 0.0, body)
-                self._unsent.append(outcome)
-            self._send_to_sink()
+        if self._sink:
+            body, node = payload.pack_failure(error), finish.node or self._peer.id
+            self._sink.tell(
+                Outcome(finish.job, finish.attempt, node, index, index + 1, finish.kind, 0.0, body)
+                for index in range(finish.start, finish.stop)
+            )
         self._let_go(finish, error)
 
     def _let_go(self, finish: moves.Finish, error: BaseException | None) -> None:
@@ -549,7 +547,7 @@ class Ventilator:
             link.data.status = status
             is_open = status.state is PeerState.UP
             # A sink in this program tells of what it acknowledges; one that stands alone may die in between.
-            progress = (status.cum, link.last_seq) if self._sink_link else None
+            progress = (status.cum, link.last_seq) if self._sink else None
             heard = moves.NodeHeard(link.partner, status.load.workers, status.window, is_open, status.have, progress)
             self._handle(heard)
 
@@ -570,8 +568,8 @@ class Ventilator:
     def _lose(self, link: Link, *, died: bool) -> None:
         if link.data and link.data.open and link.partner:
             link.data.open = False
-            if self._sink_link:
-                self._sink_link.request(lambda number: Query(number, tuple(self._jobs)))
+            if self._sink:
+                self._sink.ask_of_all()
             self._handle(moves.NodeLost(link.partner, died))
             self._on_nodes()
 
@@ -581,70 +579,6 @@ class Ventilator:
         self.refusals[link.address] = reason
         self._has_answered(link)
         self._on_nodes()
-
-    # Sessions with a standalone sink
-
-    def sink_opened(self, link: Link, status: Status) -> None:
-        """The sink answered: give it what waited, and ask what it already has."""
-        if status.load.workers:
-            link.close()
-            self.sink_refused("it is a node, not a sink")
-            return
-        link.data = status.address
-        self._send_to_sink()
-        link.request(lambda number: Query(number, tuple(self._jobs)))
-        self._on_nodes()
-
-    def sink_closed(self, closed: Closed) -> None:
-        """The session with the sink is over: what it did not acknowledge is sent again in the next."""
-        again = [o for message in closed.unacked if isinstance(message, Results) for o in message.outcomes]
-        self._unsent[:0] = again
-
-    def sink_refused(self, reason: str) -> None:
-        """There is no sink where results should go."""
-        logger.error("%s cannot take our results: %s", self._sink.endpoints[0], reason)
-        self.sink_refusal = reason
-        self._on_nodes()
-
-    def sink_is_up(self) -> bool:
-        """Tell whether results have somewhere to go."""
-        return self._sink_link is None or self._sink_link.is_up
-
-    def flushed(self) -> bool:
-        """Tell whether the standalone sink has acknowledged all that this side decided."""
-        return not self._unsent and (self._sink_link is None or not self._sink_link.unacked())
-
-    def _inquire(self, missing: Sequence[Missing]) -> None:
-        """Ask the sink about tasks that a node has no more, unless it has not answered what it was asked before."""
-        if not self.sink_is_up() or not self.flushed():
-            return
-        logger.info("%d ranges are missing on their node; asking the sink", len(missing))
-        for job, attempt, start, stop in missing:
-            self._unsent.append(Outcome(job, attempt, self._peer.id, start, stop, OutcomeKind.RETURNED, 0.0))
-        self._send_to_sink()
-
-    def _send_to_sink(self) -> None:
-        if self._sink_link and self._sink_link.is_up and self._unsent:
-            outcomes, self._unsent = self._unsent, []
-            for first in range(0, len(outcomes), OUTCOMES_AT_ONCE):
-                self._sink_link.send(Results(NO_SESSION, 0, tuple(outcomes[first : first + OUTCOMES_AT_ONCE])))
-
-    def guest_joined(self, guest: Guest, *, again: bool) -> None:
-        """The sink opened its way back."""
-
-    def guest_delivered(self, guest: Guest, message: Bulk | Cancel | Query) -> None:
-        """The sink tells what it has stored."""
-        if isinstance(message, Stored):
-            for settled in message.settled:
-                self.settle(settled)
-            guest.processed(message.seq)
-
-    def guest_left(self, guest: Guest, closed: Closed) -> None:
-        """The sink's way back is gone; it opens another."""
-
-    def report(self, guest: Guest, *, full: bool) -> Report:
-        """Tell the sink that anything it has stored is welcome."""
-        return Report(window=Window(1_000_000, 64 * MIB))
 
 
 def _ids(needs: Sequence[payload.Reference]) -> tuple[ObjectId, ...]:
@@ -659,32 +593,3 @@ def _without(parts: Sequence[Part], unwanted: Sequence[int]) -> list[Part]:
         for part in parts
         for start, stop in gone.missing(part.start, part.stop)
     ]
-
-
-class _SinkSide:
-    """The ventilator's session with a standalone sink, apart from those with nodes."""
-
-    def __init__(self, ventilator: Ventilator) -> None:
-        self._ventilator = ventilator
-        self._reason = ""
-
-    def link_opened(self, link: Link, status: Status) -> None:
-        self._ventilator.sink_opened(link, status)
-
-    def link_heard(self, link: Link, status: Status) -> None:
-        """Pass on to people that nothing can be stored, once; a sink's window concerns nodes."""
-        if status.reason != self._reason:
-            self._reason = status.reason
-            logger.warning("the sink says: %s", status.reason or "results can be stored again")
-
-    def link_printed(self, link: Link, output: Output) -> None:
-        """Nothing to do: a sink prints nothing."""
-
-    def link_suspected(self, link: Link) -> None:
-        logger.warning("the sink is silent; results wait on the nodes")
-
-    def link_closed(self, link: Link, closed: Closed) -> None:
-        self._ventilator.sink_closed(closed)
-
-    def link_refused(self, link: Link, reason: str) -> None:
-        self._ventilator.sink_refused(reason)

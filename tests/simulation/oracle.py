@@ -107,7 +107,7 @@ def _of_ventilator(ventilator: Ventilator) -> list[str]:
         "jobs of the machine": dispatch._book.jobs,
         "ready jobs": dispatch._book.ready,
         "assignments": dispatch._book.assignments,
-        "unsent outcomes": ventilator._unsent,
+        "unsent outcomes": ventilator._sink._unsent if ventilator._sink else [],
         "tasks aboard": dispatch.aboard(),
         "wishes": dispatch._wishes._by_attempt,
     }

@@ -257,8 +257,8 @@ class Embedded:
     def _why_refused(self) -> str:
         """Return why nothing can run here: the sink, or every node, will not have us."""
         ventilator = self.ventilator
-        if ventilator.sink_refusal:
-            return f"the sink at {self._where.sink} cannot take results: {ventilator.sink_refusal}"
+        if refusal := ventilator.sink_refusal():
+            return f"the sink at {self._where.sink} cannot take results: {refusal}"
         if not ventilator.links or len(ventilator.refusals) < len(ventilator.links):
             return ""
         reasons = "; ".join(f"{address.endpoints[0]}: {reason}" for address, reason in ventilator.refusals.items())
