@@ -79,12 +79,7 @@ class Schedule:
 
     def run(self, *, story: bool = False) -> SimMesh:
         """Play it, and judge the end."""
-        mesh = SimMesh(self.seed, self.layout, story=story)
-        try:
-            self.play(mesh)
-        except Exception as error:
-            raise ScheduleFailed(self, mesh, error) from error
-        return mesh
+        return played(self, story=story)
 
     def play(self, mesh: SimMesh) -> None:
         """Let it happen to a mesh."""
@@ -121,6 +116,27 @@ class Played(Protocol):
     @property
     def replays(self) -> str:
         """Return what the command to replay it needs beside the seed."""
+
+    @property
+    def layout(self) -> Layout:
+        """Return what the mesh is made of."""
+
+    def play(self, mesh: SimMesh) -> None:
+        """Let it happen to a mesh."""
+
+
+def played(schedule: Played, *, story: bool = False) -> SimMesh:
+    """Play it on a mesh of its own, and judge the end.
+
+    Raises:
+        ScheduleFailed: something was wrong.
+    """
+    mesh = SimMesh(schedule.seed, schedule.layout, story=story)
+    try:
+        schedule.play(mesh)
+    except Exception as error:
+        raise ScheduleFailed(schedule, mesh, error) from error
+    return mesh
 
 
 class ScheduleFailed(AssertionError):

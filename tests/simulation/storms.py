@@ -18,7 +18,7 @@ from tests.simulation.harness import CLIENT, SimMesh
 from tests.simulation.layout import Layout, Rules, Submitted
 from tests.simulation.oracle import judge, judge_leftovers
 from tests.simulation.processes import SINK
-from tests.simulation.schedules import LIMIT_S, ScheduleFailed, Work
+from tests.simulation.schedules import LIMIT_S, Work, played
 from zmqtasks.options import KIB, MIB, TaskOptions
 from zmqtasks.testing import Conditions
 
@@ -53,12 +53,7 @@ class Storm:
 
     def run(self, *, story: bool = False) -> SimMesh:
         """Play it, and judge the end."""
-        mesh = SimMesh(self.seed, self.layout, story=story)
-        try:
-            self.play(mesh)
-        except Exception as error:
-            raise ScheduleFailed(self, mesh, error) from error
-        return mesh
+        return played(self, story=story)
 
     def play(self, mesh: SimMesh) -> None:
         """Let it happen to a mesh."""
