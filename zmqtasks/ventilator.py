@@ -85,6 +85,8 @@ class NodeLink(Entity):
     ended: list[JobId] = field(default_factory=list)
     open: bool = False
     status: Status | None = None
+    unwritten: int = 0
+    """Groups of chunks that wait for the journal; nodes cannot have them yet."""
     objects: set[ObjectId] = field(default_factory=set)
     """That were sent in this session."""
 
@@ -440,12 +442,14 @@ class Ventilator:
         once = [chunk for chunk in chunks if resuming.is_at_most_once(chunk.job)] if resuming else []
         if resuming and once:
             marks = [(chunk.job, chunk.stop) for chunk in once]
+            known.unwritten += 1
             resuming.write_sent(marks, lambda: self._ship_if_wanted(link, known, once))
             chunks = [chunk for chunk in chunks if not resuming.is_at_most_once(chunk.job)]
         self._ship(link, chunks)
 
     def _ship_if_wanted(self, link: Link, known: NodeLink, chunks: list[Chunk]) -> None:
         """Ship chunks that waited for the journal, unless session or attempt ended meanwhile."""
+        known.unwritten -= 1
         if link.data is known and known.open:
             self._ship(link, [chunk for chunk in chunks if self._dispatch.is_aboard(chunk.attempt)])
 
@@ -547,7 +551,9 @@ class Ventilator:
             link.data.status = status
             is_open = status.state is PeerState.UP
             # A sink in this program tells of what it acknowledges; one that stands alone may die in between.
-            progress = (status.cum, link.last_seq) if self._sink else None
+            # What is counted as aboard and not sent yet would be missing on the node.
+            judged = self._sink and not link.data.unwritten
+            progress = (status.cum, link.last_seq) if judged else None
             heard = moves.NodeHeard(link.partner, status.load.workers, status.window, is_open, status.have, progress)
             self._handle(heard)
 

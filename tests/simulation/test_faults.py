@@ -374,3 +374,13 @@ def test_a_task_that_was_aboard_no_node_that_was_given_up_may_not_be_lost() -> N
     job.kinds[2] = OutcomeKind.LOST
     with pytest.raises(AssertionError, match="LOST"):
         judge(mesh)
+
+
+def test_what_waits_for_a_slow_journal_is_not_missed_on_its_node() -> None:
+    """At-most-once tasks are counted as aboard while it is written that they may be: longer than two inventories."""
+    mesh = started(layout=Layout(standalone_sink=True, journal=True))
+    assert mesh.client.journal
+    mesh.client.journal.delay_s = 3.5
+    job = mesh.submit(4, long_tasks, TaskOptions(retry=False))
+    finish(mesh)
+    assert set(job.kinds.values()) == {OutcomeKind.OK}
