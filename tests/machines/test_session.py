@@ -129,7 +129,7 @@ def test_what_was_just_sent_again_is_given_time_to_arrive() -> None:
     assert half.tick(2.0) == [SendStatus(full=False)]
     half.tick(3.0)
     half.handle(StatusReceived(status()), 3.1)
-    assert half.tick(3.9) == [Transmit((numbered(1),))]
+    assert Transmit((numbered(1),)) in half.tick(3.9)
 
 
 def test_without_progress_everything_is_sent_again_less_and_less_often() -> None:
@@ -163,6 +163,27 @@ def test_to_a_quiet_peer_nothing_is_sent_again_before_it_speaks() -> None:
     assert half.handle(StatusReceived(status()), 9.5)[1:] == []
     assert Transmit((numbered(1),)) in half.tick(10.5)
     assert half.handle(StatusReceived(status(1)), 13.0)[1:] == []
+
+
+@pytest.mark.parametrize("half", [opened, lambda: Incoming(SESSION, 0.0)], ids=["initiator", "acceptor"])
+def test_while_a_peer_is_quiet_and_just_after_it_is_told_more_often_that_one_lives(half: Any) -> None:
+    """Where a way has just healed, the first word may go down with a connection that does not last."""
+    end = half()
+    spoken = []
+
+    def pass_time(until: float) -> None:
+        while (now := end.next_deadline()) <= until:
+            spoken.extend(now for command in end.tick(now) if isinstance(command, SendStatus))
+
+    pass_time(2.9)
+    assert spoken == [1.0, 2.0, 2.25, 2.5, 2.75]
+    end.handle(StatusReceived(status()), 2.95)
+    pass_time(4.4)
+    assert spoken[5:] == [3.0, 3.25, 3.5, 3.75, 4.0, 4.25]
+    for at in (4.4, 5.4, 6.4):
+        end.handle(StatusReceived(status()), at)
+        pass_time(at + 1.0)
+    assert spoken[11:] == [4.5, 5.5, 6.5]
 
 
 def test_who_has_not_listened_for_a_while_sends_nothing_again_for_it() -> None:

@@ -42,6 +42,9 @@ class Timing(Value):
     """What is little, in bytes since the last Status."""
     quiet_s: float = 1.5
     """Silence after which nothing is sent again before the partner speaks: it would be lost as well, or wait."""
+    knock_s: float = 0.25
+    """Time between two Statuses while the partner is quiet, and for `quiet_s` after it has spoken again: where a way
+    has just healed, the first ones may go down with a connection that does not last."""
     suspect_s: float = 3.0
     close_s: float = 10.0
     retransmit_s: float = 2.0
@@ -185,6 +188,19 @@ class _Half:
         self._settled_at = now
         """From here on the inbox has what came during one's own stall."""
         self._beat_at = now + timing.beat_s
+        self._knock_until = now
+
+    def _hear(self, now: float) -> None:
+        """Take note that the partner has spoken."""
+        if now - self._heard_at >= self._timing.quiet_s:
+            self._knock_until = now + self._timing.quiet_s
+            self._beat_at = min(self._beat_at, now + self._timing.knock_s)
+        self._heard_at = now
+
+    def _beat(self, now: float) -> None:
+        """Choose when to speak next, whatever happens until then."""
+        quiet = now < self._knock_until or now - self._heard_at >= self._timing.quiet_s
+        self._beat_at = now + (self._timing.knock_s if quiet else self._timing.beat_s)
 
     def _excuse_own_stall(self, now: float) -> None:
         """One's own stall is not the peer's silence: it does not count into it."""
@@ -265,7 +281,7 @@ class Outgoing(_Half):
             self.state = State.SUSPECT
             commands.append(Suspected())
         if now >= self._beat_at:
-            self._beat_at = now + self._timing.beat_s
+            self._beat(now)
             commands.append(SendStatus(full=False))
         if now >= self._retransmission_due():
             # Nothing says that it is lost: the partner may just be slow to store. So ask less and less often.
@@ -323,7 +339,7 @@ class Outgoing(_Half):
         self.incarnation = status.incarnation
         self.state = State.UP
         was_quiet = self._was_quiet(now)
-        self._heard_at = now
+        self._hear(now)
         self._acknowledge(status.cum, now)
         said: Command = Opened(status) if first else Heard(status)
         return [said, *(self._send_again(status.cum, now) if was_quiet else self._rewind(status, now))]
@@ -402,7 +418,8 @@ class Incoming(_Half):
             return self._after_the_end(event)
         match event:
             case BulkReceived(message):
-                self._heard_at, self.lease_s = now, self._timing.lease_s
+                self._hear(now)
+                self.lease_s = self._timing.lease_s
                 return self._take(message, now)
             case Processed(seq) if self.cum <= seq <= self.taken:
                 self.cum = seq
@@ -410,13 +427,15 @@ class Incoming(_Half):
                 self._acknowledge_by(now + (self._timing.small_ack_s if few else self._timing.ack_s))
                 return []
             case StatusReceived(status):
-                self._heard_at, self.lease_s = now, self._timing.lease_s
+                self._hear(now)
+                self.lease_s = self._timing.lease_s
                 return self._listen(status)
             case HelloReceived():
-                self._heard_at = now
+                self._hear(now)
                 return self._speak(now, full=True)
             case RequestReceived():
-                self._heard_at, self.lease_s = now, self._timing.lease_s
+                self._hear(now)
+                self.lease_s = self._timing.lease_s
                 return []
             case LeaveRequested():
                 self.state = State.CLOSED
@@ -454,7 +473,7 @@ class Incoming(_Half):
     def _speak(self, now: float, *, full: bool) -> list[Command]:
         self._ack_at, self._new_bytes = float("inf"), 0
         if full:
-            self._beat_at = now + self._timing.beat_s
+            self._beat(now)
         return [SendStatus(full)]
 
     def _take(self, message: Bulk, now: float) -> list[Command]:
