@@ -186,6 +186,18 @@ def test_while_a_peer_is_quiet_and_just_after_it_is_told_more_often_that_one_liv
     assert spoken[11:] == [4.5, 5.5, 6.5]
 
 
+def test_what_is_sent_just_after_a_silence_is_soon_sent_again() -> None:
+    """Where a way has just healed, it may have gone down with a connection that did not last."""
+    half = opened()
+    half.handle(StatusReceived(status()), 5.0)
+    half.handle(Offered(results(1)), 5.1)
+    resent = []
+    while (now := half.next_deadline()) < 12.0:
+        resent += [round(now, 3) for command in half.tick(now) if isinstance(command, Transmit)]
+        half.handle(StatusReceived(status()), now)
+    assert resent == [5.6, 6.1, 6.6, 8.6]
+
+
 def test_who_has_not_listened_for_a_while_sends_nothing_again_for_it() -> None:
     half = opened()
     half.handle(Offered(results(1)), 0.0)

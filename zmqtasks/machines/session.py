@@ -48,6 +48,8 @@ class Timing(Value):
     suspect_s: float = 3.0
     close_s: float = 10.0
     retransmit_s: float = 2.0
+    anew_s: float = 0.5
+    """The same for what is sent within `quiet_s` after a silence: the connection it took may not last."""
     rewind_s: float = 0.2
     """Least time between two retransmissions that the same gap asks for."""
     settle_s: float = 0.2
@@ -285,7 +287,8 @@ class Outgoing(_Half):
             commands.append(SendStatus(full=False))
         if now >= self._retransmission_due():
             # Nothing says that it is lost: the partner may just be slow to store. So ask less and less often.
-            self._patience_s = min(2 * self._patience_s, 16 * self._timing.retransmit_s)
+            if self._progress_at >= self._knock_until:
+                self._patience_s = min(2 * self._patience_s, 16 * self._timing.retransmit_s)
             self._progress_at = now
             commands.append(Transmit(tuple(self._unacked)))
         return commands
@@ -302,7 +305,8 @@ class Outgoing(_Half):
 
     def _retransmission_due(self) -> float:
         """Return when all that is not acknowledged is sent again; never, as long as the partner is quiet."""
-        due = self._progress_at + self._patience_s
+        anew = self._progress_at < self._knock_until
+        due = self._progress_at + (self._timing.anew_s if anew else self._patience_s)
         return due if self._unacked and due < self._heard_at + self._timing.quiet_s else float("inf")
 
     def unacked(self) -> tuple[Bulk, ...]:
