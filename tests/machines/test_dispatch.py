@@ -441,6 +441,19 @@ def test_what_went_elsewhere_or_was_never_sent_is_not_adopted() -> None:
     assert history.settle(2, 0, 1, CRASHED) == [Send("b", (Cut("j", 4, 2, 3),))]
 
 
+def test_of_two_attempts_at_one_task_the_later_one_is_adopted() -> None:
+    history = History()
+    history.job(1)
+    history(JobClosed("j"))
+    history.node()
+    assert history.settle(1, 0, 1, CRASHED) == [Send("n", (Cut("j", 2, 0, 1),))]
+    history(NodeLost("n"))
+    have = (Held("j", 0, 1, 1, Phase.FINISHED), Held("j", 0, 1, 2, Phase.FINISHED))
+    assert history.node("n", 1, WIDE, *have) == []
+    assert history.settle(2, 0, 1) == [Finish("j", 0, 1, OK, 2, "n"), FinishJob("j")]
+    assert history.dispatch.aboard() == 0, "of the first attempt nothing comes any more"
+
+
 # Outcomes ---------------------------------------------------------------------------------------------------------
 
 

@@ -238,8 +238,9 @@ class Dispatch:
         for held in event.have:
             if held.phase is not Phase.QUEUED:
                 begun.setdefault((held.job, held.attempt), RangeSet()).add(held.start, held.stop)
-        node.unclaimed = begun
-        for (job_id, attempt), ranges in begun.items():
+        # The latest first: what an earlier attempt came to may have been told, and its word never comes again.
+        node.unclaimed = dict(sorted(begun.items(), key=lambda held: held[0][1], reverse=True))
+        for (job_id, attempt), ranges in node.unclaimed.items():
             self._book.adopt(node, job_id, attempt, ranges)
         if self._wishes:
             # It denies nothing: wishes ended with the session before, but for what was to be killed.
