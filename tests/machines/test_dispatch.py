@@ -454,6 +454,19 @@ def test_of_two_attempts_at_one_task_the_later_one_is_adopted() -> None:
     assert history.dispatch.aboard() == 0, "of the first attempt nothing comes any more"
 
 
+def test_what_a_node_told_the_end_of_between_two_sessions_is_not_adopted() -> None:
+    history = History()
+    history.job(2, options=TaskOptions(retries=1))
+    history(JobClosed("j"))
+    history.node("n", 2)
+    history(NodeLost("n"))
+    assert history.settle(1, 0, 1, CRASHED) == [], "nobody has it: the task waits to be sent again in any case"
+    have = (Held("j", 0, 1, 1, Phase.FINISHED), Held("j", 1, 2, 2, Phase.RUNNING))
+    assert history.node("n", 2, WIDE, *have) == [Send("n", (Cut("j", 3, 0, 1),))]
+    history.settle(2, 1, 2)
+    assert history.settle(3, 0, 1) == [Finish("j", 0, 1, OK, 3, "n"), FinishJob("j")]
+
+
 # Outcomes ---------------------------------------------------------------------------------------------------------
 
 

@@ -92,6 +92,8 @@ class JobAccount(Entity):
     doubted: RangeSet = field(default_factory=RangeSet)
     done: RangeSet = field(default_factory=RangeSet)
     attempts: set[int] = field(default_factory=set)
+    told: dict[int, RangeSet] = field(default_factory=dict)
+    """By attempt, tasks whose end a node told while nobody was thought to have them: it has them no more."""
     task_bytes: float = 0.0
     proven: int = 1
     measured: tuple[float, int] = (0.0, 0)

@@ -153,6 +153,13 @@ class Book:
 
     # What is aboard
 
+    def note_told(self, job: JobAccount, attempt: int, start: int, stop: int) -> None:
+        """Remember that a node has told the end of tasks which it was not thought to have: nothing more comes of them.
+
+        It may have told that between two sessions, and made its inventory before it knew that it was heard.
+        """
+        job.told.setdefault(attempt, RangeSet()).add(start, stop)
+
     def aboard(self) -> int:
         """Return how many tasks are aboard nodes."""
         return sum(node.tasks for node in self.nodes.values())
@@ -179,6 +186,8 @@ class Book:
         # Not what was never sent: arguments are encoded in the order of their first sending.
         places = (job.doubted,) if known else (job.waiting, job.doubted)
         parts = RangeSet(part for a, b in ranges for place in places for part in place.common(a, min(b, job.sent)))
+        for start, stop in job.told.get(attempt, ()):
+            parts.remove(start, stop)
         if not parts:
             return
         for start, stop in parts:

@@ -72,6 +72,8 @@ class Outcomes:
 
     def _failed(self, job: JobAccount, said: Settled, held: list[tuple[int, int]], now: float) -> list[Command]:
         commands: list[Command] = []
+        if not held:
+            self._book.note_told(job, said.attempt, said.start, said.stop)
         for start, stop in [part for range_ in held for part in job.done.missing(*range_)]:
             if said.kind is OutcomeKind.RETURNED:
                 commands += self._come_back(job, start, stop, said)

@@ -107,6 +107,10 @@ def _grasping() -> tuple[Patch, ...]:
     return ((Book, "adopt", adopt),)
 
 
+def _forgets_what_was_told() -> tuple[Patch, ...]:
+    return ((Book, "note_told", lambda self, job, attempt, start, stop: None),)
+
+
 def _forgets_its_earlier_life() -> tuple[Patch, ...]:
     return ((Dispatch, "_tasks_doubted", lambda self, event, now: []),)
 
@@ -225,6 +229,9 @@ RULES = (
          _grasping, scenarios.a_late_success_counts),
     Rule("5c", "What an earlier life may have sent waits until the nodes have answered", "Dispatch sends it at once",
          _forgets_its_earlier_life, test_resumed.test_what_runs_since_an_earlier_life_is_adopted_however_its_job_comes),
+    Rule("5d", "Of what a node told the end, nothing is adopted", "Dispatch adopts what an inventory from before names",
+         _forgets_what_was_told,
+         test_dispatch.test_what_a_node_told_the_end_of_between_two_sessions_is_not_adopted),
     Rule("6a", "A task over which `crash_limit` workers died has failed", "Ledger tries for ever",
          _patient_with_crashes, test_faults.test_the_third_death_of_its_worker_ends_a_task_and_no_other,
          is_quick=False),
