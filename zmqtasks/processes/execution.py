@@ -26,6 +26,7 @@ from zmqtasks.errors import (
 from zmqtasks.messages import Body, Chunk, Job, JobId, Outcome, OutcomeKind, PeerId
 from zmqtasks.options import KIB, MIB, Limits
 from zmqtasks.processes.claims import LONG_NS, Claims
+from zmqtasks.processes.coroutines import as_function
 from zmqtasks.processes.exits import own_peak_bytes
 from zmqtasks.processes.loops import CALLS, CALLS_OF_FOUR, TINY_NS, CallEach, Function, Values
 from zmqtasks.processes.progress import ATTEMPT, CHUNK, INDEX, PHASE, STARTED, WorkPhase
@@ -66,7 +67,7 @@ class _Job:
             raise self._failure
         if self._function is None:
             try:
-                self._function = payload.unpack_function(self._packed, self.serializer)
+                self._function = as_function(payload.unpack_function(self._packed, self.serializer))
             except BaseException as error:  # importing runs the user's code: it may even call sys.exit()
                 self._failure = error
                 raise
