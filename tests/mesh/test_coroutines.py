@@ -45,7 +45,7 @@ def test_a_coroutine_function_is_a_task_like_any_other(client: zmqtasks.Client, 
 
 
 def test_what_it_raises_arrives_with_its_traceback(client: zmqtasks.Client) -> None:
-    with pytest.raises(ValueError, match="^no$") as caught:
+    with pytest.raises(ValueError, match=r"^no$") as caught:
         client.submit(awaited.fail, "no").result(30)
     assert "in fail" in str(caught.value.__cause__)
 
