@@ -1,8 +1,9 @@
 """How values are declared: `Value` for what never changes, `Entity` for what does and is only equal to itself.
 
-Owns the choice of `msgspec.Struct`, which nothing else names, and what can be done with a value beside reading it. A
-dataclass is the same to its reader, takes forty times as long to declare, and seven times as long to make when frozen.
-Knows no message. Imported by whoever declares one; see docs/design/decisions/0022-starting-fast.md.
+Owns the choice of `msgspec.Struct`, which nothing else names but `wire/usual.py`, and what can be done with a value
+beside reading it. A dataclass is the same to its reader, takes forty times as long to declare, and seven times as long
+to make when frozen. Knows no message. Imported by whoever declares one; see
+docs/design/decisions/0022-starting-fast.md.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from zmqtasks.wire import bulk, control
 from zmqtasks.wire.fields import integer, malformed, text
 from zmqtasks.wire.headers import LEAST_ITEMS, pack_map, parse_map
 from zmqtasks.wire.loans import Loan, in_memory
+from zmqtasks.wire.usual import decoded, encoded
 from zmqtasks.wire.values import Bodies, Borrow, Header, Parts, Reference, lent_bodies
 
 LENGTH_BYTES = 4
@@ -40,6 +41,9 @@ def encode(message: Message, limits: Limits | None = None, lend: Lend | None = N
     Raises:
         LocalProtocolError: the message exceeds `limits`, or holds a value the wire has no room for.
     """
+    if limits is None and (usual := encoded(message)) is not None:
+        head, body = usual
+        return b"".join((len(head).to_bytes(LENGTH_BYTES, "big"), head, body))
     header, given = _ENCODERS[type(message)](message)
     bodies = cast("list[Buffer]", given)
     if any(type(body) is Loan for body in given):
@@ -86,6 +90,8 @@ def decode(frame: bytes | bytearray | memoryview, limits: Limits, borrow: Borrow
     end = LENGTH_BYTES + int.from_bytes(view[:LENGTH_BYTES], "big")
     if end > size or end - LENGTH_BYTES > limits.header_bytes:
         integer(end - LENGTH_BYTES, "header length", 0, min(limits.header_bytes, size - LENGTH_BYTES))
+    if (usual := decoded(view[LENGTH_BYTES:end], view[end:])) is not None:
+        return usual
     header = parse_map(view[LENGTH_BYTES:end], "header", limits.items)
     decoder = _DECODERS.get(text(header.get("t"), "t"))
     if decoder is None:

@@ -6,6 +6,7 @@ Owns which compressors there are, and when compressing pays. Imports each only w
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import cache
 from typing import Any
 
 from zmqtasks.errors import RemoteProtocolError
@@ -48,6 +49,7 @@ def choose(compression: str, nbytes: int, leaves_host: bool) -> str:
     return "lz4" if compression == "auto" else compression
 
 
+@cache  # what raises is not kept
 def compressor_of(name: str) -> Compressor:
     """Return the compressor of that name.
 

@@ -31,6 +31,9 @@ from zmqtasks.wire.serializers import (
 )
 
 _PLAIN = frozenset({int, float, str, bytes, bool, NoneType})
+_SIZED = (str, bytes)
+SMALL_BYTES = 4096
+"""A string up to this long is packed without looking for a better way."""
 _GUESS_BYTES = {int: 5, float: 9, str: 5, bytes: 5, bool: 1, NoneType: 1, tuple: 3}
 """What pickle writes for a value besides its characters; only a guess, to cut a long sequence near the right place."""
 
@@ -95,6 +98,10 @@ def pack(
     Raises:
         ValueError: no such serializer or compression.
     """
+    if type(items) is list and len(items) == 1 and compression == "none":
+        body = _small(items, form, serializer_of(serializer))
+        if body is not None and len(body) <= most_bytes:
+            return [Run(0, 1, body)]
     most_bytes = min(most_bytes, MOST_COUNT)
     cut_bytes = most_bytes if cut_bytes is None else min(cut_bytes, most_bytes)
     packing = _Packing(form, serializer_of(serializer), compressor_of(compression), most_bytes, cut_bytes, pool)
@@ -104,6 +111,20 @@ def pack(
     for start, stop, plain in _pieces(items, cut_bytes):
         runs += _bulk(items, start, stop, packing) if plain else _each(items, start, stop, packing)
     return runs
+
+
+def _small(items: list[Any], form: Form, serializer: Serializer) -> bytes | None:
+    """Return the body of one plain item that is small, as `_bulk` makes it; None of any other."""
+    parts = items[0] if type(items[0]) is tuple else items
+    for part in parts:
+        kind = type(part)
+        if kind not in _PLAIN or (kind in _SIZED and len(part) > SMALL_BYTES):
+            return None
+    try:
+        data = dump_plain(items, serializer)
+    except SerializationError:
+        return None
+    return Head(serializer, Compressor.NONE, Layout.BULK, form, 1, len(data)).packed() + data
 
 
 def _pieces(items: Sequence[Any], cut_bytes: int) -> Iterator[tuple[int, int, bool]]:
@@ -137,7 +158,7 @@ def _plain_weight(items: Sequence[Any]) -> int | None:
 
 
 def _weight(items: Sequence[Any], kinds: set[type]) -> int:
-    sized = sum(len(item) for item in items if type(item) in (str, bytes)) if kinds & {str, bytes} else 0
+    sized = sum(len(item) for item in items if type(item) in _SIZED) if kinds & {str, bytes} else 0
     return sized + len(items) * max((_GUESS_BYTES[kind] for kind in kinds), default=0)
 
 

@@ -13,6 +13,7 @@ import pickle
 import threading
 from collections.abc import Callable
 from enum import IntEnum
+from functools import cache
 from typing import Any, NamedTuple
 
 import msgpack
@@ -52,6 +53,7 @@ class Serializer(IntEnum):
     MSGPACK = 1
 
 
+@cache  # what raises is not kept
 def serializer_of(name: str) -> Serializer:
     """Return the serializer of that name.
 
