@@ -75,7 +75,7 @@ def test_a_later_attempt_is_not_charged_for_an_earlier_one() -> None:
 def test_charges_end_with_their_job_and_stand_where_the_node_comes_back() -> None:
     charges = charged(ABOARD, Charge(2, "k", 0, 1))
     charges.forget("j")
-    assert repr(charges) == "<Charges {'n': [Charge(attempt=2, job='k', start=0, stop=1, struck=False, rungs=1)]}>"
+    assert repr(charges) == "<Charges {'n': [Charge(attempt=2, job='k', start=0, stop=1, struck=0, rungs=1)]}>"
     charges.forget("k")
     assert not charges
     charges = charged(ABOARD)

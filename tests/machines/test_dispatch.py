@@ -18,6 +18,7 @@ from zmqtasks.machines.accounts import (
     CHUNK_S,
     FAMILIAR_TASKS,
     GROWTH,
+    TOLD,
     UNSEEN,
     UNWEIGHED_TASKS,
 )
@@ -83,6 +84,14 @@ class History:
 
     def node(self, node: str = "n", workers: int = 1, window: Window = WIDE, *have: Held) -> list[Command]:
         return self(NodeOpened(node, workers, window, have))
+
+    def dies(self, node: str = "n") -> list[Command]:
+        """Let a node die that has told what it runs."""
+        aboard = [a for a in self.dispatch._book.assignments.values() if a.node == node]
+        running = [Held(a.job, *part, a.attempt, Phase.RUNNING) for a in aboard for part in a.remaining]
+        account = self.dispatch._book.nodes[node]
+        self(NodeHeard(node, account.workers, account.window, account.open, tuple(running)))
+        return self(NodeLost(node, died=True))
 
     def settle(
         self, attempt: int, start: int, stop: int, kind: OutcomeKind = OK, each_s: float = 0.001, job: str = "j"
@@ -467,6 +476,30 @@ def test_what_a_node_told_the_end_of_between_two_sessions_is_not_adopted() -> No
     assert history.settle(3, 0, 1) == [Finish("j", 0, 1, OK, 3, "n"), FinishJob("j")]
 
 
+def test_a_failure_that_is_told_again_in_a_new_session_counts_once() -> None:
+    history = History()
+    history.job(1, options=TaskOptions(retries=1))
+    history(JobClosed("j"))
+    history.node()
+    assert history.settle(1, 0, 1, ERROR) == [Send("n", (Cut("j", 2, 0, 1),))]
+    history(NodeLost("n"))
+    have = Held("j", 0, 1, 1, Phase.FINISHED)
+    assert history.node("n", 1, WIDE, have) == [Send("n", (Cut("j", 3, 0, 1),))], "the second attempt never arrived"
+    assert history.settle(1, 0, 1, ERROR) == []
+    assert history.settle(3, 0, 1) == [Finish("j", 0, 1, OK, 3, "n"), FinishJob("j")]
+
+
+def test_attempts_that_failed_are_forgotten_once_their_tasks_have_ended() -> None:
+    history = History()
+    history.job(10_000, options=TaskOptions(retries=1))
+    history.node("n", 1)
+    with within(5.0):
+        for index in range(10_000):
+            history.settle(2 * index + 1, index, index + 1, ERROR)
+            history.settle(2 * index + 2, index, index + 1)
+    assert len(history.dispatch._book.jobs["j"].told) <= 2 * TOLD
+
+
 # Outcomes ---------------------------------------------------------------------------------------------------------
 
 
@@ -596,9 +629,9 @@ def test_a_task_that_kills_node_after_node_ends() -> None:
     history(JobClosed("j"))
     for attempt in (1, 2):
         assert cuts(history.node()) == [Cut("j", attempt, 0, 1)]
-        assert history(NodeLost("n", died=True)) == []
+        assert history.dies() == []
     history.node()
-    assert history(NodeLost("n", died=True)) == [
+    assert history.dies() == [
         Finish("j", 0, 1, OutcomeKind.NODE_KILLER, 3, "n"),
         FinishJob("j"),
     ]
@@ -610,7 +643,7 @@ def test_only_a_node_that_died_with_one_task_gives_a_strike() -> None:
     verdicts = []
     for workers, died in ((1, False), (1, False), (2, True), (1, True), (1, True), (1, True)):
         history.node("n", workers)
-        verdicts.append(ended(history(NodeLost("n", died))))
+        verdicts.append(ended(history.dies() if died else history(NodeLost("n"))))
     assert verdicts == [[]] * 5 + [[Finish("j", 0, 1, OutcomeKind.NODE_KILLER, 7, "n")]]
 
 
@@ -631,7 +664,7 @@ def test_where_a_flight_recorder_speaks_the_charge_is_left_with_what_ran() -> No
             sent = [cut for done in sent for cut in cuts(history.settle(done.attempt, done.start, done.stop))]
             continue
         deaths += 1
-        ends = ended(history(NodeLost(node, died=True)))
+        ends = ended(history.dies(node))
         node, dead = f"n{deaths}", node
         said = with_flight(history, node, dead, Held("j", 7, 8, killing[0], Phase.RUNNING))
         assert {ledger.rungs(index) for index in range(30) if index != 7} == {0}
@@ -645,7 +678,7 @@ def test_the_charge_is_right_after_the_tasks_went_elsewhere() -> None:
     history = History()
     history.job(3, task_s=0.01)
     history.node("a", 1)
-    history(NodeLost("a", died=True))
+    history.dies("a")
     history.node("b", 1)
     ledger = history.dispatch._book.jobs["j"].ledger
     assert repr(ledger) == "<Ledger tries={} crashes={} strikes={} losses=[{0..3}, {}, {}, {}]>"
@@ -660,7 +693,7 @@ def test_a_third_strike_ends_a_task_that_is_aboard_elsewhere_before_it_kills_tha
     history.job(1)
     for name in ("a", "b"):
         history.node(name)
-        history(NodeLost(name, died=True))
+        history.dies(name)
     history.node("c")
     history(NodeLost("c", died=False))
     assert cuts(history.node("d")) == [Cut("j", 4, 0, 1)]
@@ -675,7 +708,7 @@ def test_a_strike_is_taken_back_from_what_had_not_begun_or_was_not_alone() -> No
         history = History()
         history.job(1)
         history.node("a")
-        history(NodeLost("a", died=True))
+        history.dies("a")
         ledger = history.dispatch._book.jobs["j"].ledger
         assert (ledger.rungs(0), ledger.care(0)) == (2, Blame.CHUNK_ALONE)
         with_flight(history, "b", "a", *begun)
@@ -686,7 +719,7 @@ def test_a_strike_that_was_known_at_once_is_not_counted_again() -> None:
     history = History()
     history.job(1)
     history.node("a")
-    history(NodeLost("a", died=True))
+    history.dies("a")
     with_flight(history, "b", "a", Held("j", 0, 1, 1, Phase.RUNNING))
     assert "strikes={0: 1}" in repr(history.dispatch._book.jobs["j"].ledger)
 
@@ -720,13 +753,34 @@ def test_a_node_that_dies_before_it_can_tell_what_it_has_gives_a_strike(have: tu
     history.job(1)
     for _ in range(2):
         history.node()
-        history(NodeLost("n", died=True))
+        history.dies()
     history.node()
     for _ in range(UNSEEN - 1):
         history(NodeHeard("n", 1, WIDE, have=()))
     history(NodeHeard("n", 1, WIDE), NodeHeard("n", 1, WIDE, have=have))
     killed = history(NodeLost("n", died=True))
     assert [c.kind for c in killed if isinstance(c, Finish)] == ([OutcomeKind.NODE_KILLER] if have else [])
+
+
+def test_a_strike_weighs_half_where_nobody_told_that_the_task_arrived() -> None:
+    history = History()
+    history.job(1)
+    kinds = []
+    for _ in range(6):
+        history.node()
+        kinds.append([c.kind for c in history(NodeLost("n", died=True)) if isinstance(c, Finish)])
+    assert kinds == [[]] * 5 + [[OutcomeKind.NODE_KILLER]], "who kills before anything is told ends as well"
+
+
+def test_half_a_strike_is_made_whole_by_a_flight_recorder_or_taken_back() -> None:
+    for begun, told in (((Held("j", 0, 1, 1, Phase.RUNNING),), "strikes={0: 1.0}"), ((), "strikes={}")):
+        history = History()
+        history.job(1)
+        history.node("a")
+        history(NodeLost("a", died=True))
+        assert "strikes={0: 0.5}" in repr(history.dispatch._book.jobs["j"].ledger)
+        with_flight(history, "b", "a", *begun)
+        assert told in repr(history.dispatch._book.jobs["j"].ledger)
 
 
 def suspicious(history: History, job: str, losses: int) -> None:

@@ -30,6 +30,9 @@ BACKLOG_S = 0.06
 UNSEEN = 5
 """What is in none of so many inventories is not aboard; it may have been under way when the first of them was told."""
 
+TOLD = 64
+"""So many attempts that did not succeed are remembered before those are looked for that nobody asks for any more."""
+
 
 class Assignment(Entity):
     """What is aboard a node under one attempt."""
@@ -47,6 +50,8 @@ class Assignment(Entity):
     """Its node told that it has nothing of it to run: it has ended there, or never come."""
     unseen: int = 0
     """So many inventories in a row did not have it."""
+    seen: bool = False
+    """Its node told that it has it, or something of it: it did arrive."""
 
 
 class NodeAccount(Entity):
@@ -93,7 +98,8 @@ class JobAccount(Entity):
     done: RangeSet = field(default_factory=RangeSet)
     attempts: set[int] = field(default_factory=set)
     told: dict[int, RangeSet] = field(default_factory=dict)
-    """By attempt, tasks whose end a node told while nobody was thought to have them: it has them no more."""
+    """By attempt, tasks that did not succeed under it, as its node told: it has them no more."""
+    told_bound: int = TOLD
     task_bytes: float = 0.0
     proven: int = 1
     measured: tuple[float, int] = (0.0, 0)
@@ -125,4 +131,5 @@ def compare(aboard: Iterable[Assignment], have: Iterable[Held]) -> None:
     for assignment in aboard:
         phase = phases.get((assignment.job, assignment.attempt))
         assignment.unseen = 0 if phase is not None else assignment.unseen + 1
+        assignment.seen |= phase is not None
         assignment.idle = phase is Phase.FINISHED or assignment.unseen >= UNSEEN

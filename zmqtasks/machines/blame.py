@@ -11,6 +11,7 @@ Keeps numbers only for tasks something happened to. Called by `filling.py`,
 | crash: its worker died while it ran               | run again, alone; at `crash_limit` final                  |
 | loss: it was aboard a node that was lost          | run again; from 2 alone on a worker, from 4 alone on a node |
 | strike: the node died with it as the only task    | counts as 2 losses, at least; at 3 final: `NodeKiller`    |
+| the same, and the node had not told that it had it | half a strike                                             |
 | handed back (drain, or at its own wish)           | nothing: that never counts                                |
 | any of these but the last and what it asks for, with `retry=False` | final at once                            |
 """
@@ -27,6 +28,9 @@ from zmqtasks.options import TaskOptions
 LOSSES_UNTIL_ALONE_IN_CHUNK = 2
 LOSSES_UNTIL_ALONE_ON_NODE = 4
 STRIKES = 3
+STRIKE = 1
+UNSEEN_STRIKE = 0.5
+"""Where the node had not told that it had the task: it never arrived, or it killed before anything was told."""
 RUNGS_OF_A_STRIKE = 2
 """A strike is as good a reason for care as so many losses: who else could it have been?"""
 LONGEST_BACKOFF_S = 3600.0
@@ -63,7 +67,7 @@ class Ledger:
         self._options = options
         self._tries: dict[int, int] = {}
         self._crashes: dict[int, int] = {}
-        self._strikes: dict[int, int] = {}
+        self._strikes: dict[int, float] = {}
         self._losses = [RangeSet() for _ in range(LOSSES_UNTIL_ALONE_ON_NODE)]
         """`_losses[n]`: tasks that were aboard at least n + 1 lost nodes; per range, for a node may hold many."""
 
@@ -92,20 +96,23 @@ class Ledger:
         self._tries[index] = tries + 1
         return Judgement(Verdict.AGAIN, delay_s)
 
-    def lost(self, start: int, stop: int, *, alone: bool) -> Verdict:
-        """Count that these tasks were aboard a lost node, `alone` where it died with this one task, and judge it."""
+    def lost(self, start: int, stop: int, *, alone: bool, weight: float = STRIKE) -> Verdict:
+        """Count that these tasks were aboard a lost node, `alone` where it died with this one task, and judge it.
+
+        `weight` is that of the strike which this is then.
+        """
         if not self._options.retry:
             return Verdict.LOST
         for fewer, more in zip(self._losses[-2::-1], self._losses[:0:-1], strict=True):
             for a, b in fewer.common(start, stop):
                 more.add(a, b)
         self._losses[0].add(start, stop)
-        return self.strike(start) if alone else Verdict.AGAIN
+        return self.strike(start, weight) if alone else Verdict.AGAIN
 
-    def strike(self, index: int) -> Verdict:
+    def strike(self, index: int, weight: float = STRIKE) -> Verdict:
         """Count that a node died with this task as the only one, a loss that is counted already, and judge it."""
-        strikes = self._strikes[index] = self._strikes.get(index, 0) + 1
-        for level in self._losses[: RUNGS_OF_A_STRIKE * strikes]:
+        strikes = self._strikes[index] = self._strikes.get(index, 0) + weight
+        for level in self._losses[: int(RUNGS_OF_A_STRIKE * strikes)]:
             level.add(index, index + 1)
         return Verdict.NODE_KILLER if strikes >= STRIKES else Verdict.AGAIN
 
@@ -121,9 +128,9 @@ class Ledger:
                     for a, b in more.missing(*part):
                         fewer.remove(a, b)
 
-    def pardon_strike(self, index: int) -> None:
+    def pardon_strike(self, index: int, weight: float = STRIKE) -> None:
         """Take back a strike: it was not the only one, or had no part in it. Of a task that has ended, nothing."""
-        left = self._strikes.pop(index, 0) - 1
+        left = self._strikes.pop(index, 0) - weight
         if left > 0:
             self._strikes[index] = left
 

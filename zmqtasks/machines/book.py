@@ -14,7 +14,7 @@ import heapq
 from collections import OrderedDict
 from collections.abc import Iterator
 
-from zmqtasks.machines.accounts import Assignment, JobAccount, NodeAccount, cost_of_us
+from zmqtasks.machines.accounts import TOLD, Assignment, JobAccount, NodeAccount, cost_of_us
 from zmqtasks.machines.charges import Charges
 from zmqtasks.machines.dispatch_moves import Command, FinishJob
 from zmqtasks.machines.ranges import RangeSet
@@ -154,11 +154,17 @@ class Book:
     # What is aboard
 
     def note_told(self, job: JobAccount, attempt: int, start: int, stop: int) -> None:
-        """Remember that a node has told the end of tasks which it was not thought to have: nothing more comes of them.
+        """Remember that tasks did not succeed under an attempt: nothing new comes of it.
 
-        It may have told that between two sessions, and made its inventory before it knew that it was heard.
+        A node that names it in a later inventory made that before it knew that it was heard. What has ended since is
+        forgotten now and then, so that a job with many failures keeps no more than what may still matter.
         """
-        job.told.setdefault(attempt, RangeSet()).add(start, stop)
+        for a, b in job.done.missing(start, stop):
+            job.told.setdefault(attempt, RangeSet()).add(a, b)
+        if len(job.told) > job.told_bound:
+            open_ = job.done.missing
+            job.told = {told: tasks for told, tasks in job.told.items() if any(open_(*part) for part in tasks)}
+            job.told_bound = TOLD + 2 * len(job.told)
 
     def aboard(self) -> int:
         """Return how many tasks are aboard nodes."""
@@ -198,6 +204,7 @@ class Book:
             self._load_more(node, known, parts)
         else:
             self._load(node, job, attempt, parts, parts.count())
+        self.assignments[attempt].seen = True
 
     def _load(self, node: NodeAccount, job: JobAccount, attempt: int, ranges: RangeSet, size: int) -> None:
         nbytes, cost_us = int(size * job.task_bytes), cost_of_us(size, job.task_s)

@@ -26,8 +26,8 @@ class Charge(NamedTuple):
     job: JobId
     start: int
     stop: int
-    struck: bool = False
-    """A strike: it was the only one aboard."""
+    struck: float = 0
+    """A strike, by its weight: it was the only one aboard."""
     rungs: int = 1
     """So much more careful it is run since."""
 

@@ -10,7 +10,7 @@ each job. Called by `dispatch.py`.
 from __future__ import annotations
 
 from zmqtasks.machines.accounts import Assignment, JobAccount, NodeAccount
-from zmqtasks.machines.blame import Verdict
+from zmqtasks.machines.blame import STRIKE, UNSEEN_STRIKE, Verdict
 from zmqtasks.machines.book import Book
 from zmqtasks.machines.cancelling import Cancelling
 from zmqtasks.machines.charges import Charge
@@ -46,10 +46,12 @@ class Losses:
         commands: list[Command] = []
         for a, b in [part for held in assignment.remaining for part in job.done.missing(*held)]:
             before = job.ledger.rungs(a) if alone else 0
-            verdict = job.ledger.lost(a, b, alone=alone)
+            weight = STRIKE if assignment.seen else UNSEEN_STRIKE
+            verdict = job.ledger.lost(a, b, alone=alone, weight=weight)
             if verdict is Verdict.AGAIN:
                 rungs = job.ledger.rungs(a) - before if alone else 1
-                self._book.charges.add(assignment.node, Charge(assignment.attempt, job.id, a, b, alone, rungs))
+                charge = Charge(assignment.attempt, job.id, a, b, weight if alone else 0, rungs)
+                self._book.charges.add(assignment.node, charge)
                 self._book.put_back(job, a, b)
             else:
                 kind = OutcomeKind.LOST if verdict is Verdict.LOST else OutcomeKind.NODE_KILLER
@@ -65,10 +67,10 @@ class Losses:
         for charge in judged.suspects:
             self._pardon(charge, charge.rungs - 1)
         guilty = judged.guilty
-        if guilty is None or guilty.struck:
+        if guilty is None or guilty.struck >= STRIKE:
             return []
         job, index = self._book.jobs[guilty.job], guilty.start
-        if job.ledger.strike(index) is Verdict.AGAIN:
+        if job.ledger.strike(index, STRIKE - guilty.struck) is Verdict.AGAIN:
             return []
         # It may be aboard another node by now: not that one, too.
         commands = self._cancelling.want_back(job, RangeSet([(index, index + 1)]), now, kill=True)
@@ -80,4 +82,4 @@ class Losses:
         ledger = self._book.jobs[charge.job].ledger
         ledger.pardon(charge.start, charge.stop, rungs)
         if charge.struck:
-            ledger.pardon_strike(charge.start)
+            ledger.pardon_strike(charge.start, charge.struck)

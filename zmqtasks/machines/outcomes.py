@@ -47,6 +47,7 @@ class Outcomes:
             return held
         self._book.unload(assignment, said.start, said.stop)
         ran = said.kind in RAN
+        assignment.seen = True
         assignment.broken |= not ran
         if job is not None and ran:
             job.measure(said.elapsed_s, said.stop - said.start)
@@ -72,14 +73,13 @@ class Outcomes:
 
     def _failed(self, job: JobAccount, said: Settled, held: list[tuple[int, int]], now: float) -> list[Command]:
         commands: list[Command] = []
-        if not held:
-            self._book.note_told(job, said.attempt, said.start, said.stop)
         for start, stop in [part for range_ in held for part in job.done.missing(*range_)]:
             if said.kind is OutcomeKind.RETURNED:
                 commands += self._come_back(job, start, stop, said)
                 continue
             for index in range(start, stop):
                 commands += self._judge(job, index, said, now)
+        self._book.note_told(job, said.attempt, said.start, said.stop)
         return commands + self._book.end_if_done(job)
 
     def _come_back(self, job: JobAccount, start: int, stop: int, said: Settled) -> list[Command]:

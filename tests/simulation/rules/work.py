@@ -165,8 +165,8 @@ def _in_company_after(losses: int) -> tuple[Patch, ...]:
 def _lost_alone() -> tuple[Patch, ...]:
     original = blame.Ledger.lost
 
-    def lost(self: blame.Ledger, start: int, stop: int, *, alone: bool) -> blame.Verdict:
-        return original(self, start, stop, alone=True)
+    def lost(self: blame.Ledger, start: int, stop: int, *, alone: bool, weight: float = blame.STRIKE) -> blame.Verdict:
+        return original(self, start, stop, alone=True, weight=weight)
 
     return ((blame.Ledger, "lost", lost),)
 
