@@ -18,8 +18,9 @@ Keeps numbers only for tasks something happened to. Called by `filling.py`,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import OutcomeKind
@@ -163,7 +164,8 @@ class Ledger:
         """Forget what is known of tasks that have ended."""
         if not (self._losses[0] or self._tries or self._crashes or self._strikes):
             return
-        for counts in (self._tries, self._crashes, self._strikes):
+        books: tuple[dict[int, Any], ...] = (self._tries, self._crashes, self._strikes)
+        for counts in books:
             for index in _within(counts, start, stop):
                 del counts[index]
         for level in self._losses:
@@ -173,7 +175,7 @@ class Ledger:
         return f"<Ledger tries={self._tries} crashes={self._crashes} strikes={self._strikes} losses={self._losses}>"
 
 
-def _within(counts: dict[int, int], start: int, stop: int) -> list[int]:
+def _within(counts: Mapping[int, float], start: int, stop: int) -> list[int]:
     """Return the keys in [start, stop), at the cost of the smaller of the two."""
     if stop - start < len(counts):
         return [index for index in range(start, stop) if index in counts]
