@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from zmqtasks.errors import JournalError as JournalError
     from zmqtasks.errors import JournalInUse as JournalInUse
     from zmqtasks.errors import JournalMismatch as JournalMismatch
+    from zmqtasks.errors import KeyFileError as KeyFileError
     from zmqtasks.errors import MemoryLimitExceeded as MemoryLimitExceeded
     from zmqtasks.errors import NodeKiller as NodeKiller
     from zmqtasks.errors import NoNodes as NoNodes
@@ -66,6 +67,7 @@ _HOMES |= dict.fromkeys(
         "JournalError",
         "JournalInUse",
         "JournalMismatch",
+        "KeyFileError",
         "MemoryLimitExceeded",
         "NoNodes",
         "NodeKiller",

@@ -18,7 +18,7 @@ from zmqtasks.embedded.registry import Registry
 from zmqtasks.embedded.settings import encoded, split
 from zmqtasks.embedded.thread import Where
 from zmqtasks.embedded.views import View
-from zmqtasks.options import TaskOptions
+from zmqtasks.options import TaskOptions, key_file
 from zmqtasks.waits import CONNECT_S, LEASE_S
 from zmqtasks.wire.references import Reference
 
@@ -117,6 +117,10 @@ class AsyncClient(_AsyncCalls):
         initializer: called with `initargs` in each worker of that node before its first task.
         initargs: see there.
         finalizer: called in each worker of that node when it ends in order.
+        bind: where this program listens for nodes on other hosts; see `Client`.
+        advertise: address nodes shall connect to instead of the bound one.
+        key: file of the mesh's key; see `Client`.
+        insecure: listen without a key where other hosts can connect: they can run code in this program.
         connect_timeout: seconds that the first node may take to answer.
         lease: seconds after which a node that hears nothing of this program kills its tasks; 60 at most, 2 at least.
         journal: file that keeps calls and results beyond the death of this program; see `Client`.
@@ -135,6 +139,10 @@ class AsyncClient(_AsyncCalls):
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         finalizer: Callable[[], object] | None = None,
+        bind: str | None = None,
+        advertise: str | None = None,
+        key: str | os.PathLike[str] | None = None,
+        insecure: bool = False,
         connect_timeout: float = CONNECT_S,
         lease: float = LEASE_S,
         journal: str | os.PathLike[str] | None = None,
@@ -147,6 +155,10 @@ class AsyncClient(_AsyncCalls):
             node=node,
             initializer=encoded(initializer, initargs),
             finalizer=encoded(finalizer),
+            bind=None if bind is None else (bind,),
+            advertise=() if advertise is None else (advertise,),
+            key=key_file(key),
+            insecure=insecure,
             connect_s=connect_timeout,
             lease_s=lease,
             journal=None if journal is None else os.fspath(journal),

@@ -152,8 +152,11 @@ class Client(_Calls):
         initargs: see there.
         finalizer: called without arguments in each worker of that node when it ends in order, before what was
             registered with `atexit`; what it raises is printed.
-        bind: where this program listens for nodes on other hosts, such as "tcp://10.0.0.5:0".
+        bind: where this program listens for nodes on other hosts, such as "tcp://10.0.0.5:0"; with a key, the address
+            by which it reaches them if None.
         advertise: address nodes shall connect to instead of the bound one.
+        key: file of the mesh's key, made by `zmqtasks keygen`; if None, what the environment says in ZMQTASKS_KEY.
+        insecure: listen without a key where other hosts can connect: they can run code in this program.
         connect_timeout: seconds that the first node may take to answer.
         lease: seconds after which a node that hears nothing of this program kills its tasks; 60 at most, 2 at least.
         journal: file that keeps calls and results, so that the same program, run again after it was killed, gets what
@@ -168,7 +171,9 @@ class Client(_Calls):
     Raises:
         TypeError: no such argument, and no such setting.
         NoNodes: no node answered in time, or the own one could not be started.
-        BindError: an address is malformed, taken, or on another host without `bind`.
+        BindError: an address is malformed, taken, or of another host.
+        NotAuthorised: a node is on another host, or `bind` can be reached from there, and there is no key.
+        KeyFileError: the key cannot be used.
         JournalError: another program has the journal open, or it is none, or of something else.
         ValueError: workers below 1, lease below 2; or what is said of the own node is given together with addresses.
     """
@@ -182,6 +187,8 @@ class Client(_Calls):
         finalizer: Callable[[], object] | None = None,
         bind: str | None = None,
         advertise: str | None = None,
+        key: str | os.PathLike[str] | None = None,
+        insecure: bool = False,
         connect_timeout: float = CONNECT_S,
         lease: float = LEASE_S,
         journal: str | os.PathLike[str] | None = None,
@@ -199,6 +206,7 @@ class Client(_Calls):
             from zmqtasks.embedded.output import print_line
             from zmqtasks.embedded.registry import Registry
             from zmqtasks.embedded.thread import Where
+            from zmqtasks.options import key_file
 
             where = Where(
                 addresses=addresses,
@@ -207,6 +215,8 @@ class Client(_Calls):
                 finalizer=encoded(finalizer),
                 bind=None if bind is None else (bind,),
                 advertise=() if advertise is None else (advertise,),
+                key=key_file(key),
+                insecure=insecure,
                 connect_s=connect_timeout,
                 lease_s=lease,
                 on_output=on_output or print_line,

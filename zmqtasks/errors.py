@@ -17,7 +17,8 @@ Owns the classes and their texts; raises nothing itself. Everybody imports it.
     │   ├── NoNodes                 no node can be reached              (also a BrokenExecutor)
     │   ├── NotAuthorised           the other side does not know our key
     │   ├── IncompatibleVersion     the two sides share no protocol version
-    │   └── BindError               an address is taken, malformed or not ours
+    │   ├── BindError               an address is taken, malformed or not ours
+    │   └── KeyFileError            a key cannot be read, is none, or is open to all
     ├── JournalError                a journal cannot be used: it is in use, of something else, newer, or damaged
     │   ├── JournalInUse            another program has it open
     │   └── JournalMismatch         the program, its function, its options or its input are not those of the journal
@@ -236,6 +237,10 @@ class IncompatibleVersion(MeshError):
 
 class BindError(MeshError):
     """An address cannot be bound: it is taken, malformed, or not one of this host."""
+
+
+class KeyFileError(MeshError):
+    """The file of a key is missing, in the way, no key, or readable for everybody."""
 
 
 class JournalError(ZmqtasksError):

@@ -222,6 +222,14 @@ def cgroups_wanted() -> bool:
     return os.environ.get("ZMQTASKS_CGROUPS", "0") == "1"
 
 
+def key_file(given: str | os.PathLike[str] | None) -> str | None:
+    """Return the file of the mesh's key: what was given, else what the environment says in ZMQTASKS_KEY, else None.
+
+    An empty name is none as well: so one command can do without what the environment says.
+    """
+    return (os.environ.get("ZMQTASKS_KEY", "") if given is None else os.fspath(given)) or None
+
+
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SERIALIZERS = ("pickle", "msgpack")
 COMPRESSIONS = ("auto", "none", "lz4", "zlib", "gzip", "bzip2", "lzma")

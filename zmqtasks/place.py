@@ -14,6 +14,7 @@ from zmqtasks.messages import PeerId
 from zmqtasks.peer import Peer
 from zmqtasks.processes.usage import host_id
 from zmqtasks.records import Value
+from zmqtasks.transport.keys import KeyPair, read_pair
 from zmqtasks.transport.network import ZmqNetwork
 
 if TYPE_CHECKING:
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
 
 
 class Place(Value):
-    """Where an inbox is: bound endpoints, advertised ones, and a private folder for a Unix socket."""
+    """Where an inbox is: bound endpoints, advertised ones, a private folder for a Unix socket, the file of a key."""
 
     bind: tuple[str, ...] = ()
     advertise: tuple[str, ...] = ()
     folder: Path | None = None
+    key: str | None = None
 
 
 def open_peer(
@@ -41,8 +43,16 @@ def open_peer(
 
     Raises:
         BindError: an endpoint cannot be bound.
+        KeyFileError: the key cannot be used.
     """
+    pair: KeyPair | None = None if place.key is None else read_pair(place.key)
     network = ZmqNetwork(
-        loop, peer_id or os.urandom(8).hex(), host_id(), bind=place.bind, advertise=place.advertise, folder=place.folder
+        loop,
+        peer_id or os.urandom(8).hex(),
+        host_id(),
+        bind=place.bind,
+        advertise=place.advertise,
+        folder=place.folder,
+        pair=pair,
     )
     return Peer(loop, network, int.from_bytes(os.urandom(8)) >> 1, random.random, lease_s=lease_s)

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from tests.cli.programs import ROOT, environment
 from zmqtasks.cli.app import program
 
-COMMANDS = ("run", "worker", "sink", "ventilator", "status")
+COMMANDS = ("run", "worker", "sink", "ventilator", "status", "keygen")
 
 
 def invoke(*args: str) -> Result:
@@ -82,15 +82,20 @@ def test_without_a_command_the_help_is_shown() -> None:
         (["run", "math:sqrt", "-", "--node", "127.0.0.1:99999"], "is not an address"),
         (["run", "math:sqrt", "-", "--node", "127.0.0.1:1", "--workers", "2"], "--workers: for a node that is started"),
         (["run", "math:sqrt", "-", "--bind", "127.0.0.1:0"], "--bind: for nodes of --node"),
-        (["run", "math:sqrt", "-", "--node", "10.0.0.7:7700"], "say: --bind THIS_HOST:0 --insecure"),
-        (["run", "math:sqrt", "-", "--node", "10.0.0.7:7700", "--bind", "10.0.0.5:0"], "say so with --insecure"),
+        (["run", "math:sqrt", "-", "--node", "10.0.0.7:7700"], "give all members the key that zmqtasks keygen makes"),
+        (
+            ["run", "math:sqrt", "-", "--node", "10.0.0.7:7700", "--bind", "10.0.0.5:0"],
+            "give all members the key that zmqtasks keygen makes",
+        ),
         (["ventilator", "math:sqrt", "-"], "Missing option '--node'"),
         (
             ["ventilator", "math:sqrt", "-", "--node", "[::1]:1", "--sink", "[::1]:2", "-o", "x"],
             "--output: for results",
         ),
-        (["worker", "--bind", "0.0.0.0:0"], "say so with --insecure"),
+        (["worker", "--bind", "0.0.0.0:0"], "give all members the key that zmqtasks keygen makes"),
         (["worker", "--bind", "*:0", "--insecure"], "say with --advertise HOST:PORT"),
+        (["worker", "--bind", "10.0.0.5:0", "--insecure", "--key", "x"], "--insecure is for a mesh without a key"),
+        (["worker", "--bind", "127.0.0.1:0", "--key", "nosuch.key"], "cannot read the key nosuch.key"),
         (["worker", "--workers", "0"], "0 is not in the range"),
         (["worker", "--memory", "much"], "'much' is not a size"),
         (["worker", "--memory", "0"], "--memory must be above 0"),
@@ -98,8 +103,11 @@ def test_without_a_command_the_help_is_shown() -> None:
         (["worker", "--memory-pause", "0.99"], "--memory-pause must not be above --memory-stop"),
         (["sink"], "Missing option '-o'"),
         (["sink", "-o", "results.csv"], "there is no CSV"),
-        (["sink", "--bind", "10.0.0.5:7710", "-o", "results.db"], "say so with --insecure"),
-        (["status", "--node", "10.0.0.5:7710"], "say: --bind THIS_HOST:0 --insecure"),
+        (
+            ["sink", "--bind", "10.0.0.5:7710", "-o", "results.db"],
+            "give all members the key that zmqtasks keygen makes",
+        ),
+        (["status", "--node", "10.0.0.5:7710"], "give all members the key that zmqtasks keygen makes"),
     ],
 )
 def test_usage_errors_are_one_line_and_exit_2(here: Path, args: list[str], expected: str) -> None:

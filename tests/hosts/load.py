@@ -96,7 +96,7 @@ def main() -> None:
 
     threading.Thread(target=watch, daemon=True).start()
     threading.Thread(target=load.count_turns, daemon=True).start()
-    with zmqtasks.Client(*given.nodes, bind=given.bind) as client:
+    with zmqtasks.Client(*given.nodes, bind=given.bind, insecure=True) as client:
         load.run(client)
     print(json.dumps(load.record()))
 

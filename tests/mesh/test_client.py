@@ -356,8 +356,8 @@ def test_no_node_is_said_so() -> None:
         zmqtasks.Client("tcp://127.0.0.1:9", connect_timeout=0.2)
 
 
-def test_a_node_on_another_host_needs_a_way_back() -> None:
-    with pytest.raises(zmqtasks.BindError, match="is on another host"):
+def test_a_node_on_another_host_needs_a_key() -> None:
+    with pytest.raises(zmqtasks.NotAuthorised, match="is on another machine and has to connect back"):
         zmqtasks.Client("tcp://192.0.2.7:7700", connect_timeout=0.2)
 
 

@@ -16,21 +16,19 @@ from zmqtasks.processes.folder import PrivateFolder
 from zmqtasks.records import replace
 
 
-def ask(
-    nodes: tuple[str, ...], bind: tuple[str, ...], advertise: tuple[str, ...], timeout_s: float
-) -> dict[str, Status | str]:
+def ask(nodes: tuple[str, ...], place: Place, timeout_s: float) -> dict[str, Status | str]:
     """Return what the peer at each address answered, or why it did not.
 
     Args:
         nodes: addresses, of nodes or sinks.
-        bind: where to listen for the answers.
-        advertise: what they connect to instead.
+        place: where to listen for the answers, and the key of the mesh.
         timeout_s: how long to wait for all of them.
 
     Raises:
         BindError: an address cannot be bound.
+        KeyFileError: the key cannot be used.
     """
-    return asyncio.run(_ask(nodes, Place(bind, advertise), timeout_s))
+    return asyncio.run(_ask(nodes, place, timeout_s))
 
 
 async def _ask(nodes: tuple[str, ...], place: Place, timeout_s: float) -> dict[str, Status | str]:

@@ -97,11 +97,17 @@ def _client(given: dict[str, Any]) -> Iterator[tuple[Client, int]]:
         return
     if given["workers"]:
         raise click.UsageError("--workers: for a node that is started here; those of --node have their own")
-    inbox = options.inbox_for(nodes, given["bind"], given["advertise"], insecure=given["insecure"])
+    inbox = options.inbox_for(nodes, given["bind"], given["advertise"], insecure=given["insecure"], key=given["key"])
     workers = _workers_of(nodes, inbox, given)
     lease = {"lease": given["lease"]} if given["lease"] else {}
     with Client(
-        *nodes, bind=inbox[0], advertise=given["advertise"], connect_timeout=given["connect_timeout"], **lease
+        *nodes,
+        bind=inbox[0],
+        advertise=given["advertise"],
+        key=given["key"],
+        insecure=given["insecure"],
+        connect_timeout=given["connect_timeout"],
+        **lease,
     ) as client:
         yield client, workers
 
@@ -113,10 +119,11 @@ def _workers_of(nodes: tuple[str, ...], inbox: tuple[str, ...], given: dict[str,
         Refusal: one does not answer, or has none.
     """
     from zmqtasks.cli.asking import ask
+    from zmqtasks.place import Place
 
     advertise = () if given["advertise"] is None else (given["advertise"],)
     workers = 0
-    for node, answer in ask(nodes, inbox, advertise, given["connect_timeout"]).items():
+    for node, answer in ask(nodes, Place(inbox, advertise, key=given["key"]), given["connect_timeout"]).items():
         if isinstance(answer, str):
             raise Refusal(Exit.CONNECT, f"{node} {answer}")
         if not answer.load.workers:

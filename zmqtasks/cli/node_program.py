@@ -21,38 +21,39 @@ from zmqtasks.serving import WorkerSettings, open_node
 from zmqtasks.wire import payload
 
 
-def be_node(bind: str, advertise: str | None, folders: Sequence[str], own: dict[str, Any]) -> int:
+def be_node(place: Place, folders: Sequence[str], own: dict[str, Any]) -> int:
     """Be `zmqtasks worker`; return the exit code.
 
     Args:
-        bind: where to listen.
-        advertise: what others connect to instead.
+        place: where its inbox is, and the key of the mesh.
         folders: where to look for modules first.
         own: fields of `NodeOptions`, where None means that nothing was said; and `initializer` and `finalizer`,
             "module:function" each.
 
     Raises:
         BindError: the address cannot be bound.
+        KeyFileError: the key cannot be used.
     """
     search_here(*folders)
     # By name: this process watches over tasks, and shall not run what they import.
     functions = [payload.pack_name(name) if name else b"" for name in (own.pop("initializer"), own.pop("finalizer"))]
     settings = WorkerSettings(initializer=functions[0], finalizer=functions[1])
     node_options = NodeOptions(**{name: value for name, value in own.items() if value is not None})
-    return asyncio.run(_serve(bind, advertise, node_options, settings))
+    return asyncio.run(_serve(place, node_options, settings))
 
 
-async def _serve(bind: str, advertise: str | None, node_options: NodeOptions, settings: WorkerSettings) -> int:
+async def _serve(place: Place, node_options: NodeOptions, settings: WorkerSettings) -> int:
     """Be the node.
 
     Raises:
         BindError: the address cannot be bound.
+        KeyFileError: the key cannot be used.
     """
     loop = asyncio.get_running_loop()
     drained = asyncio.Event()
     folder = PrivateFolder()
     try:
-        place = Place((bind,), () if advertise is None else (advertise,), folder.path)
+        place = replace(place, folder=folder.path)
         settings = replace(settings, cleanup_dir=str(folder.path))
         try:
             node = open_node(loop, place, node_options, settings, drained.set)

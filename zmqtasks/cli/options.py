@@ -5,21 +5,20 @@ Owns their names, units and help. Decides nothing about the mesh but which addre
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 
-from zmqtasks.options import COMPRESSIONS, LOG_LEVELS, SERIALIZERS, parse_bytes, parse_duration
+from zmqtasks import doors
+from zmqtasks.errors import MeshError
+from zmqtasks.options import COMPRESSIONS, LOG_LEVELS, SERIALIZERS, key_file, parse_bytes, parse_duration
 from zmqtasks.waits import LEAST_LEASE_S
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 NODE_PORT = 7700
 SINK_PORT = 7710
-WILDCARDS = ("*", "0.0.0.0", "::")
-_HOST_AND_PORT = re.compile(r"tcp://(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\[\]:/\s]+):(?P<port>[0-9]{1,5})")
 
 
 class _Parsed(click.ParamType):  # type: ignore[type-arg]
@@ -41,8 +40,8 @@ class _Parsed(click.ParamType):  # type: ignore[type-arg]
 def _address(text: str) -> str:
     """Return "tcp://HOST:PORT"; the protocol may be left out."""
     full = text if "://" in text else f"tcp://{text}"
-    match = _HOST_AND_PORT.fullmatch(full)
-    if match is None or int(match["port"]) > 65535:
+    match = doors.ENDPOINT.fullmatch(full)
+    if match is None or not match["port"].isdecimal() or int(match["port"]) > 65535:
         raise ValueError(f"{text!r} is not an address such as tcp://127.0.0.1:{NODE_PORT} or [::1]:{NODE_PORT}")
     return full
 
@@ -84,53 +83,38 @@ LEASE = _Parsed("duration", _lease)
 BYTES = _Parsed("size", parse_bytes)
 
 
-def is_local(address: str) -> bool:
-    """Tell whether an address can only be reached from this machine."""
-    host = _host(address)
-    return host in ("localhost", "::1") or host.startswith("127.")
-
-
-def _host(address: str) -> str:
-    match = _HOST_AND_PORT.fullmatch(address)
-    return match["host"].strip("[]") if match else ""
-
-
-def check_bind(bind: str, advertise: str | None, *, insecure: bool) -> None:
-    """Refuse to listen where strangers may connect, unless that was asked for.
+def check_bind(bind: str, advertise: str | None, *, insecure: bool, key: str | None) -> None:
+    """Refuse to listen where strangers may connect, unless that was asked for; then say so in red.
 
     Raises:
-        click.UsageError: the address is not of this host alone, or nobody could connect to it by that name.
+        click.UsageError: see `doors.check`.
     """
-    if is_local(bind):
-        return
-    if not insecure:
-        raise click.UsageError(
-            f"{bind} can be reached from other machines, connections are neither encrypted nor authenticated yet, and "
-            "whoever connects can run code as this user; where the network is yours alone, say so with --insecure"
-        )
-    if _host(bind) in WILDCARDS and advertise is None:
-        raise click.UsageError(
-            f"{bind} is every address of this machine; say with --advertise HOST:PORT which one others connect to"
-        )
-    text = f"zmqtasks: INSECURE: whoever can connect to {bind} can run code as this user"
-    click.secho(text, fg="red", bold=True, err=True)
+    if insecure and key is not None:
+        raise click.UsageError(f"--insecure is for a mesh without a key, and there is one: {key}")
+    try:
+        doors.check((bind,), () if advertise is None else (advertise,), key=key, insecure=insecure)
+    except MeshError as error:
+        raise click.UsageError(str(error)) from None
+    if insecure and not doors.is_local(bind):
+        text = f"zmqtasks: INSECURE: whoever can connect to {bind} can run code as this user"
+        click.secho(text, fg="red", bold=True, err=True)
 
 
-def inbox_for(partners: Sequence[str], bind: str | None, advertise: str | None, *, insecure: bool) -> tuple[str, ...]:
+def inbox_for(
+    partners: Sequence[str], bind: str | None, advertise: str | None, *, insecure: bool, key: str | None
+) -> tuple[str, ...]:
     """Return where to listen so that these partners can answer.
 
     Raises:
-        click.UsageError: one is on another machine, and nobody said where it may answer; or see `check_bind`.
+        click.UsageError: one is on another machine, and there is no key; or see `check_bind`.
     """
-    if bind is not None:
-        check_bind(bind, advertise, insecure=insecure)
-        return (bind,)
-    if far := [partner for partner in partners if not is_local(partner)]:
-        raise click.UsageError(
-            f"{far[0]} is on another machine and has to connect back to this one; connections are not encrypted yet, "
-            "so where the network is yours alone, say: --bind THIS_HOST:0 --insecure"
-        )
-    return ("tcp://127.0.0.1:0",)
+    try:
+        inbox = (bind,) if bind is not None else doors.choose(partners, key=key, insecure=insecure)
+    except MeshError as error:
+        raise click.UsageError(str(error)) from None
+    for endpoint in inbox:
+        check_bind(endpoint, advertise, insecure=insecure, key=key)
+    return inbox
 
 
 def function_and_input(command: F) -> F:
@@ -191,10 +175,26 @@ def inbox_options(command: F) -> F:
     for decorate in (
         click.option("--bind", type=ADDRESS, help="Listen here for nodes on other machines; port 0 for any."),
         click.option("--advertise", type=ADDRESS, help="Address that others shall connect to instead."),
-        click.option("--insecure", is_flag=True, help="Allow --bind to an address other machines can reach."),
+        door_options,
     )[::-1]:
         command = decorate(command)
     return command
+
+
+def door_options(command: F) -> F:
+    """Add who may connect: whoever has the key, or anybody."""
+    key = click.option(
+        "--key",
+        metavar="FILE",
+        callback=lambda context, option, value: key_file(value),
+        help="Key of the mesh, made by keygen; else as the environment says in ZMQTASKS_KEY.",
+    )
+    insecure = click.option(
+        "--insecure",
+        is_flag=True,
+        help="Listen without a key where other machines can connect: they can run code here.",
+    )
+    return key(insecure(command))
 
 
 def journal_option(command: F) -> F:

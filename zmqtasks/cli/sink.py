@@ -19,9 +19,9 @@ from zmqtasks.cli import options
     help="Listen here; port 0 for any that is free.",
 )
 @click.option("--advertise", type=options.ADDRESS, help="Address that others shall connect to instead.")
-@click.option("--insecure", is_flag=True, help="Allow --bind to an address other machines can reach.")
+@options.door_options
 @click.option("-o", "--output", required=True, metavar="OUT", help="A file; .db, .sqlite: SQLite; else JSON lines.")
-def sink(bind: str, advertise: str | None, insecure: bool, output: str) -> int:
+def sink(bind: str, advertise: str | None, insecure: bool, key: str | None, output: str) -> int:
     """Record results in OUT, and acknowledge them once they are stored.
 
     A file that is there is taken up: what it has is not recorded again. Ctrl-C or SIGTERM writes what has come and ends
@@ -30,9 +30,10 @@ def sink(bind: str, advertise: str | None, insecure: bool, output: str) -> int:
     \b
     Examples:
       zmqtasks sink -o results.db
-      zmqtasks sink --bind 10.0.0.5:7710 --insecure -o results.jsonl
+      zmqtasks sink --bind 10.0.0.5:7710 --key mesh.key -o results.jsonl
     """
-    options.check_bind(bind, advertise, insecure=insecure)
+    options.check_bind(bind, advertise, insecure=insecure, key=key)
     from zmqtasks.cli.sink_program import be_sink
+    from zmqtasks.place import Place
 
-    return be_sink(bind, advertise, output)
+    return be_sink(Place((bind,), () if advertise is None else (advertise,), key=key), output)

@@ -14,6 +14,7 @@ from zmqtasks.cli.progress import Display
 from zmqtasks.cli.tally import Tally
 from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.folder import PrivateFolder
+from zmqtasks.records import replace
 from zmqtasks.sink import JOBS_AT_HAND, Sink
 from zmqtasks.store import Store, open_store
 
@@ -21,25 +22,26 @@ CLOSE_S = 10.0
 """How long the last results may take to be written; what is not is not acknowledged, and sent again."""
 
 
-def be_sink(bind: str, advertise: str | None, output: str) -> int:
+def be_sink(place: Place, output: str) -> int:
     """Be `zmqtasks sink`; return the exit code.
 
     Args:
-        bind: where to listen.
-        advertise: what others connect to instead.
+        place: where its inbox is, and the key of the mesh.
         output: the file of results.
 
     Raises:
         BindError: the address cannot be bound.
+        KeyFileError: the key cannot be used.
     """
-    return asyncio.run(_serve(bind, advertise, output))
+    return asyncio.run(_serve(place, output))
 
 
-async def _serve(bind: str, advertise: str | None, output: str) -> int:
+async def _serve(place: Place, output: str) -> int:
     """Be the sink.
 
     Raises:
         BindError: the address cannot be bound.
+        KeyFileError: the key cannot be used.
     """
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
@@ -57,7 +59,7 @@ async def _serve(bind: str, advertise: str | None, output: str) -> int:
     store = _open(output, loop, failed)
     folder = PrivateFolder()
     try:
-        peer = open_peer(loop, Place((bind,), () if advertise is None else (advertise,), folder.path))
+        peer = open_peer(loop, replace(place, folder=folder.path))
         role = Sink(peer, store, read=store.recorded)
         for job in store.jobs()[-JOBS_AT_HAND:]:
             role.recall(job.id)

@@ -122,8 +122,10 @@ def _where(given: dict[str, Any], nodes: tuple[str, ...]) -> Where:
     return Where(
         addresses=nodes,
         sink=sink,
-        bind=options.inbox_for(partners, bind, advertise, insecure=given["insecure"]),
+        bind=options.inbox_for(partners, bind, advertise, insecure=given["insecure"], key=given["key"]),
         advertise=() if advertise is None else (advertise,),
+        key=given["key"],
+        insecure=given["insecure"],
         connect_s=given["connect_timeout"],
         lease_s=given["lease"] or LEASE_S,
     )

@@ -16,6 +16,7 @@ from zmqtasks.options import MIB
 
 if TYPE_CHECKING:
     from zmqtasks.messages import Status
+    from zmqtasks.place import Place
 
 
 @click.command()
@@ -32,6 +33,7 @@ def status(
     bind: str | None,
     advertise: str | None,
     insecure: bool,
+    key: str | None,
 ) -> int:
     """Tell how nodes and sinks are: state, workers, tasks waiting and done since they were started.
 
@@ -48,7 +50,13 @@ def status(
     if not nodes and not files:
         raise click.UsageError("name nodes and sinks with --node, or files of results with --file")
     code = _tell_files(files, as_json=as_json)
-    return _tell_peers(nodes, as_json, timeout, bind, advertise, insecure) or code if nodes else code
+    if not nodes:
+        return code
+    from zmqtasks.place import Place
+
+    inbox = options.inbox_for(nodes, bind, advertise, insecure=insecure, key=key)
+    place = Place(inbox, () if advertise is None else (advertise,), key=key)
+    return _tell_peers(nodes, place, timeout, as_json=as_json) or code
 
 
 def _tell_files(files: tuple[str, ...], *, as_json: bool) -> int:
@@ -69,13 +77,10 @@ def _tell_files(files: tuple[str, ...], *, as_json: bool) -> int:
     return code
 
 
-def _tell_peers(
-    nodes: tuple[str, ...], as_json: bool, timeout: float, bind: str | None, advertise: str | None, insecure: bool
-) -> int:
+def _tell_peers(nodes: tuple[str, ...], place: Place, timeout: float, *, as_json: bool) -> int:
     from zmqtasks.cli.asking import ask
 
-    inbox = options.inbox_for(nodes, bind, advertise, insecure=insecure)
-    answers = ask(nodes, inbox, () if advertise is None else (advertise,), timeout)
+    answers = ask(nodes, place, timeout)
     rows = [_row(node, answers[node]) for node in nodes if not isinstance(answers[node], str)]
     _print_json(rows) if as_json else _print_table(rows)
     refused = [f"{node} {answers[node]}" for node in nodes if isinstance(answers[node], str)]

@@ -23,7 +23,7 @@ PART = click.FloatRange(0, 1, min_open=True)
     help="Listen here; port 0 for any that is free.",
 )
 @click.option("--advertise", type=options.ADDRESS, help="Address that others shall connect to instead.")
-@click.option("--insecure", is_flag=True, help="Allow --bind to an address other machines can reach.")
+@options.door_options
 @click.option("--workers", type=click.IntRange(1), help="Worker processes; one a core by default.")
 @click.option("--standby", type=click.IntRange(0), default=1, show_default=True, help="Idle processes to step in.")
 @options.recycling_options
@@ -69,7 +69,9 @@ PART = click.FloatRange(0, 1, min_open=True)
 @click.option(
     "--label-output/--no-label-output", default=True, help="Whether lines of workers name worker and task; they do."
 )
-def worker(bind: str, advertise: str | None, insecure: bool, folders: tuple[str, ...], **own: Any) -> int:
+def worker(
+    bind: str, advertise: str | None, insecure: bool, key: str | None, folders: tuple[str, ...], **own: Any
+) -> int:
     """Be a node: run the tasks that clients and ventilators send, in worker processes.
 
     Workers look for functions in the current folder, then among what is installed. Ctrl-C or SIGTERM once: the node
@@ -80,14 +82,15 @@ def worker(bind: str, advertise: str | None, insecure: bool, folders: tuple[str,
     Examples:
       zmqtasks worker
       zmqtasks worker --bind 127.0.0.1:0 --workers 4 --preload numpy
-      zmqtasks worker --bind 10.0.0.7:7700 --insecure
+      zmqtasks worker --bind 10.0.0.7:7700 --key mesh.key
       zmqtasks worker --initializer package.module:open_database --finalizer package.module:close_database
     """
-    options.check_bind(bind, advertise, insecure=insecure)
+    options.check_bind(bind, advertise, insecure=insecure, key=key)
     if own["memory"] == 0:
         raise click.UsageError("--memory must be above 0")
     if own["memory_pause"] > own["memory_stop"]:
         raise click.UsageError("--memory-pause must not be above --memory-stop")
     from zmqtasks.cli.node_program import be_node
+    from zmqtasks.place import Place
 
-    return be_node(bind, advertise, folders, own)
+    return be_node(Place((bind,), () if advertise is None else (advertise,), key=key), folders, own)

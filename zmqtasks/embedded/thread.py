@@ -13,9 +13,10 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
+from zmqtasks import doors
 from zmqtasks.embedded.output import OnOutput, OutputFeed, print_line
 from zmqtasks.embedded.own_node import NodeSettings, OwnNode
-from zmqtasks.errors import BindError, JournalError, LocalProtocolError, NoNodes, ZmqtasksError
+from zmqtasks.errors import JournalError, LocalProtocolError, NoNodes, ZmqtasksError
 from zmqtasks.journal import FileJournal
 from zmqtasks.messages import Address, Output, PeerId, Query
 from zmqtasks.options import NodeOptions
@@ -49,6 +50,8 @@ class Where(Value):
         sink: address of a standalone sink, or None to collect the results here.
         bind: where our inbox is bound for other hosts; None finds out from `addresses`.
         advertise: what others shall connect to instead.
+        key: file of the mesh's key, or None.
+        insecure: whether other hosts may connect without one.
         connect_s: how long the first node may take to answer.
         lease_s: how long nodes keep what we gave them while they hear nothing of us; they grant 60 seconds at most.
         on_output: gets each line that workers print over jobs that ask for it, in a thread of its own.
@@ -67,6 +70,8 @@ class Where(Value):
     sink: str | None = None
     bind: tuple[str, ...] | None = None
     advertise: tuple[str, ...] = ()
+    key: str | None = None
+    insecure: bool = False
     connect_s: float = CONNECT_S
     lease_s: float = LEASE_S
     on_output: OnOutput = print_line
@@ -100,6 +105,8 @@ class Embedded:
     Raises:
         NoNodes: no node answered in time, or our own did not start; the text says why.
         BindError: an address is malformed or cannot be bound.
+        NotAuthorised: another host is concerned, and there is no key.
+        KeyFileError: the key cannot be used.
         JournalError: the journal cannot be used.
     """
 
@@ -208,12 +215,14 @@ class Embedded:
         self.loop.set_exception_handler(self._on_defect)
         if self._where.sink in self._where.addresses:
             raise NoNodes(f"{self._where.sink} is given as a node and as the sink; each is a program of its own")
+        key, insecure = self._where.key, self._where.insecure
         bind = self._where.bind
         if bind is None:
-            bind = _bind_for((*self._where.addresses, *filter(None, [self._where.sink])))
+            bind = doors.choose((*self._where.addresses, *filter(None, [self._where.sink])), key=key, insecure=insecure)
+        doors.check(bind, self._where.advertise, key=key, insecure=insecure)
         self.peer = open_peer(
             self.loop,
-            Place(bind, self._where.advertise, self._folder.path),
+            Place(bind, self._where.advertise, self._folder.path, key if bind else None),
             lease_s=self._where.lease_s,
             peer_id=self.journal.peer if self.journal else None,
         )
@@ -320,24 +329,3 @@ def _opened(path: str | None) -> tuple[FileJournal | None, Resuming | None]:
     except BaseException:
         journal.close()
         raise
-
-
-def _bind_for(addresses: tuple[str, ...]) -> tuple[str, ...]:
-    """Return where the inbox has to be bound so that these peers can answer: nowhere but here, or loopback.
-
-    Raises:
-        BindError: a peer is on another host, and nobody said that our inbox may be open to the network.
-    """
-    for address in addresses:
-        if not is_local(address):
-            raise BindError(
-                f"{address} is on another host, and would have to connect back to this program; connections are not "
-                'encrypted yet, so say so with bind="tcp://THIS_HOST:0" if the network is yours alone'
-            )
-    return ("tcp://127.0.0.1:0",) if any(a.startswith("tcp://") for a in addresses) else ()
-
-
-def is_local(address: str) -> bool:
-    """Tell whether an endpoint can only be reached from this host."""
-    host = address.removeprefix("tcp://").rpartition(":")[0].strip("[]")
-    return address.startswith(("ipc://", "unix://")) or host in ("localhost", "::1") or host.startswith("127.")

@@ -18,8 +18,10 @@ from zmqtasks.messages import Address, Bulk, Control, Memory, Message, Output, P
 from zmqtasks.options import Limits
 from zmqtasks.transport import endings
 from zmqtasks.transport.intake import Intake
+from zmqtasks.transport.keys import KeyPair
 from zmqtasks.transport.local import SCHEME, LocalInbox, LocalLane
 from zmqtasks.transport.outlet import Lane, Outlet
+from zmqtasks.transport.refusals import Refusals
 from zmqtasks.wire import loans
 from zmqtasks.wire.lending import Pool
 from zmqtasks.wire.loans import Loan
@@ -27,6 +29,7 @@ from zmqtasks.wire.loans import Loan
 if TYPE_CHECKING:
     import zmq
 
+    from zmqtasks.transport.doorkeeper import Doorkeeper
     from zmqtasks.transport.inbox import Inbox
 
 LONGEST_PATH = 107
@@ -103,9 +106,10 @@ class ZmqNetwork:
         advertise: endpoints others shall use instead of the bound ones; then this host has no way of its own either.
         folder: private folder for a Unix socket; None for none.
         limits: of one message.
+        pair: the keys of the mesh: all ways between hosts are encrypted, and both ends have to prove that they have it.
 
     Raises:
-        BindError: an endpoint cannot be bound.
+        BindError: an endpoint cannot be bound, or strangers are not refused there.
     """
 
     def __init__(
@@ -118,8 +122,12 @@ class ZmqNetwork:
         advertise: tuple[str, ...] = (),
         folder: Path | None = None,
         limits: Limits | None = None,
+        pair: KeyPair | None = None,
     ) -> None:
         self._loop = loop
+        self._pair = pair
+        self._doorkeeper: Doorkeeper | None = None
+        self._refusals = Refusals(loop.time)
         self._limits = limits or Limits()
         self._host = host
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
@@ -132,9 +140,7 @@ class ZmqNetwork:
         endpoints: tuple[str, ...] = ()
         try:
             if bind:
-                from zmqtasks.transport import sockets  # a program that stays on its host need not have ZeroMQ loaded
-
-                self._socket, endpoints = sockets.bound_pull(self._zmq(), bind, self._limits)
+                endpoints = self._bind(bind)
             if folder and not advertise:
                 path = _local_path(folder, peer)
                 self._local = LocalInbox(loop, path)
@@ -145,6 +151,20 @@ class ZmqNetwork:
         self.address = Address(peer, host, advertise or endpoints)
         self._example = self._examples.write(()) if loans.AVAILABLE else None
         self.memory = Memory(os.getpid(), self._example.fd, self._example.token) if self._example is not None else None
+
+    def _bind(self, bind: tuple[str, ...]) -> tuple[str, ...]:
+        """Bind the inbox for other hosts; with keys, behind a doorkeeper that has shown to refuse strangers."""
+        from zmqtasks.transport import sockets  # a program that stays on its host need not have ZeroMQ loaded
+
+        if self._pair is not None:
+            from zmqtasks.transport.doorkeeper import Doorkeeper
+
+            self._doorkeeper = Doorkeeper(self._zmq(), self._pair, self._refusals)
+        self._socket, endpoints = sockets.bound_pull(self._zmq(), bind, self._limits, self._pair)
+        if self._doorkeeper is not None:
+            for endpoint in endpoints:
+                self._doorkeeper.try_door(endpoint)
+        return endpoints
 
     def _zmq(self) -> zmq.Context[zmq.Socket[bytes]]:
         """Return the context of this peer, made when it is needed."""
@@ -161,6 +181,8 @@ class ZmqNetwork:
             from zmqtasks.transport.inbox import Inbox
 
             self._inbox = Inbox(self._loop, self._socket, intake)
+            if self._doorkeeper is not None:
+                self._doorkeeper.attend(self._loop)
         if self._local is not None:
             self._local.listen(intake)
 
@@ -186,7 +208,7 @@ class ZmqNetwork:
     def _to_remote(self, endpoint: str) -> Callable[[int | None, int | None], Lane]:
         from zmqtasks.transport.push import PushLane
 
-        return lambda most, taken: PushLane(self._loop, self._zmq(), endpoint, most, taken)
+        return lambda most, taken: PushLane(self._loop, self._zmq(), endpoint, most, taken, self._pair)
 
     def prefers(self, address: Address, endpoint: str) -> bool:
         """Tell whether a new way to `address` would be better than the one through `endpoint`."""
@@ -215,7 +237,7 @@ class ZmqNetwork:
 
     def close(self) -> None:
         """Close inbox and context; what says goodbye has its moment. Idempotent."""
-        for inbox in (self._inbox, self._local):
+        for inbox in (self._inbox, self._local, self._doorkeeper):
             if inbox is not None:
                 inbox.close()
         if self._context is not None:

@@ -10,7 +10,8 @@ from collections import deque
 
 import zmq
 
-from zmqtasks.transport.sockets import connected_push
+from zmqtasks.transport.keys import KeyPair
+from zmqtasks.transport.sockets import HIGH_WATER_MARK, connected_push
 
 
 class PushLane:
@@ -22,6 +23,7 @@ class PushLane:
         endpoint: where the inbox is bound.
         most: frames kept while there is no connection, older ones go; None for all.
         taken: frames ZeroMQ takes before it refuses; None for its own measure.
+        pair: the keys of the mesh, which both sides have to prove; or None.
 
     Raises:
         BindError: the endpoint is malformed.
@@ -34,9 +36,10 @@ class PushLane:
         endpoint: str,
         most: int | None,
         taken: int | None,
+        pair: KeyPair | None = None,
     ) -> None:
         self._loop = loop
-        self._socket = connected_push(context, endpoint) if taken is None else connected_push(context, endpoint, taken)
+        self._socket = connected_push(context, endpoint, pair, most=taken or HIGH_WATER_MARK)
         self._waiting: deque[bytes | bytearray] = deque(maxlen=most)
         self._watched = False
 

@@ -12,6 +12,7 @@ import zmq
 
 from zmqtasks.errors import BindError, IncompatibleVersion
 from zmqtasks.options import Limits
+from zmqtasks.transport.keys import KeyPair
 
 LEAST_LIBZMQ = (4, 3, 5)
 """Older ones have remote holes: CVE-2019-6250, CVE-2019-13132, CVE-2020-15166."""
@@ -26,6 +27,8 @@ GIVE_UP_MS = 2_000
 way is lost, and sent again by the session. TCP itself asks ever more rarely: after 13 s not for another 12."""
 CONNECT_MS = 1_000
 """How long a connection may take; then the next try, for TCP itself would ask after 1, 3, 7, 15 s only."""
+ZAP_DOMAIN = b"zmqtasks"
+"""Enforced: a socket that names a domain lets nobody in as long as nobody answers for it. Source: zmq_setsockopt(3)."""
 RECONNECT_MS = 100
 RECONNECT_MOST_MS = 200
 """Pause between two tries: with `CONNECT_MS`, a way that is open again is found within 1.2 s."""
@@ -61,9 +64,11 @@ def _set_common_options(socket: zmq.Socket[bytes]) -> None:
 
 
 def bound_pull(
-    context: zmq.Context[zmq.Socket[bytes]], endpoints: tuple[str, ...], limits: Limits
+    context: zmq.Context[zmq.Socket[bytes]], endpoints: tuple[str, ...], limits: Limits, pair: KeyPair | None = None
 ) -> tuple[zmq.Socket[bytes], tuple[str, ...]]:
     """Return the PULL socket of an inbox, and the endpoints it is bound to (with the ports that were drawn).
+
+    With a key pair it takes only connections that a doorkeeper of its context lets in.
 
     Raises:
         BindError: an endpoint cannot be bound; the text names it and says why.
@@ -73,6 +78,11 @@ def bound_pull(
     socket.rcvhwm = UNREAD
     socket.setsockopt(zmq.BACKLOG, 1024)
     socket.setsockopt(zmq.MAXMSGSIZE, limits.message_bytes + 4096)
+    if pair is not None:
+        socket.setsockopt(zmq.CURVE_SERVER, 1)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, pair.secret)
+        socket.setsockopt(zmq.ZAP_DOMAIN, ZAP_DOMAIN)
+        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
     bound = []
     for endpoint in endpoints:
         try:
@@ -98,13 +108,19 @@ def _reason(error: zmq.ZMQError, endpoint: str) -> str:
 
 
 def connected_push(
-    context: zmq.Context[zmq.Socket[bytes]], endpoint: str, most: int = HIGH_WATER_MARK
+    context: zmq.Context[zmq.Socket[bytes]],
+    endpoint: str,
+    pair: KeyPair | None = None,
+    server: bytes | None = None,
+    most: int = HIGH_WATER_MARK,
 ) -> zmq.Socket[bytes]:
     """Return a PUSH socket to one inbox. It takes messages only while the connection stands (IMMEDIATE).
 
     Args:
         context: of this peer.
         endpoint: where the inbox is bound.
+        pair: our own keys; None for a connection that anybody can read.
+        server: public key that the inbox has to prove; that of `pair` if None.
         most: messages it takes before it refuses.
 
     Raises:
@@ -120,6 +136,10 @@ def connected_push(
     socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MOST_MS)
     socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_MS)
+    if pair is not None:
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, pair.public)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, pair.secret)
+        socket.setsockopt(zmq.CURVE_SERVERKEY, server or pair.public)
     try:
         socket.setsockopt(zmq.IPV6, int("[" in endpoint))
         socket.connect(endpoint)

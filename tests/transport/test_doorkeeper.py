@@ -1,0 +1,117 @@
+"""Who is let in by a peer that has a key: nobody but who has it, and nobody at all where nobody can tell."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+
+import pytest
+import zmq
+
+from tests.waiting import wait_until, wait_until_async
+from tests.wire.samples import SAMPLES
+from zmqtasks.errors import BindError
+from zmqtasks.messages import Message, Query, SessionId
+from zmqtasks.transport.doorkeeper import ANSWERS_AT, Doorkeeper
+from zmqtasks.transport.keys import KeyPair, new_pair
+from zmqtasks.transport.network import ZmqNetwork
+from zmqtasks.transport.sockets import connected_push
+from zmqtasks.wire import codec
+
+MESH, OTHER = new_pair(), new_pair()
+FRAME = codec.encode(Query(SessionId(1, 1), ("0" * 16 + ":1",)))
+assert SAMPLES
+
+
+class House:
+    """An inbox behind a key, and what came in."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.network = ZmqNetwork(self.loop, "a" * 16, "here", bind=("tcp://127.0.0.1:0",), pair=MESH)
+        self.heard: list[Message] = []
+        self.network.listen(self.heard.append)
+        self.endpoint = self.network.address.endpoints[0]
+        self.context = zmq.Context()
+
+    def comes_in(self, pair: KeyPair | None, server: bytes | None = None, *, within_s: float = 0.3) -> bool:
+        """Tell whether a message of somebody with these keys is heard."""
+        before = len(self.heard)
+        with connected_push(self.context, self.endpoint, pair, server) as socket:
+
+            async def knock() -> bool:
+                until = self.loop.time() + within_s
+                while self.loop.time() < until:
+                    try:
+                        socket.send(FRAME, zmq.NOBLOCK)
+                        break
+                    except zmq.Again:
+                        await asyncio.sleep(0.005)
+                else:
+                    return False
+                await wait_until_async(lambda: len(self.heard) > before)
+                return True
+
+            return self.loop.run_until_complete(knock())
+
+    def close(self) -> None:
+        self.context.destroy(linger=0)
+        self.network.close()
+        self.loop.close()
+
+
+@pytest.fixture
+def house() -> Iterator[House]:
+    house = House()
+    yield house
+    house.close()
+
+
+def test_who_has_the_key_comes_in_and_nobody_else(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    assert house.comes_in(MESH, within_s=5.0)
+    assert not house.comes_in(None)
+    assert not house.comes_in(OTHER)
+    assert caplog.messages == []
+    for _ in range(2):
+        assert not house.comes_in(OTHER, MESH.public)
+    told = f"refused 127.0.0.1: its key {OTHER.public.hex()} is not known here"
+    assert caplog.messages == [told]
+    assert house.comes_in(MESH, within_s=5.0)
+
+
+def test_where_nobody_answers_nobody_comes_in(house: House) -> None:
+    assert house.network._doorkeeper is not None
+    house.network._doorkeeper.close()
+    assert not house.comes_in(MESH)
+    assert not house.comes_in(OTHER, MESH.public)
+
+
+def test_a_peer_does_not_start_where_strangers_are_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.new_event_loop()
+
+    def start() -> None:
+        ZmqNetwork(loop, "a" * 16, "here", bind=("tcp://127.0.0.1:0",), pair=MESH).close()
+
+    start()
+    with monkeypatch.context() as patch:
+        patch.setattr(Doorkeeper, "_judge", lambda self, question: [*question[:4], b"200", b"OK", b"", b""])
+        with pytest.raises(BindError, match="should have been refused, but it was let in"):
+            start()
+    with monkeypatch.context() as patch:
+        patch.setattr("zmqtasks.transport.doorkeeper.ANSWERS_AT", "inproc://elsewhere")
+        with pytest.raises(BindError, match="should have been refused, but nobody answered"):
+            start()
+    loop.close()
+
+
+def test_a_question_that_is_none_is_answered_with_no(house: House) -> None:
+    keeper = house.network._doorkeeper
+    assert keeper is not None
+    with keeper._context.socket(zmq.REQ) as asking:
+        asking.connect(ANSWERS_AT)
+        for mechanism in ([b"NULL"], [b"PLAIN", b"admin", b"secret"], [b"CURVE", MESH.public, b""]):
+            asking.send_multipart([b"1.0", b"1", b"zmqtasks", b"127.0.0.1", b"", *mechanism])
+            wait_until(lambda: keeper.answer() or asking.poll(1))
+            assert asking.recv_multipart()[2] == b"400"

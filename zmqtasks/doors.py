@@ -1,0 +1,87 @@
+"""Where a program may listen: the rules about addresses that others can reach.
+
+Without a key, only where nobody but this host can connect; with one, anywhere. Owns these rules and the parts of an
+endpoint. Opens no door. Called by the commands and by `embedded`.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterable
+
+from zmqtasks.errors import BindError, NotAuthorised
+
+WILDCARDS = ("*", "0.0.0.0", "::")
+ENDPOINT = re.compile(r"tcp://(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^\[\]:/\s]+):(?P<port>[0-9]{1,5}|\*)")
+
+
+def host_of(endpoint: str) -> str:
+    """Return the host of a tcp endpoint, without brackets; "" where there is none."""
+    match = ENDPOINT.fullmatch(endpoint)
+    return match["host"].strip("[]") if match else ""
+
+
+def is_local(endpoint: str) -> bool:
+    """Tell whether an endpoint can only be reached from this host."""
+    host = host_of(endpoint)
+    return endpoint.startswith(("ipc://", "unix://")) or host in ("localhost", "::1") or host.startswith("127.")
+
+
+def check(bind: Iterable[str], advertise: Iterable[str], *, key: str | None, insecure: bool) -> None:
+    """Make sure that no stranger can connect there, and that others can be told where it is.
+
+    Raises:
+        NotAuthorised: an address is not of this host alone, and there is no key.
+        BindError: nobody could connect to it by that name.
+    """
+    for endpoint in bind:
+        if is_local(endpoint):
+            continue
+        if key is None and not insecure:
+            raise NotAuthorised(
+                f"{endpoint} can be reached from other machines, and whoever can connect could run code as this user; "
+                "give all members the key that zmqtasks keygen makes (--key FILE, key=, ZMQTASKS_KEY), or say so with "
+                "--insecure (insecure=True) where the network is yours alone"
+            )
+        if host_of(endpoint) in WILDCARDS and not tuple(advertise):
+            raise BindError(
+                f"{endpoint} is every address of this machine; say with --advertise HOST:PORT (advertise=) which one "
+                "others connect to"
+            )
+
+
+def choose(partners: Iterable[str], *, key: str | None, insecure: bool) -> tuple[str, ...]:
+    """Return where to listen so that these partners can answer: on this host, or where they are looked at from.
+
+    Raises:
+        NotAuthorised: one is on another host, and there is no key.
+        BindError: there is no way to it.
+    """
+    partners = tuple(partners)
+    far = [partner for partner in partners if not is_local(partner)]
+    if far and key is None and not insecure:
+        raise NotAuthorised(
+            f"{far[0]} is on another machine and has to connect back to this one; give all members the key that "
+            "zmqtasks keygen makes (--key FILE, key=, ZMQTASKS_KEY), or say so with --insecure (insecure=True) where "
+            "the network is yours alone"
+        )
+    if far:
+        return tuple(dict.fromkeys(_towards(partner) for partner in far))
+    return ("tcp://127.0.0.1:0",) if any(partner.startswith("tcp://") for partner in partners) else ()
+
+
+def _towards(endpoint: str) -> str:
+    """Return the endpoint of our own address on the way to another; nothing is sent for that."""
+    match = ENDPOINT.fullmatch(endpoint)
+    if match is None:
+        raise BindError(f'{endpoint} is malformed; write "tcp://HOST:PORT"')
+    host, port = match["host"].strip("[]"), match["port"]
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, int(port), type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.connect(address)
+            ours = probe.getsockname()[0]
+    except (OSError, ValueError) as error:
+        raise BindError(f"there is no way from here to {endpoint}: {error}") from error
+    return f"tcp://[{ours}]:0" if ":" in ours else f"tcp://{ours}:0"
