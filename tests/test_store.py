@@ -689,6 +689,43 @@ def test_a_full_disk_is_waited_for_and_nothing_is_lost(path: Path) -> None:
         assert [line["task"] for line in lines(path)] == list(range(502))
 
 
+READ_ONLY = """
+import pathlib, subprocess
+
+def freeze(sign):
+    # Not the index in memory that SQLite maps: who writes to that then is ended by SIGBUS, whatever the program.
+    files = [str(file) for file in pathlib.Path(sys.argv[1]).parent.iterdir() if not file.name.endswith("-shm")]
+    return subprocess.run(["chattr", sign + "i", *files], stderr=subprocess.DEVNULL).returncode == 0
+
+def thaw(error):
+    print(isinstance(error, OSError), len(acknowledged), flush=True)
+    freeze("-")
+
+acknowledged = []
+store = open_store(sys.argv[1], on_failure=thaw)
+store.record([ok(0, ["early"])], lambda: acknowledged.append(0))
+store.flush()
+if not freeze("+"):
+    freeze("-")
+    sys.exit(77)
+try:
+    store.record([ok(1, ["late"])], lambda: acknowledged.append(1))
+    store.flush(30)
+finally:
+    freeze("-")
+store.close()
+print(acknowledged)
+"""
+
+
+def test_a_file_that_turns_read_only_is_waited_for_and_nothing_is_lost(path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", HELPERS + READ_ONLY, str(path)], stdout=subprocess.PIPE, text=True)
+    if done.returncode == 77:
+        pytest.skip("this file system, or who runs this, cannot make a file immutable (chattr +i)")
+    assert (done.returncode, done.stdout) == (0, "True 1\n[0, 1]\n")
+    assert statuses(path) == dict.fromkeys(range(2), "ok")
+
+
 READER_GONE = """
 failures = []
 store = open_store("-", on_failure=failures.append)
