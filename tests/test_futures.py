@@ -48,7 +48,7 @@ def job_with(*batches: int, answers: Answers | None = None) -> tuple[SubmittedJo
     job, futures = SubmittedJob(b"", "f", TaskOptions(), answers, answers.note_idle), []
     job.job_id = "p:1"
     for number in batches:
-        batch = job.begin(Form.ONE)
+        batch = job.begin(Form.ONE, "")
         for item in range(number):
             future = TaskFuture()
             future._canceller, future._index = job, batch.first + item

@@ -16,6 +16,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from zmqtasks.aio import AsyncClient as AsyncClient
     from zmqtasks.client import Client as Client
+    from zmqtasks.control import Task as Task
+    from zmqtasks.control import current_task as current_task
     from zmqtasks.control import progress as progress
     from zmqtasks.control import requeue as requeue
     from zmqtasks.control import respawn as respawn
@@ -59,7 +61,7 @@ _HOMES = {
     "kill": "embedded.futures",
     "task": "tasks",
 }
-_HOMES |= dict.fromkeys(("progress", "requeue", "respawn", "retry", "stop_node"), "control")
+_HOMES |= dict.fromkeys(("Task", "current_task", "progress", "requeue", "respawn", "retry", "stop_node"), "control")
 _HOMES |= dict.fromkeys(
     (
         "BindError",

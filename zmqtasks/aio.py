@@ -18,7 +18,7 @@ from zmqtasks.embedded.registry import Registry
 from zmqtasks.embedded.settings import encoded, split
 from zmqtasks.embedded.thread import Where
 from zmqtasks.embedded.views import View
-from zmqtasks.options import TaskOptions, key_file
+from zmqtasks.options import key_file
 from zmqtasks.waits import CONNECT_S, LEASE_S
 from zmqtasks.wire.references import Reference
 
@@ -84,11 +84,9 @@ class _AsyncCalls:
         """Send an object once to each node that needs it; see `Client.put`. It is encoded before this returns."""
         return self._open_registry().put(obj)
 
-    def options(self, **changes: Any) -> AsyncOptions:
+    def options(self, *, trace_id: str | None = None, **changes: Any) -> AsyncOptions:
         """Return a view of the same client whose calls have other options; see `Client.options`."""
-        merged = {**self._view.changes, **changes}
-        TaskOptions().replace(**merged)
-        return AsyncOptions(self._open_registry(), merged)
+        return AsyncOptions(self._open_registry(), self._view.changed(changes, trace_id))
 
     def _open_registry(self) -> Registry:
         if self._registry is None:
@@ -99,9 +97,9 @@ class _AsyncCalls:
 class AsyncOptions(_AsyncCalls):
     """A view of an asyncio client with other options; made by `AsyncClient.options`."""
 
-    def __init__(self, registry: Registry, changes: dict[str, Any]) -> None:
+    def __init__(self, registry: Registry, view: View) -> None:
         self._registry = registry
-        self._view = View(changes)
+        self._view = view
 
 
 class AsyncClient(_AsyncCalls):

@@ -104,30 +104,27 @@ class _Calls(Executor):
         """
         return self._registry.put(obj)
 
-    def options(self, **changes: Any) -> Options:
+    def options(self, *, trace_id: str | None = None, **changes: Any) -> Options:
         """Return a view of the same client whose calls have other options.
 
         Args:
+            trace_id: goes with each call, and is there in `zmqtasks.current_task().trace_id`; "" for none.
             changes: fields of `TaskOptions`: timeout, max_memory, retries, backoff, priority, retry, ...
 
         Raises:
             TypeError: no such option.
             ValueError: a value out of range.
         """
-        from zmqtasks.options import TaskOptions
-
-        merged = {**self._view.changes, **changes}
-        TaskOptions().replace(**merged)
-        return Options(self, self._registry, merged)
+        return Options(self, self._registry, self._view.changed(changes, trace_id))
 
 
 class Options(_Calls):
     """A view of a client with other options; made by `Client.options`."""
 
-    def __init__(self, client: _Calls, registry: Registry, changes: dict[str, Any]) -> None:
+    def __init__(self, client: _Calls, registry: Registry, view: View) -> None:
         self._client = client
         self._registry = registry
-        self._view = View(changes)
+        self._view = view
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Shut the client down; the view has no life of its own."""

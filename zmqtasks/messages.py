@@ -190,6 +190,17 @@ class Job(Value):
     """Encoded by `wire.payload`."""
 
 
+class Stamp(NamedTuple):
+    """What is told of tasks when they are added to their job, for people: nothing is decided by it."""
+
+    submitted_at: float = 0.0
+    """Unix time by the clock of their client; 0 where nobody told."""
+    trace_id: str = ""
+
+
+NO_STAMP = Stamp()
+
+
 class Chunk(Value):
     """A range with its encoded arguments: what one worker gets at once.
 
@@ -205,6 +216,9 @@ class Chunk(Value):
     body: Body
     needs: tuple[ObjectId, ...] = ()
     """Objects that its arguments refer to."""
+    runs: int = 0
+    """How often each of its tasks was run before, as far as that counts against its `retries`."""
+    stamp: Stamp = NO_STAMP
 
 
 class PutObject(Value):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from zmqtasks.machines.accounts import CHUNK_BYTES
 from zmqtasks.machines.ranges import RangeSet
-from zmqtasks.messages import Body, ObjectId
+from zmqtasks.messages import NO_STAMP, Body, ObjectId, Stamp
 from zmqtasks.options import TaskOptions
 from zmqtasks.repeats import LEAST_BYTES, Repeats
 from zmqtasks.wire import payload
@@ -30,6 +30,7 @@ class Part(NamedTuple):
     origin: int
     body: Body
     needs: Needs = ()
+    stamp: Stamp = NO_STAMP
 
 
 class _Segment(NamedTuple):
@@ -37,6 +38,17 @@ class _Segment(NamedTuple):
     stop: int
     items: Sequence[Any]
     form: payload.Form
+    stamp: Stamp
+
+
+class _Kept(NamedTuple):
+    """An encoded body of tasks up to `stop`, of which `left` have not ended."""
+
+    stop: int
+    body: Body
+    left: int
+    needs: Needs
+    stamp: Stamp
 
 
 class _How(NamedTuple):
@@ -68,13 +80,13 @@ class Source:
         """Tasks that have not ended."""
         self._unencoded = RangeSet()
         self._starts: list[int] = []
-        self._bodies: list[tuple[int, Body, int, Needs]] = []
-        """(stop, body, tasks that have not ended, what they refer to), in the order of `_starts`."""
+        self._bodies: list[_Kept] = []
+        """In the order of `_starts`."""
 
-    def add(self, items: Sequence[Any], form: payload.Form) -> None:
+    def add(self, items: Sequence[Any], form: payload.Form, stamp: Stamp = NO_STAMP) -> None:
         """Add the arguments of the next tasks; `items` is owned from now on."""
         first, self._added = self._added, self._added + len(items)
-        self._segments.append(_Segment(first, self._added, items, form))
+        self._segments.append(_Segment(first, self._added, items, form, stamp))
         self._open.add(first, self._added)
         self._unencoded.add(first, self._added)
 
@@ -111,7 +123,9 @@ class Source:
                 if run.body is not None:
                     if len(run.body) >= LEAST_BYTES and run.stop - run.start == 1:
                         self._repeats.look(segment.items[first + run.start - segment.first], segment.form)
-                    self._keep(first + run.start, first + run.stop, run.body, tuple(how.found.values()))
+                    count = run.stop - run.start
+                    kept = _Kept(first + run.stop, run.body, count, tuple(how.found.values()), segment.stamp)
+                    self._keep(first + run.start, kept)
                 else:
                     assert run.error is not None
                     failures.append((first + run.start, run.error))
@@ -134,19 +148,19 @@ class Source:
         while self._segments and not self._unencoded.common(self._segments[0].first, self._segments[0].stop):
             self._segments.popleft()
 
-    def _keep(self, start: int, stop: int, body: Body, needs: Needs) -> None:
+    def _keep(self, start: int, kept: _Kept) -> None:
         position = bisect_right(self._starts, start)
-        self.kept_bytes += len(body)
+        self.kept_bytes += len(kept.body)
         self._starts.insert(position, start)
-        self._bodies.insert(position, (stop, body, stop - start, needs))
+        self._bodies.insert(position, kept)
 
     def _encoded_parts(self, start: int, stop: int) -> list[Part]:
         parts = []
         position = max(0, bisect_right(self._starts, start) - 1)
         while position < len(self._starts) and self._starts[position] < stop:
-            origin, (end, body, _, needs) = self._starts[position], self._bodies[position]
+            origin, (end, body, _, needs, stamp) = self._starts[position], self._bodies[position]
             if max(start, origin) < min(stop, end):
-                parts.append(Part(max(start, origin), min(stop, end), origin, body, needs))
+                parts.append(Part(max(start, origin), min(stop, end), origin, body, needs, stamp))
             position += 1
         return parts
 
@@ -161,11 +175,11 @@ class Source:
     def _release(self, start: int, stop: int) -> None:
         position = max(0, bisect_right(self._starts, start) - 1)
         while position < len(self._starts) and self._starts[position] < stop:
-            origin, (end, body, left, needs) = self._starts[position], self._bodies[position]
-            left -= max(0, min(stop, end) - max(start, origin))
+            origin, kept = self._starts[position], self._bodies[position]
+            left = kept.left - max(0, min(stop, kept.stop) - max(start, origin))
             if left <= 0:
-                self.kept_bytes -= len(body)
+                self.kept_bytes -= len(kept.body)
                 del self._starts[position], self._bodies[position]
             else:
-                self._bodies[position] = (end, body, left, needs)
+                self._bodies[position] = kept._replace(left=left)
                 position += 1

@@ -7,6 +7,7 @@ Owns the arguments of tasks until they have ended, encoded from the moment they 
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -34,6 +35,7 @@ from zmqtasks.messages import (
     Range,
     Role,
     Settled,
+    Stamp,
     Status,
     Tasks,
 )
@@ -219,13 +221,13 @@ class Ventilator:
             self._begin_doubt(job_id)
         return job_id
 
-    def add(self, job_id: JobId, items: Sequence[Any], form: payload.Form) -> None:
+    def add(self, job_id: JobId, items: Sequence[Any], form: payload.Form, trace_id: str = "") -> None:
         """Add tasks to a job, numbered on from the last; `items` is owned from now on.
 
         Raises:
             JournalMismatch: the journal has others.
         """
-        self._jobs[job_id].source.add(items, form)
+        self._jobs[job_id].source.add(items, form, Stamp(time.time(), trace_id))
         if self._resuming is None:
             self._handle(moves.TasksAdded(job_id, len(items)))
         else:
@@ -421,9 +423,7 @@ class Ventilator:
             nbytes = sum(len(part.body) for part in encoded)
             unwanted = job.on_sent(cut.start, cut.stop, nbytes) or ()
             for part in _without(encoded, unwanted) if unwanted else encoded:
-                chunks.append(
-                    Chunk(cut.job, cut.attempt, part.start, part.stop, part.origin, part.body, _ids(part.needs))
-                )
+                chunks.append(_chunk(cut, part))
             events.append(moves.Encoded(cut.attempt, nbytes))
             for index in unwanted:
                 job.source.release(index, index + 1)
@@ -587,15 +587,15 @@ class Ventilator:
         self._on_nodes()
 
 
-def _ids(needs: Sequence[payload.Reference]) -> tuple[ObjectId, ...]:
-    return tuple(reference.id for reference in needs) if needs else ()
+def _chunk(cut: moves.Cut, part: Part) -> Chunk:
+    start, stop, origin, body, needs, stamp = part
+    ids = tuple(reference.id for reference in needs) if needs else ()
+    return Chunk(cut.job, cut.attempt, start, stop, origin, body, ids, cut.runs, stamp)
 
 
 def _without(parts: Sequence[Part], unwanted: Sequence[int]) -> list[Part]:
     """Return the parts without some of their tasks; the bodies stay as they are."""
     gone = RangeSet((index, index + 1) for index in unwanted)
     return [
-        Part(start, stop, part.origin, part.body, part.needs)
-        for part in parts
-        for start, stop in gone.missing(part.start, part.stop)
+        part._replace(start=start, stop=stop) for part in parts for start, stop in gone.missing(part.start, part.stop)
     ]

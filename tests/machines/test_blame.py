@@ -39,6 +39,27 @@ def test_a_failure_of_its_own_is_tried_again_while_retries_last(kind: OutcomeKin
     assert repr(ledger) == "<Ledger tries={7: 2, 8: 1} crashes={} strikes={} losses=[{}, {}, {}, {}]>"
 
 
+def test_how_often_a_task_was_run_is_told_of_ranges_of_equals() -> None:
+    ledger = Ledger(TaskOptions(retries=5))
+    assert ledger.runs_from(0, 1_000) == (0, 1_000)
+    for index in (7, 8, 9, 9, 20):
+        ledger.failed(index, OutcomeKind.ERROR)
+    assert ledger.runs_from(0, 1_000) == (0, 7)
+    assert ledger.runs_from(0, 5) == (0, 5)
+    assert ledger.runs_from(7, 1_000) == (1, 2)
+    assert ledger.runs_from(7, 1) == (1, 1)
+    assert ledger.runs_from(9, 1_000) == (2, 1)
+    assert ledger.runs_from(10, 1_000) == (0, 10)
+    assert ledger.runs_from(21, 1_000) == (0, 1_000)
+
+
+def test_runs_are_counted_where_nothing_bounds_them() -> None:
+    ledger = Ledger(TaskOptions(retries=0))
+    for runs in range(1, 100):
+        assert ledger.asked(3, 0.0).verdict is AGAIN
+        assert ledger.runs_from(3, 10) == (runs, 1)
+
+
 def test_without_retries_the_first_failure_is_final() -> None:
     assert Ledger(TaskOptions()).failed(0, OutcomeKind.ERROR) == Judgement(FINAL)
 

@@ -481,10 +481,10 @@ def test_a_failure_that_is_told_again_in_a_new_session_counts_once() -> None:
     history.job(1, options=TaskOptions(retries=1))
     history(JobClosed("j"))
     history.node()
-    assert history.settle(1, 0, 1, ERROR) == [Send("n", (Cut("j", 2, 0, 1),))]
+    assert history.settle(1, 0, 1, ERROR) == [Send("n", (Cut("j", 2, 0, 1, 1),))]
     history(NodeLost("n"))
     have = Held("j", 0, 1, 1, Phase.FINISHED)
-    assert history.node("n", 1, WIDE, have) == [Send("n", (Cut("j", 3, 0, 1),))], "the second attempt never arrived"
+    assert history.node("n", 1, WIDE, have) == [Send("n", (Cut("j", 3, 0, 1, 1),))], "the second attempt never arrived"
     assert history.settle(1, 0, 1, ERROR) == []
     assert history.settle(3, 0, 1) == [Finish("j", 0, 1, OK, 3, "n"), FinishJob("j")]
 
@@ -508,7 +508,7 @@ def test_a_failure_is_tried_again_while_there_are_retries() -> None:
     history.job(1, options=TaskOptions(retries=1))
     history(JobClosed("j"))
     history.node()
-    assert history.settle(1, 0, 1, ERROR) == [Send("n", (Cut("j", 2, 0, 1),))]
+    assert history.settle(1, 0, 1, ERROR) == [Send("n", (Cut("j", 2, 0, 1, 1),))]
     assert history.settle(2, 0, 1, ERROR) == [Finish("j", 0, 1, ERROR, 2, "n"), FinishJob("j")]
 
 
@@ -519,9 +519,9 @@ def test_a_task_that_asks_for_it_is_run_again_after_its_delay_and_no_later() -> 
     history.node()
     assert history(OutcomeSettled(Settled("j", 1, "n", 0, 1, RETRY, 0.001, 1.5))) == []
     assert history.dispatch.next_deadline() == 1.5
-    assert history.at(1.5) == [Send("n", (Cut("j", 2, 0, 1),))]
+    assert history.at(1.5) == [Send("n", (Cut("j", 2, 0, 1, 1),))]
     assert history(OutcomeSettled(Settled("j", 1, "n", 0, 1, RETRY, 0.001, 9.0))) == [], "told twice, heard once"
-    assert history.settle(2, 0, 1, RETRY) == [Send("n", (Cut("j", 3, 0, 1),))]
+    assert history.settle(2, 0, 1, RETRY) == [Send("n", (Cut("j", 3, 0, 1, 2),))]
     assert history.settle(3, 0, 1, RETRY) == [Finish("j", 0, 1, OutcomeKind.EXHAUSTED, 3, "n"), FinishJob("j")]
 
 
@@ -530,7 +530,7 @@ def test_without_retries_a_task_may_ask_as_often_as_it_likes() -> None:
     history.job(1)
     history.node()
     for attempt in range(1, 50):
-        assert history.settle(attempt, 0, 1, RETRY) == [Send("n", (Cut("j", attempt + 1, 0, 1),))]
+        assert history.settle(attempt, 0, 1, RETRY) == [Send("n", (Cut("j", attempt + 1, 0, 1, attempt),))]
 
 
 def test_a_retry_waits_for_its_backoff() -> None:
@@ -540,7 +540,7 @@ def test_a_retry_waits_for_its_backoff() -> None:
     assert history.settle(1, 0, 1, ERROR) == []
     assert (history.dispatch.waiting(), history.dispatch.next_deadline()) == (1, 1.5)
     assert history.at(1.4) == []
-    assert history.at(1.5) == [Send("n", (Cut("j", 2, 0, 1),))]
+    assert history.at(1.5) == [Send("n", (Cut("j", 2, 0, 1, 1),))]
     assert history.settle(2, 0, 1, ERROR) == []
     assert history.dispatch.next_deadline() == 4.5
     assert history.settle(1, 0, 1) == [Finish("j", 0, 1, OK, 1, "n")], "a success of an earlier attempt came late"
@@ -566,7 +566,7 @@ def test_part_of_what_is_told_may_be_held_no_more() -> None:
     history.job(2, task_s=0.0001, options=TaskOptions(retries=5))
     assert cuts(history.node()) == [Cut("j", 1, 0, 2)]
     assert cuts(history.settle(1, 0, 1, RETURNED)) == [Cut("j", 2, 0, 1)]
-    assert cuts(history.settle(1, 0, 2, ERROR)) == [Cut("j", 3, 1, 2)], "task 0 is held by attempt 2"
+    assert cuts(history.settle(1, 0, 2, ERROR)) == [Cut("j", 3, 1, 2, 1)], "task 0 is held by attempt 2"
 
 
 def test_what_a_sink_has_under_an_attempt_it_does_not_know_is_taken_off_all() -> None:
@@ -595,7 +595,7 @@ def test_a_crashed_task_is_run_alone_and_spares_its_neighbours() -> None:
     attempt = min(history.dispatch._book.assignments)
     ((start, stop),) = history.dispatch._book.assignments[attempt].remaining
     history.settle(attempt, start, start + 1, CRASHED)
-    assert cuts(history.settle(attempt, start + 1, stop, each_s=1e-4))[0][2:] == (start, start + 1)
+    assert cuts(history.settle(attempt, start + 1, stop, each_s=1e-4))[0][2:4] == (start, start + 1)
 
 
 def test_handing_back_never_counts() -> None:
@@ -1388,7 +1388,7 @@ class Consumer:
         """Go on until nothing is aboard; return how many chunks that took."""
         chunks = 0
         while chunks < len(self.sent):
-            job, attempt, start, stop = self.sent[chunks]
+            job, attempt, start, stop, _ = self.sent[chunks]
             chunks += 1
             said = Settled(job, attempt, "n", start, stop, OK, self.each_s * (stop - start))
             self.take(self.dispatch.handle(Encoded(attempt, stop - start), 0.0))
@@ -1446,7 +1446,7 @@ def test_long_run_of_20_000_tasks_that_fail_once() -> None:
         dispatch.handle(JobOpened("j", TaskOptions(retries=1, backoff=10.0), 1e-4), 0.0)
         dispatch.handle(TasksAdded("j", 20_000), 0.0)
         consumer.take(dispatch.handle(NodeOpened("n", 4, WIDE), 0.0))
-        for job, attempt, start, stop in iter_growing(consumer.sent):
+        for job, attempt, start, stop, _ in iter_growing(consumer.sent):
             for index in range(start, stop):
                 kind = ERROR if index % 2 else OK
                 consumer.take(
@@ -1491,6 +1491,6 @@ def test_long_run_of_5_000_retries_of_one_task() -> None:
         dispatch.handle(OutcomeSettled(Settled("j", attempt, "n", 0, 1, ERROR, 0.0)), now)
         waits.append(dispatch.next_deadline() - now)
         now = dispatch.next_deadline()
-        assert cuts(dispatch.tick(now)) == [Cut("j", attempt + 1, 0, 1)]
+        assert cuts(dispatch.tick(now)) == [Cut("j", attempt + 1, 0, 1, attempt)]
     assert waits[:3] == [0.001, 0.002, 0.004]
     assert max(waits) == pytest.approx(LONGEST_BACKOFF_S)

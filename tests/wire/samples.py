@@ -31,6 +31,7 @@ from zmqtasks.messages import (
     Role,
     SessionId,
     Settled,
+    Stamp,
     Status,
     Stored,
     Tasks,
@@ -103,6 +104,15 @@ SAMPLES: dict[str, Message] = {
         (),
         (PutObject("00112233445566aa:7", b"the object"),),
         ("00112233445566aa:6",),
+    ),
+    "tasks-that-tell-more": Tasks(
+        SESSION,
+        44,
+        (),
+        (
+            Chunk(JOB, 4, 61, 62, 61, b"first", stamp=Stamp(1_795_000_000.25)),
+            Chunk(JOB, 5, 62, 63, 62, b"second", (), 2, Stamp(1_795_000_000.5, "trace")),
+        ),
     ),
     "results": Results(
         SESSION,

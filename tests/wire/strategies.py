@@ -36,12 +36,15 @@ options = st.builds(
 )
 jobs = st.builds(m.Job, labels, words, addresses, st.just(TaskOptions()) | options, bodies)
 chunks = st.builds(
-    lambda job, attempt, span, back, body: m.Chunk(job, attempt, *span, max(0, span[0] - back), body),
+    lambda job, attempt, span, back, body, submitted_at: m.Chunk(
+        job, attempt, *span, max(0, span[0] - back), body, stamp=m.Stamp(submitted_at)
+    ),
     labels,
     integers,
     spans,
     integers,
     bodies,
+    st.just(0.0) | durations,
 )
 held = st.builds(
     lambda job, span, attempt, phase: m.Held(job, *span, attempt, phase),

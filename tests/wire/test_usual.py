@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.wire import mutations, strategies
 from tests.wire.samples import JOB, NODE, SESSION
-from zmqtasks.messages import Chunk, Message, Outcome, OutcomeKind, Results, Tasks
+from zmqtasks.messages import Chunk, Message, Outcome, OutcomeKind, Results, Stamp, Tasks
 from zmqtasks.options import Limits
 from zmqtasks.records import replace
 from zmqtasks.wire import bulk, codec, usual
@@ -22,7 +22,8 @@ from zmqtasks.wire.headers import pack_map, parse_map
 from zmqtasks.wire.values import Bodies
 
 LIMITS = Limits()
-TASKS = Tasks(SESSION, 42, chunks=(Chunk(JOB, 1, 40, 60, 40, b"twenty arguments"),))
+CHUNK = Chunk(JOB, 1, 40, 60, 40, b"twenty arguments", stamp=Stamp(1_795_000_000.25))
+TASKS = Tasks(SESSION, 42, chunks=(CHUNK,))
 RESULTS = Results(SESSION, 9, (Outcome(JOB, 1, NODE.peer, 40, 59, OutcomeKind.OK, 0.125, b"nineteen values"),))
 LONG_WAY: dict[str, tuple[Callable[[Any], Any], Callable[[Any, Any], Message]]] = {
     "tasks": (bulk.encode_tasks, bulk.decode_tasks),
@@ -73,6 +74,14 @@ def test_what_is_not_usual_is_left_to_others(message: Message) -> None:
         alone = isinstance(message, Results) and len(message.outcomes) == 1
     assert (usual.encoded(message) is not None) == alone
     assert (usual.decoded(*split(codec.encode(message))) is not None) == alone
+
+
+@pytest.mark.parametrize("changes", [{"runs": 1}, {"stamp": Stamp(0.0, "trace")}, {"needs": ("a:1",)}])
+def test_a_chunk_of_which_more_is_told_is_not_usual(changes: dict[str, Any]) -> None:
+    message = Tasks(SESSION, 42, chunks=(replace(CHUNK, **changes),))
+    frame = codec.encode(message)
+    assert usual.encoded(message) is usual.decoded(*split(frame)) is None
+    assert long_way(frame) == message
 
 
 @pytest.mark.parametrize("message", [TASKS, RESULTS])

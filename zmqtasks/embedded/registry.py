@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from types import BuiltinFunctionType, FunctionType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from zmqtasks.embedded.futures import TaskFuture
 from zmqtasks.embedded.journalled import Kept
@@ -59,6 +59,15 @@ class _Receiver(Protocol):
     def cancelled(self, start: int, stop: int) -> None: ...
 
     def fail_all(self, error: BaseException) -> None: ...
+
+
+class _Given(NamedTuple):
+    """What a `map` was called with, beside its function."""
+
+    iterables: Sequence[Iterable[Any]]
+    ordered: bool
+    bound: int | None
+    trace_id: str
 
 
 class Registry:
@@ -132,9 +141,9 @@ class Registry:
             if job.closed:
                 job = self._reopened(view, function, job)
             batch = job.filling
-            if batch is None or batch.form is not form:
+            if batch is None or batch.form is not form or batch.trace_id != view.trace_id:
                 self._filled.append(job)
-                batch = job.begin(form)
+                batch = job.begin(form, view.trace_id)
             items, futures = batch.items, batch.futures
             number = len(items)
             if len(futures) != number:  # Ctrl-C came between the two steps below
@@ -187,7 +196,8 @@ class Registry:
         with self._lock:
             self._check_open()
             self._open_mappings += 1
-        mapping = self._open_mapping(body, name, options, iterables, ordered=ordered, bound=bound)
+        given = _Given(iterables, ordered, bound, view.trace_id)
+        mapping = self._open_mapping(body, name, options, given)
         self._mappings.add(mapping)
         try:
             mapping.pull()
@@ -196,20 +206,11 @@ class Registry:
             raise
         return mapping
 
-    def _open_mapping(
-        self,
-        body: bytes,
-        name: str,
-        options: TaskOptions,
-        iterables: Sequence[Iterable[Any]],
-        *,
-        ordered: bool,
-        bound: int | None,
-    ) -> Mapping:
+    def _open_mapping(self, body: bytes, name: str, options: TaskOptions, given: _Given) -> Mapping:
         box: list[JobId] = []
 
         def add(items: Sequence[Any], form: payload.Form) -> None:
-            self.embedded.call_soon(self._add_to_mapping, box, items, form)
+            self.embedded.call_soon(self._add_to_mapping, box, items, form, given.trace_id)
 
         def end() -> None:
             self.embedded.call_soon(self._end_mapping, box)
@@ -218,9 +219,9 @@ class Registry:
             self.embedded.call_soon(lambda: self.embedded.ventilator.cancel(box[0], 0, stop))
 
         mapping = Mapping(
-            iterables,
-            ordered=ordered,
-            bound=bound,
+            given.iterables,
+            ordered=given.ordered,
+            bound=given.bound,
             serializer=options.serializer,
             add=add,
             end=end,
@@ -345,7 +346,7 @@ class Registry:
         try:
             for batch in batches:
                 if batch.items and job.job_id:
-                    self.embedded.ventilator.add(job.job_id, batch.items, batch.form)
+                    self.embedded.ventilator.add(job.job_id, batch.items, batch.form, batch.trace_id)
         except JournalError as error:
             self.broken(error)
 
@@ -411,9 +412,9 @@ class Registry:
 
     # In the loop's thread: mappings
 
-    def _add_to_mapping(self, box: list[JobId], items: Sequence[Any], form: payload.Form) -> None:
+    def _add_to_mapping(self, box: list[JobId], items: Sequence[Any], form: payload.Form, trace_id: str) -> None:
         if box[0] in self._receivers:
-            self.embedded.ventilator.add(box[0], items, form)
+            self.embedded.ventilator.add(box[0], items, form, trace_id)
 
     def _end_mapping(self, box: list[JobId]) -> None:
         if box[0] in self._receivers:

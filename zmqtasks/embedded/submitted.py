@@ -21,10 +21,11 @@ from zmqtasks.wire import payload
 
 
 class Batch(NamedTuple):
-    """Consecutive calls of one form, and their futures; the first has this number."""
+    """Consecutive calls of one form and trace, and their futures; the first has this number."""
 
     first: int
     form: payload.Form
+    trace_id: str
     items: list[Any]
     futures: list[TaskFuture | None]
 
@@ -77,9 +78,9 @@ class SubmittedJob(Canceller):
 
     # In any thread, holding the registry's lock
 
-    def begin(self, form: payload.Form) -> Batch:
-        """Begin a batch of another form."""
-        batch = Batch(self.added, form, [], [])
+    def begin(self, form: payload.Form, trace_id: str) -> Batch:
+        """Begin a batch of another form or trace."""
+        batch = Batch(self.added, form, trace_id, [], [])
         self._batches.append(batch)
         self.filling = batch
         return batch

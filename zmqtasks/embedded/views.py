@@ -18,14 +18,29 @@ class View:
 
     Args:
         changes: fields of `TaskOptions`.
+        trace_id: of its calls.
     """
 
-    __slots__ = ("changes", "known")
+    __slots__ = ("changes", "known", "trace_id")
 
-    def __init__(self, changes: dict[str, Any]) -> None:
+    def __init__(self, changes: dict[str, Any], trace_id: str = "") -> None:
         self.changes = changes
+        self.trace_id = trace_id
         self.known: dict[int, Known] = {}
         """Functions that were submitted before, by their id: to ask for an equal one would call code of the user."""
+
+    def changed(self, changes: dict[str, Any], trace_id: str | None) -> View:
+        """Return what is said where this is changed by `changes`, and has another trace unless that is None.
+
+        Raises:
+            TypeError: no such option.
+            ValueError: a value out of range.
+        """
+        from zmqtasks.options import TaskOptions
+
+        merged = {**self.changes, **changes}
+        TaskOptions().replace(**merged)
+        return View(merged, self.trace_id if trace_id is None else trace_id)
 
 
 class Known(NamedTuple):

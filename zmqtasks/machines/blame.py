@@ -89,10 +89,8 @@ class Ledger:
 
     def asked(self, index: int, delay_s: float) -> Judgement:
         """Count that a task asked to be run again and judge it; also at-most-once, for it is the task that asks."""
-        if not self._options.retries:
-            return Judgement(Verdict.AGAIN, delay_s)
         tries = self._tries.get(index, 0)
-        if tries >= self._options.retries:
+        if 0 < self._options.retries <= tries:
             return Judgement(Verdict.FINAL)
         self._tries[index] = tries + 1
         return Judgement(Verdict.AGAIN, delay_s)
@@ -159,6 +157,18 @@ class Ledger:
         suspicious = self._losses[LOSSES_UNTIL_ALONE_IN_CHUNK - 1].common(start, start + most)
         first = min([*(a for a, _ in suspicious), *_within(self._crashes, start, start + most)], default=start + most)
         return max(1, first - start)
+
+    def runs_from(self, start: int, most: int) -> tuple[int, int]:
+        """Return how often task `start` was run before, and how many from it on, at most `most`, were run as often."""
+        if not self._tries:
+            return 0, most
+        runs = self._tries.get(start, 0)
+        if runs == 0:
+            return 0, min(_within(self._tries, start, start + most), default=start + most) - start
+        stop = start + 1
+        while stop < start + most and self._tries.get(stop, 0) == runs:
+            stop += 1
+        return runs, stop - start
 
     def settled(self, start: int, stop: int) -> None:
         """Forget what is known of tasks that have ended."""

@@ -193,6 +193,8 @@ class Cut(NamedTuple):
     attempt: int
     start: int
     stop: int
+    runs: int = 0
+    """How often each of its tasks was run before, as far as that counts."""
 
 
 class Send(Value):

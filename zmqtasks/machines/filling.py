@@ -73,8 +73,9 @@ class Filling:
             chosen = self._choose(job, node)
             if chosen is not None:
                 attempt = next(self._attempts)
-                self._book.send(job, node, attempt, *chosen)
-                return Cut(job.id, attempt, *chosen)
+                cut = Cut(job.id, attempt, *chosen)
+                self._book.send(job, node, attempt, cut.start, cut.stop)
+                return cut
         return None
 
     def _keeps_free(self, job: JobAccount, node: NodeAccount) -> bool:
@@ -89,8 +90,8 @@ class Filling:
             job.kept_free = node.id
         return job.kept_free == node.id
 
-    def _choose(self, job: JobAccount, node: NodeAccount) -> tuple[int, int] | None:
-        """Return the next range of the job that this node may have, or None."""
+    def _choose(self, job: JobAccount, node: NodeAccount) -> tuple[int, int, int] | None:
+        """Return the next range of the job that this node may have, and how often it was run before, or None."""
         if node.attempts and node.nbytes + job.task_bytes > node.window.bytes:
             return None
         span = job.ledger.first_sociable(job.waiting) if node.attempts else job.waiting.first()
@@ -100,7 +101,8 @@ class Filling:
         blame = job.ledger.care(start)
         node.exclusive = blame is Blame.NODE_ALONE
         most = 1 if blame is not Blame.NONE else job.ledger.run_without_blame(start, self._size(job, node))
-        return start, min(start + most, stop)
+        runs, most = job.ledger.runs_from(start, min(most, stop - start))
+        return start, start + most, runs
 
     def _size(self, job: JobAccount, node: NodeAccount) -> int:
         """Return how many tasks the next chunk of this job holds."""

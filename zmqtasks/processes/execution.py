@@ -209,7 +209,7 @@ class Execution:
             if not batch:
                 return
             results: list[Any] = []
-            self.at_hand.begin(start + done, results, at.job.options)
+            self.at_hand.begin(at.chunk, start + done, results, at.job.options)
             begun_ns = self._begin(start + done)
             try:
                 ended_ns, failure = call(function, batch, slot, results, self._sent_ns + FLUSH_NS)

@@ -1,4 +1,4 @@
-"""The task that runs in this worker: what it tells of its progress, and how it is interrupted.
+"""The task that runs in this worker: which one it is, what it tells of its progress, and how it is interrupted.
 
 Owns the signal that interrupts, and the second half of the progress slot. Never ends the worker: a task that will not
 be interrupted is killed from outside. `worker.py` makes it, `control.py` and the signal call it.
@@ -21,6 +21,7 @@ from typing import Any
 from zmqtasks import control
 from zmqtasks.errors import TaskInterrupted, TaskTimeout
 from zmqtasks.machines.phases import WorkPhase
+from zmqtasks.messages import Chunk
 from zmqtasks.options import KIB, TaskOptions
 from zmqtasks.processes.progress import (
     ASKED_CHUNK,
@@ -46,11 +47,11 @@ class AtHand:
     """The tasks that a loop goes through now: a batch at a time, so that it costs nothing a task."""
 
     def __init__(self) -> None:
-        self._batch: tuple[int, list[Any], TaskOptions] | None = None
+        self._batch: tuple[Chunk, int, list[Any], TaskOptions] | None = None
 
-    def begin(self, first: int, results: list[Any], options: TaskOptions) -> None:
-        """Take note of a batch that begins with task `first`, and puts what comes of each into `results`."""
-        self._batch = first, results, options
+    def begin(self, chunk: Chunk, first: int, results: list[Any], options: TaskOptions) -> None:
+        """Take note of a batch of a chunk that begins with task `first`, and puts what comes of each into `results`."""
+        self._batch = chunk, first, results, options
 
     def end(self) -> None:
         """Take note that it is through."""
@@ -60,8 +61,15 @@ class AtHand:
         """Return the options of this task where it runs now; None where it has ended, though the slot tells it late."""
         if self._batch is None:
             return None
-        first, results, options = self._batch
+        _, first, results, options = self._batch
         return options if first + len(results) <= index else None
+
+    def task(self) -> control.Task | None:
+        """Return the task that runs now."""
+        if self._batch is None:
+            return None
+        chunk, first, results, _ = self._batch
+        return control.Task(f"{chunk.job}#{first + len(results)}", chunk.runs, *chunk.stamp)
 
 
 class RunningTask:
@@ -83,9 +91,13 @@ class RunningTask:
         self._slot = slot
 
     def install(self) -> None:
-        """Be what `zmqtasks.progress` reaches, and take the signal."""
+        """Be what `zmqtasks.progress` and `zmqtasks.current_task` reach, and take the signal."""
         control.running = self
         signal.signal(INTERRUPT_SIGNAL, self.interrupted)
+
+    def current_task(self) -> control.Task | None:
+        """Return the task at hand; None between two. From any thread of it."""
+        return self._at_hand.task()
 
     def progress(self, done: int, total: int) -> None:
         """Show how far the task is; from any thread of it. The task it is of comes last, and makes it hold."""

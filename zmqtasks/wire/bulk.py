@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from zmqtasks.errors import RemoteProtocolError
-from zmqtasks.messages import Chunk, Job, Outcome, OutcomeKind, PutObject, Results, Settled, Stored, Tasks
+from zmqtasks.messages import Chunk, Job, Outcome, OutcomeKind, PutObject, Results, Settled, Stamp, Stored, Tasks
 from zmqtasks.options import TaskOptions
 from zmqtasks.wire.fields import (
     MOST_INTEGER,
@@ -86,9 +86,7 @@ def encode_tasks(message: Tasks) -> Parts:
         "s": message.session,
         "n": message.seq,
         "j": [(j.id, j.name, j.sink, _pack_options(j.options), len(j.function)) for j in jobs],
-        "c": [
-            (c.job, c.attempt, c.start, c.stop, c.origin, len(c.body), *((c.needs,) if c.needs else ())) for c in chunks
-        ],
+        "c": [_pack_chunk(chunk) for chunk in chunks],
         "e": list(message.ended),
     }
     if message.objects:
@@ -96,6 +94,18 @@ def encode_tasks(message: Tasks) -> Parts:
     if message.dropped:
         header["d"] = list(message.dropped)
     return header, [*(j.function for j in jobs), *(c.body for c in chunks), *(o.body for o in message.objects)]
+
+
+def _pack_chunk(chunk: Chunk) -> tuple[object, ...]:
+    """Return the record of a chunk, without the entries at its end that are as usual."""
+    c, (submitted_at, trace_id) = chunk, chunk.stamp
+    if trace_id or c.runs:
+        told: tuple[object, ...] = (c.needs, submitted_at, c.runs, trace_id)
+    elif submitted_at:
+        told = (c.needs, submitted_at)
+    else:
+        told = (c.needs,) if c.needs else ()
+    return (c.job, c.attempt, c.start, c.stop, c.origin, len(c.body), *told)
 
 
 def decode_tasks(header: Header, bodies: Bodies) -> Tasks:
@@ -133,6 +143,7 @@ def _chunk(entry: object, bodies: Bodies) -> Chunk:
         label(job, "chunk.job")
         integer(attempt, "chunk.attempt")
         span(start, stop, "chunk")
+    told = array(entry, "chunk")[6:10]
     return Chunk(
         job,
         attempt,
@@ -140,7 +151,12 @@ def _chunk(entry: object, bodies: Bodies) -> Chunk:
         stop,
         integer(origin, "chunk.origin", 0, start),
         bodies.take(size, "chunk.body length"),
-        job_ids(entry[6], "chunk.needs") if len(entry) > 6 else (),  # type: ignore[arg-type, index]  # a list by now
+        job_ids(told[0], "chunk.needs") if told else (),
+        integer(told[2], "chunk.runs") if len(told) > 2 else 0,
+        Stamp(
+            seconds(told[1], "chunk.submitted_at") if len(told) > 1 else 0.0,
+            text(told[3], "chunk.trace_id") if len(told) > 3 else "",
+        ),
     )
 
 

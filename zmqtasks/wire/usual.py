@@ -12,7 +12,7 @@ from typing import Annotated
 from msgspec import Meta, MsgspecError, Struct
 from msgspec.msgpack import Decoder
 
-from zmqtasks.messages import Buffer, Chunk, Message, Outcome, OutcomeKind, Results, SessionId, Tasks
+from zmqtasks.messages import NO_STAMP, Buffer, Chunk, Message, Outcome, OutcomeKind, Results, SessionId, Stamp, Tasks
 from zmqtasks.wire.fields import MOST_INTEGER, MOST_NAME_CHARS
 from zmqtasks.wire.headers import pack_map
 
@@ -34,6 +34,8 @@ class _ChunkRow(Struct, array_like=True, forbid_unknown_fields=True):
     stop: _Number
     origin: _Number
     size: _Number
+    needs: _Nothing = ()
+    submitted_at: int | float = 0.0
 
 
 class _TasksHeader(Struct, forbid_unknown_fields=True):
@@ -83,10 +85,12 @@ def encoded(message: Message) -> tuple[bytes, Buffer] | None:
 
 def _encoded_tasks(message: Tasks) -> tuple[bytes, Buffer] | None:
     c = message.chunks[0]
-    body = c.body
-    if c.needs or not isinstance(body, bytes | memoryview):
+    body, (submitted_at, trace_id) = c.body, c.stamp
+    if c.needs or c.runs or trace_id or not isinstance(body, bytes | memoryview):
         return None
-    row = (c.job, c.attempt, c.start, c.stop, c.origin, len(body))
+    row: tuple[object, ...] = (c.job, c.attempt, c.start, c.stop, c.origin, len(body))
+    if submitted_at:
+        row = (*row, (), submitted_at)
     return pack_map({"t": "tasks", "s": message.session, "n": message.seq, "j": (), "c": (row,), "e": ()}), body
 
 
@@ -113,9 +117,11 @@ def decoded(header: memoryview, body: memoryview) -> Tasks | Results | None:
 
 def _tasks(header: _TasksHeader, body: memoryview) -> Tasks | None:
     row = header.c[0]
-    if not (row.origin <= row.start < row.stop and row.size == len(body)):
+    timely = 0 <= row.submitted_at < _INFINITY
+    if not (row.origin <= row.start < row.stop and row.size == len(body) and timely):
         return None
-    chunk = Chunk(row.job, row.attempt, row.start, row.stop, row.origin, body)
+    stamp = Stamp(row.submitted_at) if row.submitted_at else NO_STAMP
+    chunk = Chunk(row.job, row.attempt, row.start, row.stop, row.origin, body, (), 0, stamp)
     return Tasks(SessionId(*header.s), header.n, (), (chunk,))
 
 
