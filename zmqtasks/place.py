@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,12 @@ class Place(Value):
 
 
 def open_peer(
-    loop: asyncio.AbstractEventLoop, place: Place, *, lease_s: float | None = None, peer_id: PeerId | None = None
+    loop: asyncio.AbstractEventLoop,
+    place: Place,
+    *,
+    lease_s: float | None = None,
+    peer_id: PeerId | None = None,
+    on_refused: Callable[[str, str, bool], None] = lambda endpoint, why, certain: None,
 ) -> Peer:
     """Return a peer with its inbox bound.
 
@@ -40,6 +46,7 @@ def open_peer(
         place: where its inbox is.
         lease_s: how long others are asked to keep it while it is silent.
         peer_id: of one that has lived before; a new one if None.
+        on_refused: told of the endpoint of a peer that does not let us in, why, and whether that is certain.
 
     Raises:
         BindError: an endpoint cannot be bound.
@@ -54,5 +61,6 @@ def open_peer(
         advertise=place.advertise,
         folder=place.folder,
         pair=pair,
+        on_refused=on_refused,
     )
     return Peer(loop, network, int.from_bytes(os.urandom(8)) >> 1, random.random, lease_s=lease_s)

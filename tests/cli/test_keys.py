@@ -34,8 +34,10 @@ def test_who_has_the_key_is_a_member(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert run(tmp_path, "status", "--node", node.address).returncode == 0
         with zmqtasks.Client(node.address) as client:
             assert client.submit(pow, 2, 10).result() == 1024
-        for stranger in (("--key", "other.key"), ("--key", "")):
-            refused = run(tmp_path, "status", "--node", node.address, "--timeout", "0.5 s", *stranger)
-            assert (refused.returncode, "did not answer" in refused.stderr) == (4, True), refused
+        for other, why in (("other.key", "whoever is there has another key"), ("", "one side has a key")):
+            refused = run(tmp_path, "status", "--node", node.address, "--timeout", "0.5 s", "--key", other)
+            assert (refused.returncode, f"did not let us in: {why}" in refused.stderr) == (4, True), refused
+            with pytest.raises(zmqtasks.NotAuthorised, match="all members of a mesh need the same key"):
+                zmqtasks.Client(node.address, key=other and tmp_path / other, connect_timeout=0.5)
         with pytest.raises(zmqtasks.KeyFileError, match="No such file"):
             zmqtasks.Client(node.address, key=tmp_path / "absent.key")

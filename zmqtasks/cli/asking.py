@@ -35,7 +35,7 @@ async def _ask(nodes: tuple[str, ...], place: Place, timeout_s: float) -> dict[s
     asking = _Asking(nodes, timeout_s)
     folder = PrivateFolder()
     try:
-        peer = open_peer(asyncio.get_running_loop(), replace(place, folder=folder.path))
+        peer = open_peer(asyncio.get_running_loop(), replace(place, folder=folder.path), on_refused=asking.not_let_in)
         for node in dict.fromkeys(nodes):
             peer.open(Address("", "", (node,)), Role.OBSERVER, asking)
         with contextlib.suppress(TimeoutError):
@@ -57,9 +57,19 @@ class _Asking:
     def _answered(self, link: Link, answer: Status | str) -> None:
         address = link.address.endpoints[0]
         self.answers[address] = answer
+        self._done(address)
+
+    def _done(self, address: str) -> None:
         self._waiting.discard(address)
         if not self._waiting:
             self.over.set()
+
+    def not_let_in(self, endpoint: str, why: str, certain: bool) -> None:
+        """Note that a peer has refused the connection."""
+        if endpoint in self._waiting:
+            self.answers[endpoint] = f"did not let us in: {why}"
+            if certain:
+                self._done(endpoint)
 
     def link_opened(self, link: Link, status: Status) -> None:
         self._answered(link, status)

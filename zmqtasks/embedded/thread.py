@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 from zmqtasks import doors
 from zmqtasks.embedded.output import OnOutput, OutputFeed, print_line
 from zmqtasks.embedded.own_node import NodeSettings, OwnNode
-from zmqtasks.errors import JournalError, LocalProtocolError, NoNodes, ZmqtasksError
+from zmqtasks.errors import JournalError, LocalProtocolError, NoNodes, NotAuthorised, ZmqtasksError
 from zmqtasks.journal import FileJournal
 from zmqtasks.messages import Address, Output, PeerId, Query
 from zmqtasks.options import NodeOptions
@@ -119,6 +119,8 @@ class Embedded:
         self._feed = OutputFeed(where.on_output)
         self._to_end: set[PeerId] = set()
         self._rest = asyncio.Event()
+        self._refused: dict[str, str] = {}
+        """Why the peers at these endpoints do not let us in."""
         self._closed = False
         self.loop = asyncio.new_event_loop()
         if self.journal:
@@ -225,6 +227,7 @@ class Embedded:
             Place(bind, self._where.advertise, self._folder.path, key if bind else None),
             lease_s=self._where.lease_s,
             peer_id=self.journal.peer if self.journal else None,
+            on_refused=self._not_let_in,
         )
         self._answered = asyncio.Event()
         sink = Address("", "", (self._where.sink,)) if self._where.sink else None
@@ -263,6 +266,11 @@ class Embedded:
         if refused:
             self._collector.broken(NoNodes(refused))
 
+    def _not_let_in(self, endpoint: str, why: str, certain: bool) -> None:
+        self._refused[endpoint] = why
+        if certain and set(self._where.addresses) <= self._refused.keys():
+            self._answered.set()
+
     def _why_refused(self) -> str:
         """Return why nothing can run here: the sink, or every node, will not have us."""
         ventilator = self.ventilator
@@ -277,9 +285,17 @@ class Embedded:
         try:
             await asyncio.wait_for(self._answered.wait(), self._where.connect_s)
         except TimeoutError:
+            if self._refused:
+                raise NotAuthorised(self._why_not_let_in()) from None
             raise NoNodes(self._why_alone()) from None
         if refused := self._why_refused():
             raise NoNodes(refused)
+        if not self.ventilator.nodes():
+            raise NotAuthorised(self._why_not_let_in())
+
+    def _why_not_let_in(self) -> str:
+        reasons = "; ".join(f"{endpoint}: {why}" for endpoint, why in self._refused.items())
+        return f"not let in: {reasons}; all members of a mesh need the same key (--key FILE, key=, ZMQTASKS_KEY)"
 
     def _why_alone(self) -> str:
         waited = f"within {self._where.connect_s:g} s"

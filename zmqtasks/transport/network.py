@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import zmq
 
     from zmqtasks.transport.doorkeeper import Doorkeeper
+    from zmqtasks.transport.handshakes import Guard
     from zmqtasks.transport.inbox import Inbox
 
 LONGEST_PATH = 107
@@ -107,6 +108,7 @@ class ZmqNetwork:
         folder: private folder for a Unix socket; None for none.
         limits: of one message.
         pair: the keys of the mesh: all ways between hosts are encrypted, and both ends have to prove that they have it.
+        on_refused: told where we are not let in, why, and whether that is certain.
 
     Raises:
         BindError: an endpoint cannot be bound, or strangers are not refused there.
@@ -123,9 +125,12 @@ class ZmqNetwork:
         folder: Path | None = None,
         limits: Limits | None = None,
         pair: KeyPair | None = None,
+        on_refused: Callable[[str, str, bool], None] = lambda endpoint, why, certain: None,
     ) -> None:
         self._loop = loop
         self._pair = pair
+        self._on_refused = on_refused
+        self._guard: Guard | None = None
         self._doorkeeper: Doorkeeper | None = None
         self._refusals = Refusals(loop.time)
         self._limits = limits or Limits()
@@ -182,7 +187,10 @@ class ZmqNetwork:
 
             self._inbox = Inbox(self._loop, self._socket, intake)
             if self._doorkeeper is not None:
+                from zmqtasks.transport.handshakes import Guard
+
                 self._doorkeeper.attend(self._loop)
+                self._guard = Guard(self._loop, self._socket, self._refusals)
         if self._local is not None:
             self._local.listen(intake)
 
@@ -208,7 +216,10 @@ class ZmqNetwork:
     def _to_remote(self, endpoint: str) -> Callable[[int | None, int | None], Lane]:
         from zmqtasks.transport.push import PushLane
 
-        return lambda most, taken: PushLane(self._loop, self._zmq(), endpoint, most, taken, self._pair)
+        def refused(why: str, certain: bool) -> None:
+            self._on_refused(endpoint, why, certain)
+
+        return lambda most, taken: PushLane(self._loop, self._zmq(), endpoint, most, taken, self._pair, refused)
 
     def prefers(self, address: Address, endpoint: str) -> bool:
         """Tell whether a new way to `address` would be better than the one through `endpoint`."""
@@ -237,7 +248,7 @@ class ZmqNetwork:
 
     def close(self) -> None:
         """Close inbox and context; what says goodbye has its moment. Idempotent."""
-        for inbox in (self._inbox, self._local, self._doorkeeper):
+        for inbox in (self._guard, self._inbox, self._local, self._doorkeeper):
             if inbox is not None:
                 inbox.close()
         if self._context is not None:

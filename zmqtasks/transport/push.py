@@ -6,12 +6,18 @@ Owns the socket. Called by `network.py` through `outlet.py`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
+from collections.abc import Callable
 
 import zmq
 
+from zmqtasks.transport.handshakes import Knocking
 from zmqtasks.transport.keys import KeyPair
 from zmqtasks.transport.sockets import HIGH_WATER_MARK, connected_push
+
+AGAIN_S = 1.0
+"""Pause after a refusal after which libzmq does not try again: whoever refuses may have learnt our key by then."""
 
 
 class PushLane:
@@ -24,6 +30,7 @@ class PushLane:
         most: frames kept while there is no connection, older ones go; None for all.
         taken: frames ZeroMQ takes before it refuses; None for its own measure.
         pair: the keys of the mesh, which both sides have to prove; or None.
+        on_refused: told why the other side does not let us in, and whether that is certain.
 
     Raises:
         BindError: the endpoint is malformed.
@@ -37,11 +44,16 @@ class PushLane:
         most: int | None,
         taken: int | None,
         pair: KeyPair | None = None,
+        on_refused: Callable[[str, bool], None] = lambda why, certain: None,
     ) -> None:
         self._loop = loop
+        self._endpoint = endpoint
+        self._on_refused = on_refused
+        self._again: asyncio.TimerHandle | None = None
         self._socket = connected_push(context, endpoint, pair, most=taken or HIGH_WATER_MARK)
         self._waiting: deque[bytes | bytearray] = deque(maxlen=most)
         self._watched = False
+        self._knocking = Knocking(loop, self._socket, self._refused)
 
     def send(self, frame: bytes | bytearray) -> None:
         """Send a frame now, or when it can be."""
@@ -77,6 +89,17 @@ class PushLane:
             self._watched = False
             self._loop.remove_reader(self._socket.FD)
 
+    def _refused(self, why: str, certain: bool) -> None:
+        if certain and self._again is None:  # libzmq has given up
+            self._again = self._loop.call_later(AGAIN_S, self._connect_again)
+        self._on_refused(why, certain)
+
+    def _connect_again(self) -> None:
+        self._again = None
+        with contextlib.suppress(zmq.ZMQError):  # it may have forgotten that it was connected
+            self._socket.disconnect(self._endpoint)
+        self._socket.connect(self._endpoint)
+
     def forget_waiting(self) -> None:
         """Drop what waits for a connection."""
         self._waiting.clear()
@@ -86,6 +109,9 @@ class PushLane:
         if self._socket.closed:
             return
         self._flush()
+        self._knocking.close()
+        if self._again is not None:
+            self._again.cancel()
         if self._watched:
             self._watched = False
             self._loop.remove_reader(self._socket.FD)

@@ -1,0 +1,169 @@
+"""How handshakes end, as libzmq tells it: who was not let in by us, and why others do not let us in.
+
+Owns the monitors of sockets, and what their events mean in words. They are hints: what is refused is refused whether
+anybody hears of it or not. Called by `inbox.py` and `push.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import itertools
+import os
+import socket
+from collections.abc import Callable
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from zmqtasks.transport.refusals import Refusals
+
+EVENTS_A_TURN = 256
+"""After so many the loop sees to its other business first."""
+MOST_COMING = 4096
+"""Connections whose names are remembered; of more, the oldest is forgotten."""
+_FAILED = zmq.Event.HANDSHAKE_FAILED_AUTH | zmq.Event.HANDSHAKE_FAILED_PROTOCOL | zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
+_MISMATCH, _CRYPTOGRAPHIC = 0x11000002, 0x11000001
+"""ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH and _CRYPTOGRAPHIC of zmq.h."""
+_numbers = itertools.count()
+
+
+class Monitor:
+    """Call back for each event of one socket.
+
+    Args:
+        loop: calls back in its own thread.
+        socket: whose events they are; `close` comes before its own end.
+        events: which ones.
+        on_event: called with the event and its value.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        socket: zmq.Socket[bytes],
+        events: int,
+        on_event: Callable[[int, int], None],
+    ) -> None:
+        self._loop = loop
+        self._socket = socket
+        self._on_event = on_event
+        address = f"inproc://handshakes-{next(_numbers)}"
+        socket.monitor(address, events)
+        self._events = socket.context.socket(zmq.PAIR)
+        self._events.linger = 0
+        self._events.rcvhwm = 0  # with a bound, libzmq's own thread would wait for us: it tells events in earnest
+        self._events.connect(address)
+        self._fd: int = self._events.FD
+        loop.add_reader(self._fd, self.read)
+        loop.call_soon(self.read)
+
+    def read(self) -> None:
+        """Tell what has happened so far."""
+        for _ in range(EVENTS_A_TURN):
+            if self._events.closed:
+                return
+            try:
+                event = parse_monitor_message(self._events.recv_multipart(zmq.NOBLOCK))
+            except zmq.Again:
+                return
+            self._on_event(int(event["event"]), int(event["value"]))
+        self._loop.call_soon(self.read)
+
+    def close(self) -> None:
+        """Tell no more; idempotent."""
+        if not self._events.closed:
+            self._loop.remove_reader(self._fd)
+            with contextlib.suppress(zmq.ZMQError):
+                self._socket.disable_monitor()
+            self._events.close(linger=0)
+
+
+class Guard:
+    """Tell the log who came to an inbox and was not let in.
+
+    Args:
+        loop: everything runs in its thread.
+        socket: of the inbox.
+        refusals: told of each.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, socket: zmq.Socket[bytes], refusals: Refusals) -> None:
+        self._refusals = refusals
+        self._names: dict[int, str] = {}  # by descriptor: libzmq tells no other name
+        self._failed: str = ""
+        events = zmq.Event.ACCEPTED | zmq.Event.DISCONNECTED | _FAILED
+        self._monitor = Monitor(loop, socket, events, self._take)
+
+    def _take(self, event: int, value: int) -> None:
+        if event == zmq.Event.ACCEPTED:
+            if len(self._names) >= MOST_COMING:
+                del self._names[next(iter(self._names))]
+            self._names[value] = _name_of(value)
+        elif event == zmq.Event.DISCONNECTED:  # told by the thread that told the failure, and right after it
+            who, why = self._names.pop(value, "somebody"), self._failed
+            self._failed = ""
+            if why:
+                self._refusals.tell(who, why)
+        elif event != zmq.Event.HANDSHAKE_FAILED_AUTH:  # that one the doorkeeper has told
+            self._failed = why_not_let_in(event, value)
+
+    def close(self) -> None:
+        """Tell no more; idempotent."""
+        self._monitor.close()
+
+
+def _name_of(descriptor: int) -> str:
+    """Return the host at the other end of a connection of libzmq, which may be over by now."""
+    try:
+        connection = socket.socket(fileno=os.dup(descriptor))
+    except OSError:
+        return "somebody"
+    with connection:
+        try:
+            return str(connection.getpeername()[0])
+        except (OSError, IndexError):
+            return "somebody"
+
+
+def why_not_let_in(event: int, value: int) -> str:
+    """Return why we did not let somebody in."""
+    if event == zmq.Event.HANDSHAKE_FAILED_NO_DETAIL and value in (errno.EAGAIN, errno.ETIMEDOUT):
+        return "it was silent for too long"
+    return {
+        _MISMATCH: "it has no key",
+        _CRYPTOGRAPHIC: "it has the key of another mesh",
+    }.get(value, "it did not prove that it has the key")
+
+
+def why_we_are_not(event: int, value: int) -> str:
+    """Return why somebody did not let us in."""
+    if event == zmq.Event.HANDSHAKE_FAILED_AUTH:
+        return "the key of this program is not known there"
+    if value == _MISMATCH:
+        return "one side has a key, and the other has none"
+    return "whoever is there has another key, or is no peer"
+
+
+class Knocking:
+    """Tell where others do not let us in; libzmq tries again after some failures, and never after others.
+
+    Args:
+        loop: everything runs in its thread.
+        socket: that connects.
+        on_refused: called with the reason, and whether that is certain: then libzmq has given up.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, socket: zmq.Socket[bytes], on_refused: Callable[[str, bool], None]
+    ) -> None:
+        self._on_refused = on_refused
+        self._monitor = Monitor(loop, socket, _FAILED, self._take)
+
+    def _take(self, event: int, value: int) -> None:
+        self._on_refused(why_we_are_not(event, value), event != zmq.Event.HANDSHAKE_FAILED_NO_DETAIL)
+
+    def close(self) -> None:
+        """Tell no more; idempotent."""
+        self._monitor.close()
