@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from zmqtasks.control import respawn as respawn
     from zmqtasks.control import retry as retry
     from zmqtasks.control import stop_node as stop_node
+    from zmqtasks.embedded.futures import info as info
     from zmqtasks.embedded.futures import kill as kill
+    from zmqtasks.embedded.info import TaskInfo as TaskInfo
+    from zmqtasks.embedded.info import TaskState as TaskState
     from zmqtasks.embedded.output import OutputLine as OutputLine
     from zmqtasks.errors import BindError as BindError
     from zmqtasks.errors import IncompatibleVersion as IncompatibleVersion
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
     from zmqtasks.errors import TooBig as TooBig
     from zmqtasks.errors import WorkerCrashed as WorkerCrashed
     from zmqtasks.errors import ZmqtasksError as ZmqtasksError
+    from zmqtasks.observe.hooks import Hooks as Hooks
     from zmqtasks.options import NodeOptions as NodeOptions
     from zmqtasks.options import TaskOptions as TaskOptions
     from zmqtasks.tasks import task as task
@@ -54,10 +58,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "AsyncClient": "aio",
     "Client": "client",
+    "Hooks": "observe.hooks",
     "NodeOptions": "options",
     "OutputLine": "embedded.output",
     "Reference": "wire.references",
+    "TaskInfo": "embedded.info",
     "TaskOptions": "options",
+    "TaskState": "embedded.info",
+    "info": "embedded.futures",
     "kill": "embedded.futures",
     "task": "tasks",
 }

@@ -18,6 +18,7 @@ from zmqtasks.embedded.registry import Registry
 from zmqtasks.embedded.settings import encoded, split
 from zmqtasks.embedded.thread import Where
 from zmqtasks.embedded.views import View
+from zmqtasks.embedded.watching import Watcher, watching_by
 from zmqtasks.options import key_file
 from zmqtasks.waits import CONNECT_S, LEASE_S
 from zmqtasks.wire.references import Reference
@@ -124,6 +125,7 @@ class AsyncClient(_AsyncCalls):
         journal: file that keeps calls and results beyond the death of this program; see `Client`.
         on_output: called with each `OutputLine` that workers print over calls with `output=True`, in a thread of its
             own, where it may be slow; None prints the line here, with its label.
+        hooks: told of each step of tasks and nodes; see `Client`.
         settings: fields of `NodeOptions` for that node, and of `TaskOptions` for all calls; see `Client`.
 
     Raises:
@@ -145,6 +147,7 @@ class AsyncClient(_AsyncCalls):
         lease: float = LEASE_S,
         journal: str | os.PathLike[str] | None = None,
         on_output: OnOutput | None = None,
+        hooks: Watcher | Iterable[Watcher] = (),
         **settings: Any,
     ) -> None:
         node, self._defaults = split(addresses, (initializer, finalizer), workers, settings)
@@ -161,6 +164,7 @@ class AsyncClient(_AsyncCalls):
             lease_s=lease,
             journal=None if journal is None else os.fspath(journal),
             on_output=on_output or print_line,
+            watching=watching_by(hooks),
         )
         self._registry = None
         self._view = View({})

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from zmqtasks.embedded.futures import TaskFuture
     from zmqtasks.embedded.output import OnOutput
     from zmqtasks.embedded.registry import Registry
+    from zmqtasks.embedded.watching import Watcher
     from zmqtasks.wire.references import Reference
 
 P = ParamSpec("P")
@@ -160,6 +161,7 @@ class Client(_Calls):
             is done from there and runs only the rest; see docs/reliability.md.
         on_output: called with each `OutputLine` that workers print over calls with `output=True`, in a thread of its
             own, where it may be slow; None prints the line here, with its label.
+        hooks: one or several that are told of each step of tasks and nodes: `Hooks`, `Metrics`, or your own.
         settings: fields of `NodeOptions` for the node that is started here, such as `max_tasks_per_worker=1000,
             recycle_memory="500 MiB", memory="8 GiB", preload=("numpy",)`; and fields of `TaskOptions` for all calls,
             such as `timeout=30, retries=2`: what `@task` says of a function goes before those, and what `options` says
@@ -190,6 +192,7 @@ class Client(_Calls):
         lease: float = LEASE_S,
         journal: str | os.PathLike[str] | None = None,
         on_output: OnOutput | None = None,
+        hooks: Watcher | Iterable[Watcher] = (),
         **settings: Any,
     ) -> None:
         self._view = View({})
@@ -203,6 +206,7 @@ class Client(_Calls):
             from zmqtasks.embedded.output import print_line
             from zmqtasks.embedded.registry import Registry
             from zmqtasks.embedded.thread import Where
+            from zmqtasks.embedded.watching import watching_by
             from zmqtasks.options import key_file
 
             where = Where(
@@ -219,6 +223,7 @@ class Client(_Calls):
                 on_output=on_output or print_line,
                 ahead=ahead,
                 journal=None if journal is None else os.fspath(journal),
+                watching=watching_by(hooks),
             )
             self._registry = Registry(where, of_calls)
         except BaseException:

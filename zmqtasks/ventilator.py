@@ -91,6 +91,8 @@ class NodeLink(Entity):
     """Groups of chunks that wait for the journal; nodes cannot have them yet."""
     objects: set[ObjectId] = field(default_factory=set)
     """That were sent in this session."""
+    shown: tuple[PeerState, bool] = (PeerState.UP, True)
+    """State, and whether it is heard, as `on_nodes` was told last."""
 
 
 class Ventilator:
@@ -99,7 +101,7 @@ class Ventilator:
     Args:
         peer: owned by the caller.
         sink: where results go; the peer's own address where the sink lives in this program.
-        on_nodes: called whenever a node comes or goes.
+        on_nodes: called whenever a node comes or goes, falls silent or speaks again, or begins to drain.
         on_output: told of what a node's workers print over jobs that ask for it.
         first_attempt: see `Dispatch`.
         resuming: the journal of this ventilator, which has the id of `peer`; None for none.
@@ -556,6 +558,12 @@ class Ventilator:
             progress = (status.cum, link.last_seq) if judged else None
             heard = moves.NodeHeard(link.partner, status.load.workers, status.window, is_open, status.have, progress)
             self._handle(heard)
+            self._show(link, status.state, heard=True)
+
+    def _show(self, link: Link, state: PeerState, *, heard: bool) -> None:
+        if link.data.shown != (state, heard):
+            link.data.shown = state, heard
+            self._on_nodes()
 
     def link_printed(self, link: Link, output: Output) -> None:
         """Workers of a node printed something."""
@@ -566,6 +574,7 @@ class Ventilator:
         """A node is silent: it gets no more work for now."""
         if link.data.open and link.partner:
             self._handle(moves.NodeSuspected(link.partner))
+            self._show(link, link.data.shown[0], heard=False)
 
     def link_closed(self, link: Link, closed: Closed) -> None:
         """A session with a node is over: what was aboard goes to others."""

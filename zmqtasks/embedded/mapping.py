@@ -130,7 +130,7 @@ class Mapping:
         self._result_bytes = max(len(body) / (outcome.stop - outcome.start), FADING * self._result_bytes)
         self._arrive(Run(start, stop, body, start - outcome.start, self.serializer))
 
-    def fail(self, start: int, stop: int, error: BaseException) -> None:
+    def fail(self, start: int, stop: int, error: BaseException, outcome: Outcome | None = None) -> None:
         """Take the error of tasks [start, stop)."""
         self._arrive(Run(start, stop, b"", 0, self.serializer, error))
 

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from types import BuiltinFunctionType, FunctionType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from zmqtasks.embedded.futures import TaskFuture
 from zmqtasks.embedded.journalled import Kept
@@ -21,6 +21,7 @@ from zmqtasks.embedded.mapping import Mapping
 from zmqtasks.embedded.submitted import Batch, SubmittedJob
 from zmqtasks.embedded.thread import Embedded, Where
 from zmqtasks.embedded.views import Known, View
+from zmqtasks.embedded.watching import Receiver, WatchedReceiver
 from zmqtasks.errors import JournalError, TaskLost, ZmqtasksError
 from zmqtasks.machines.collection import Record
 from zmqtasks.machines.dispatch_moves import Finish
@@ -41,24 +42,6 @@ KNOWN_FUNCTIONS = 1024
 AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
 _DEFAULT = TaskOptions()
 ONE, MANY, CALL = Form.ONE, Form.MANY, Form.CALL
-
-
-class _Receiver(Protocol):
-    """Where the results of one job go."""
-
-    serializer: str
-    kind: str
-    """How a journal calls it."""
-
-    def sent(self, start: int, stop: int, nbytes: int) -> list[int] | None: ...
-
-    def succeed(self, outcome: Outcome, start: int, stop: int) -> None: ...
-
-    def fail(self, start: int, stop: int, error: BaseException) -> None: ...
-
-    def cancelled(self, start: int, stop: int) -> None: ...
-
-    def fail_all(self, error: BaseException) -> None: ...
 
 
 class _Given(NamedTuple):
@@ -94,7 +77,7 @@ class Registry:
         self._filled: list[SubmittedJob] = []
         """Jobs with calls that the loop has not taken yet, once for each batch."""
         self._woken = False
-        self._receivers: dict[JobId, _Receiver] = {}
+        self._receivers: dict[JobId, Receiver] = {}
         self._submitted: dict[tuple[bytes, TaskOptions], SubmittedJob] = {}
         self._by_use: OrderedDict[SubmittedJob, None] = OrderedDict()
         """Those of them that are open, the least recently used first."""
@@ -108,6 +91,7 @@ class Registry:
         self._has_journal = where.journal is not None
         self._fingerprints: dict[bytes, str] = {}
         """Of functions as they travel; only where there is a journal."""
+        self._watching = where.watching
         self.embedded = Embedded(where, self)
 
     # From any thread
@@ -346,9 +330,21 @@ class Registry:
         try:
             for batch in batches:
                 if batch.items and job.job_id:
+                    if self._watching:
+                        self._tell_submitted(job.job_id, len(batch.items))
                     self.embedded.ventilator.add(job.job_id, batch.items, batch.form, batch.trace_id)
         except JournalError as error:
             self.broken(error)
+
+    def _tell_submitted(self, job_id: JobId, count: int) -> None:
+        receiver = self._receivers.get(job_id)
+        if isinstance(receiver, WatchedReceiver):
+            receiver.submitted(count)
+
+    def _tell_cancelled(self, job_id: JobId, start: int, stop: int) -> None:
+        receiver = self._receivers.get(job_id)
+        if isinstance(receiver, WatchedReceiver):
+            receiver.cancelled_alone(start, stop)
 
     def _close_oldest_idle(self) -> None:
         """Keep few jobs open: a program may submit a million different lambdas."""
@@ -379,6 +375,7 @@ class Registry:
     def _withdraw(self, job: SubmittedJob, index: int, kill: bool) -> None:
         if self._has(job, index):
             job.drop(index)
+            self._tell_cancelled(job.job_id, index, index + 1)
             self.embedded.ventilator.cancel(job.job_id, index, index + 1, kill=kill)
             self._answer(job.job_id, index, index + 1)
 
@@ -406,6 +403,7 @@ class Registry:
         aboard: list[Range] = []
         for job in list(self._by_use):
             for start, stop in job.cancel_pending():
+                self._tell_cancelled(job.job_id, start, stop)
                 self.embedded.ventilator.cancel(job.job_id, start, stop)
             aboard += [Range(job.job_id, *part) for part in job.left()]
         self.embedded.ventilator.request_cancel(aboard)
@@ -414,6 +412,8 @@ class Registry:
 
     def _add_to_mapping(self, box: list[JobId], items: Sequence[Any], form: payload.Form, trace_id: str) -> None:
         if box[0] in self._receivers:
+            if self._watching:
+                self._tell_submitted(box[0], len(items))
             self.embedded.ventilator.add(box[0], items, form, trace_id)
 
     def _end_mapping(self, box: list[JobId]) -> None:
@@ -432,11 +432,13 @@ class Registry:
         function: bytes,
         name: str,
         options: TaskOptions,
-        receiver: _Receiver,
+        receiver: Receiver,
         on_end: Callable[[], None] = lambda: None,
     ) -> JobId:
         key = function, options
         kept = self._kept
+        watched = self._watching.watch(receiver, name) if self._watching else None
+        receiver = watched or receiver
 
         def finish(finish: Finish, error: BaseException | None) -> None:
             # A failure that was not final is kept until its task has ended: after a broken session it may come again.
@@ -461,6 +463,8 @@ class Registry:
             if self._receivers.pop(job_id, None) is None:
                 return
             self.embedded.sink.forget(job_id)
+            if self._watching:
+                self._watching.job_ended(job_id)
             on_end()
 
         def restored(start: int, stop: int) -> None:
@@ -492,6 +496,8 @@ class Registry:
             on_end()
             return ""
         self._receivers[job_id] = receiver
+        if self._watching and watched:
+            self._watching.job_opened(job_id, watched)
         return job_id
 
     def begin(self, resuming: Resuming | None) -> None:
@@ -506,27 +512,34 @@ class Registry:
             self._hand_on(records, on_stored)
 
     def _hand_on(self, records: Sequence[Record], on_stored: Callable[[], None]) -> None:
+        tried: list[tuple[WatchedReceiver, Outcome]] = []
         for record in self._kept.known(records) if self._kept else records:
             outcome = record.outcome
             receiver = self._receivers.get(outcome.job)
             if outcome.kind is not OutcomeKind.OK:
                 self._failures[outcome.job, outcome.start] = outcome
+                if isinstance(receiver, WatchedReceiver):
+                    receiver.tried(outcome.start, outcome.node, outcome.attempt, outcome)
+                    tried.append((receiver, outcome))
             elif receiver is not None:
                 receiver.succeed(outcome, record.start, record.stop)
         on_stored()
+        for watched, outcome in tried:
+            goes_on = self._failures.get((outcome.job, outcome.start)) is outcome
+            watched.judged(outcome.start) if goes_on else watched.ended(outcome.start)
 
     def _failed_in(self, finish: Finish) -> range:
         return range(finish.start, finish.stop) if self._failures else range(0)
 
     @staticmethod
     def _fail(
-        receiver: _Receiver, finish: Finish, error: BaseException | None, failures: Sequence[Outcome | None]
+        receiver: Receiver, finish: Finish, error: BaseException | None, failures: Sequence[Outcome | None]
     ) -> None:
         if error is None:
             assert failures, finish
             assert failures[0] is not None, finish
             error = payload.unpack_failure(failures[0].body, Limits(), receiver.serializer)
-        receiver.fail(finish.start, finish.stop, error)
+        receiver.fail(finish.start, finish.stop, error, failures[0] if failures else None)
 
     def broken(self, error: ZmqtasksError) -> None:
         """End all calls with this error, and take no more."""
@@ -536,7 +549,7 @@ class Registry:
         receivers, self._receivers = self._receivers, {}
         for receiver in receivers.values():
             receiver.fail_all(error)
-            if isinstance(receiver, Mapping):
+            if receiver.kind == Mapping.kind:
                 self._mapping_ended()
         for job_id, index in list(self._unanswered):
             self._answer(job_id, index, index + 1)

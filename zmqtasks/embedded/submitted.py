@@ -9,11 +9,14 @@ What a task costs here is little more than its place in two lists; batches and r
 from __future__ import annotations
 
 import threading
+import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
+from zmqtasks.embedded.dates import Dates
 from zmqtasks.embedded.futures import Canceller, TaskFuture, begin_all, cancel_all, fail_one, succeed_all
+from zmqtasks.embedded.info import Told
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import JobId, Outcome
 from zmqtasks.options import TaskOptions
@@ -75,6 +78,9 @@ class SubmittedJob(Canceller):
         self._futures: list[list[TaskFuture | None]] = []
         """Of batches that were given, beginning at `_starts`; None where a call has ended."""
         self._left: list[int] = []
+        self._given_at: list[tuple[int, float]] = []
+        """Beside `_starts`: those, and when."""
+        self._sent_at = Dates()
 
     # In any thread, holding the registry's lock
 
@@ -117,6 +123,12 @@ class SubmittedJob(Canceller):
         """Let a call go on that could not be taken back in time."""
         self._registry.want_no_more(self, index)
 
+    def told_of(self, index: int) -> Told:
+        """Return what is known of a call that has not ended."""
+        given = self._given_at[:]  # the loop's thread changes it
+        place = bisect_right(given, (index + 1,)) - 1
+        return Told(self.job_id, self.name, given[place][1] if place >= 0 else None, self._sent_at.seen(index))
+
     # In the loop's thread
 
     def _give(self, futures: list[TaskFuture | None]) -> None:
@@ -125,11 +137,13 @@ class SubmittedJob(Canceller):
         self._starts.append(self.given)
         self._futures.append(futures)
         self._left.append(len(futures))
+        self._given_at.append((self.given, time.time()))
         self.given += len(futures)
 
     def sent(self, start: int, stop: int, nbytes: int) -> list[int]:
         """These calls go to a node; return those that were cancelled at the last moment, and shall not."""
         unwanted = []
+        self._sent_at.put(start, stop, time.time())
         for place, first, last in self._places(start, stop):
             begin = self._starts[place]
             gone = begin_all(self._futures[place][first:last])
@@ -148,14 +162,15 @@ class SubmittedJob(Canceller):
             return
         for position, failure in found.errors.items():
             self.fail(start + position, start + position + 1, failure)
-        for begin, futures in self._take(start, stop):
-            succeed_all(futures, found.values[begin - start : begin - start + len(futures)])
+        for begin, futures, told in self._take(start, stop, outcome):
+            succeed_all(futures, found.values[begin - start : begin - start + len(futures)], told)
         self._tell_if_idle()
 
-    def fail(self, start: int, stop: int, error: BaseException) -> None:
-        """End the futures of [start, stop) with an error."""
-        for future in self._take_each(start, stop):
-            fail_one(future, error)
+    def fail(self, start: int, stop: int, error: BaseException, outcome: Outcome | None = None) -> None:
+        """End the futures of [start, stop) with an error, which an outcome told, or this side decided."""
+        for _, futures, told in self._take(start, stop, outcome):
+            for future in filter(None, futures):
+                fail_one(future, error, told)
         self._tell_if_idle()
 
     def cancelled(self, start: int, stop: int) -> None:
@@ -218,17 +233,34 @@ class SubmittedJob(Canceller):
             place += 1
         return places
 
-    def _take(self, start: int, stop: int) -> list[tuple[int, list[TaskFuture | None]]]:
-        """Take futures out, as (number of the first, futures): each ends once."""
-        taken = [(self._starts[at] + a, self._futures[at][a:b]) for at, a, b in self._places(start, stop)]
+    def _take(
+        self, start: int, stop: int, outcome: Outcome | None = None
+    ) -> list[tuple[int, list[TaskFuture | None], Told]]:
+        """Take futures out, as (number of the first, futures, what is known of them): each ends once."""
+        sent_at = self._sent_at.of(start)
+        end = (time.time(), None, "", 0)
+        if outcome is not None:
+            task_s = outcome.elapsed_s / (outcome.stop - outcome.start)
+            end = (end[0], task_s, outcome.node, outcome.attempt)  # type: ignore[assignment]
+        taken = [
+            (
+                self._starts[at] + a,
+                self._futures[at][a:b],
+                Told(self.job_id, self.name, self._given_at[at][1], sent_at, *end),
+            )
+            for at, a, b in self._places(start, stop)
+        ]
         self._forget(start, stop)
         return taken
 
     def _take_each(self, start: int, stop: int) -> Iterator[TaskFuture]:
-        for _, futures in self._take(start, stop):
-            yield from (future for future in futures if future is not None)
+        for _, futures, told in self._take(start, stop):
+            for future in filter(None, futures):
+                future._canceller = told
+                yield future
 
     def _forget(self, start: int, stop: int) -> None:
+        self._sent_at.drop(start, stop)
         for place, first, last in reversed(self._places(start, stop)):
             futures = self._futures[place]
             ended = len(list(filter(None, futures[first:last])))
@@ -237,4 +269,4 @@ class SubmittedJob(Canceller):
             if self._left[place]:
                 futures[first:last] = [None] * (last - first)
             else:
-                del self._starts[place], self._futures[place], self._left[place]
+                del self._starts[place], self._given_at[place], self._futures[place], self._left[place]

@@ -16,9 +16,10 @@ from typing import Any, Protocol, TypeVar
 from zmqtasks import doors
 from zmqtasks.embedded.output import OnOutput, OutputFeed, print_line
 from zmqtasks.embedded.own_node import NodeSettings, OwnNode
+from zmqtasks.embedded.watching import NodeInfo, NodeState, Watching, node_info
 from zmqtasks.errors import JournalError, LocalProtocolError, NoNodes, NotAuthorised, ZmqtasksError
 from zmqtasks.journal import FileJournal
-from zmqtasks.messages import Address, Output, PeerId, Query
+from zmqtasks.messages import Address, Output, PeerId, Query, Settled
 from zmqtasks.options import NodeOptions
 from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.folder import PrivateFolder
@@ -57,6 +58,7 @@ class Where(Value):
         on_output: gets each line that workers print over jobs that ask for it, in a thread of its own.
         ahead: the process of a node of our own that was launched already, and waits for its settings; or None.
         journal: file of the journal, or None for none.
+        watching: those who watch this client, or None.
 
     Raises:
         ValueError: a lease below `LEAST_LEASE_S`.
@@ -77,6 +79,7 @@ class Where(Value):
     on_output: OnOutput = print_line
     ahead: Launched | None = None
     journal: str | None = None
+    watching: Watching | None = None
 
     def __post_init__(self) -> None:
         if self.lease_s < LEAST_LEASE_S:
@@ -236,13 +239,22 @@ class Embedded:
             self.peer, sink, on_nodes=self._nodes_changed, on_output=self._printed, resuming=self.resuming
         )
         if sink is None:
-            self.sink = Sink(self.peer, self._collector, self.ventilator.settle)
+            self.sink = Sink(
+                self.peer, self._collector, self._settle if self._where.watching else self.ventilator.settle
+            )
         if self._where.addresses:
             for endpoint in self._where.addresses:
                 self.ventilator.add_node(Address("", "", (endpoint,)))
         else:
             await self._start_own()
         await self._wait_for_answers()
+        if self._where.watching:
+            self._where.watching.opened(self.loop)
+
+    def _settle(self, said: Settled) -> None:
+        """Settle an outcome where somebody watches."""
+        assert self._where.watching
+        self._where.watching.settle(said, self.ventilator.settle)
 
     async def _start_own(self) -> None:
         where = self._where
@@ -260,6 +272,8 @@ class Embedded:
         self._collector.broken(NoNodes(reason))
 
     def _nodes_changed(self) -> None:
+        if self._where.watching and not self._closed:
+            self._where.watching.nodes_seen(self._nodes_seen())
         refused = self._why_refused()
         if refused or (self.ventilator.nodes() and self.ventilator.sink_is_up()):
             self._answered.set()
@@ -270,6 +284,15 @@ class Embedded:
         self._refused[endpoint] = why
         if certain and set(self._where.addresses) <= self._refused.keys():
             self._answered.set()
+
+    def _nodes_seen(self) -> list[NodeInfo]:
+        """Return the nodes that have answered."""
+        refused = self.ventilator.refusals.items()
+        seen = [NodeInfo(NodeState.REFUSED, "", address.endpoints[0], reason=reason) for address, reason in refused]
+        for link in self.ventilator.links:
+            if link.partner and link.data.open and (status := link.data.status):
+                seen.append(node_info(link.address, link.partner, status, heard=link.data.shown[1]))
+        return seen
 
     def _why_refused(self) -> str:
         """Return why nothing can run here: the sink, or every node, will not have us."""
@@ -333,6 +356,8 @@ class Embedded:
             self.peer.close()
         if self._own:
             await self._own.close(in_order=in_order)
+        if self._where.watching:
+            self._where.watching.closed()
 
 
 def _opened(path: str | None) -> tuple[FileJournal | None, Resuming | None]:
