@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-if "ZMQTASKS_WORKER" in os.environ:
+if "ZMQTASKS_MARK" in os.environ:
     time.sleep(0.8)
 
 

@@ -204,6 +204,24 @@ def thread_ids(_: object) -> tuple[int, int]:
     return threading.get_native_id(), ~(clock >> 3)
 
 
+def fork_beside_a_thread(_: object) -> tuple[int, bool]:
+    """Return how many threads a process has that was forked beside one, and whether any thread can use logging."""
+    import logging
+    import threading
+
+    ended = threading.Event()
+    other = threading.Thread(target=ended.wait, daemon=True)
+    other.start()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(threading.active_count())
+    ended.set()
+    logger = threading.Thread(target=logging.getLogger, args=("of a thread",), daemon=True)
+    logger.start()
+    logger.join(10)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), not logger.is_alive()
+
+
 def start_child(path: str, how: str) -> None:
     """Leave a process behind that writes its pid to `path` and stays."""
     code = f"import os, signal; open({path!r} + '.new', 'w').write(str(os.getpid()))\n"

@@ -114,3 +114,18 @@ def test_workers_that_come_later_have_the_code_but_not_the_module(tmp_path: Path
     finally:
         sys.path.remove(program)
         sys.modules.pop("late_comer", None)
+
+
+def test_what_another_finder_gives_is_left_to_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Other:
+        @staticmethod
+        def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+            return ModuleSpec(name, None) if name == "single" else None
+
+    monkeypatch.setattr(sys, "meta_path", [Other, *sys.meta_path])
+    memory = CodeMemory()
+    memory.install()
+    memory.learn("single")
+    memory.learn("parcel.inner")
+    assert memory.find_spec("single") is None
+    assert memory.find_spec("parcel.inner", [str(folder / "parcel")]) is not None

@@ -77,6 +77,13 @@ def test_a_worker_has_nothing_of_the_rehearsal() -> None:
         assert crew.force.progress(0).chunk == 1
 
 
+def test_what_a_task_forks_cares_for_the_threads_of_its_worker() -> None:
+    """What the standard library does after a fork is put off in the zygote, and in it alone."""
+    with Crew() as crew:
+        crew.ready()
+        assert crew.results(tasks.fork_beside_a_thread, [None]) == {0: (1, True)}
+
+
 def test_preloaded_modules_are_there_from_the_start() -> None:
     with Crew(preload=["colorsys"]) as crew:
         crew.ready()

@@ -10,6 +10,11 @@ from __future__ import annotations
 import functools
 import os
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 MARK_VARIABLE = "ZMQTASKS_MARK"
 """In the environment of the zygote, and so of all that comes from it: which workforce it belongs to."""
 NOBODY = 0
@@ -25,23 +30,23 @@ _PRIME = 2**40 - 87
 
 def put(mark: str, worker: int = NOBODY) -> bool:
     """Brand this process and all that will come of it; return False where that cannot be."""
+    if resource is None:
+        return False
     try:
-        import resource
-
         _, most = resource.getrlimit(_RLIMIT_LOCKS)
         resource.setrlimit(_RLIMIT_LOCKS, (_number(mark) << _PID_BITS | worker, most))
-    except (ImportError, OSError, ValueError):  # not Linux, or a lower hard limit
+    except (OSError, ValueError):  # not Linux, or a lower hard limit
         return False
     return True
 
 
 def can_be_put() -> bool:
     """Tell whether `put` will do: this system has the limit, and nobody has lowered it."""
+    if resource is None:
+        return False
     try:
-        import resource
-
         return resource.getrlimit(_RLIMIT_LOCKS)[1] == resource.RLIM_INFINITY
-    except (ImportError, OSError, ValueError):
+    except (OSError, ValueError):
         return False
 
 

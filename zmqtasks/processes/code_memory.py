@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.util import module_from_spec
 from types import CodeType, ModuleType
 from typing import NamedTuple
 
@@ -39,10 +40,8 @@ class CodeMemory:
         self._known: dict[str, _Known] = {}
 
     def install(self) -> None:
-        """Be asked just before the module search path is: whoever comes first today still does."""
-        finders = sys.meta_path
-        place = finders.index(PathFinder) if PathFinder in finders else len(finders)
-        finders.insert(place, self)
+        """Be asked first; what another finder would give is not remembered, so whoever comes first today still does."""
+        sys.meta_path.insert(0, self)
 
     def learn(self, name: str) -> None:
         """Remember the code of a module and of the packages it is in, as far as they come from files of source."""
@@ -58,7 +57,7 @@ class CodeMemory:
         if name in self._known:
             return self._known[name]
         try:
-            spec = PathFinder.find_spec(name, path)
+            spec = self._found(name, path)
             if spec is None or type(spec.loader) is not SourceFileLoader:
                 return None
             version = _version_of(spec)
@@ -68,9 +67,20 @@ class CodeMemory:
         if code is None:
             return None
         spec.loader = _Loader(spec.loader, code)
+        module_from_spec(spec)  # works out what the spec tells when asked, and the path of the bytecode is dear
         places = None if path is None else list(path)
         self._known[name] = _Known(spec, places, version)
         return self._known[name]
+
+    def _found(self, name: str, path: list[str] | None) -> ModuleSpec | None:
+        """Return what the module search path gives, if that is what an import would find."""
+        for finder in sys.meta_path:
+            if finder is self:
+                continue
+            spec = finder.find_spec(name, path)
+            if spec is not None or finder is PathFinder:
+                return spec if finder is PathFinder else None
+        return None
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None

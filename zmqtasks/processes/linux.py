@@ -6,15 +6,14 @@ the functions that say so may be called. Zygote, worker and workforce call it.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import functools
 import os
-import platform
 import signal
 import sys
 import time
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from zmqtasks.options import MIB
 
@@ -28,6 +27,7 @@ _M_MMAP_THRESHOLD = -3
 _CLONE_PARENT = 0x8000
 _CLONE_CHILD_CLEARTID = 0x200000
 _CLONE_CHILD_SETTID = 0x1000000
+_MACHINE = os.uname().machine if hasattr(os, "uname") else ""
 _SYS_CLONE = {"x86_64": 56, "aarch64": 220}
 """Source: the kernel's unistd.h of each architecture."""
 _SYS_MEMBARRIER = {"x86_64": 324, "aarch64": 283}
@@ -101,7 +101,7 @@ def fence() -> bool:
 
 
 def _membarrier(command: int) -> bool:
-    number = _SYS_MEMBARRIER.get(platform.machine())
+    number = _SYS_MEMBARRIER.get(_MACHINE)
     if not AVAILABLE or number is None:
         return False
     return bool(_libc().syscall(number, command, 0, 0) == 0)
@@ -147,22 +147,30 @@ def fork_sibling() -> int:
         NotImplementedError: not on this machine.
         OSError: no process to be had.
     """
-    number, address = _SYS_CLONE.get(platform.machine()), _tid_address()
-    if not AVAILABLE or number is None or address is None:
-        raise NotImplementedError
-    flags = _CLONE_PARENT | _CLONE_CHILD_CLEARTID | _CLONE_CHILD_SETTID | signal.SIGCHLD
-    place = (address, 0) if platform.machine() == "x86_64" else (0, address)
-    kernel, python = _kernel(), ctypes.pythonapi
-    python.PyOS_BeforeFork()
-    pid: int = kernel.syscall(*map(ctypes.c_long, (number, flags, 0, 0, *place)))
+    before, clone, in_child, in_parent = _steps_of_a_fork()
+    before()
+    pid = clone()
     if pid == 0:
-        python.PyOS_AfterFork_Child()
+        in_child()
         return 0
-    python.PyOS_AfterFork_Parent()
+    in_parent()
     if pid < 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
     return pid
+
+
+@functools.cache  # all of it is looked up before: each new process would pay for what it looks up itself
+def _steps_of_a_fork() -> tuple[Callable[[], Any], Callable[[], int], Callable[[], Any], Callable[[], Any]]:
+    """Return what is called before a fork, the fork, and what is called after it, in the child and in the parent."""
+    number, address = _SYS_CLONE.get(_MACHINE), _tid_address()
+    if not AVAILABLE or number is None or address is None:
+        raise NotImplementedError
+    flags = _CLONE_PARENT | _CLONE_CHILD_CLEARTID | _CLONE_CHILD_SETTID | signal.SIGCHLD
+    place = (address, 0) if _MACHINE == "x86_64" else (0, address)
+    clone = functools.partial(_kernel().syscall, *map(ctypes.c_long, (number, flags, 0, 0, *place)))
+    python = ctypes.pythonapi
+    return python.PyOS_BeforeFork, clone, python.PyOS_AfterFork_Child, python.PyOS_AfterFork_Parent
 
 
 @functools.cache  # a library is a class with cycles: one a fork would fill the zygote, where nothing is collected
@@ -190,24 +198,30 @@ def outlive_parent() -> None:
 
 def raise_oom_score(score: int) -> None:
     """Let the kernel shoot this process rather than its supervisor when memory runs out. Source: proc(5)."""
-    # Here and below without a file object: a worker that has just been forked pays for each page it touches.
-    with contextlib.suppress(OSError):  # not Linux, or not allowed: the limits of the supervisor still hold
+    # Here and below without a file object or a context: a worker that was just forked pays for each page it touches.
+    try:
         fd = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
-        try:
-            if int(os.read(fd, 32)) < score:
-                os.pwrite(fd, b"%d" % score, 0)
-        finally:
-            os.close(fd)
+    except OSError:  # not Linux: the limits of the supervisor still hold
+        return
+    try:
+        if int(os.read(fd, 32)) < score:
+            os.pwrite(fd, b"%d" % score, 0)
+    except OSError:  # not allowed
+        pass
+    finally:
+        os.close(fd)
 
 
 def set_process_name(name: str) -> None:
     """Set the name that ps and top show; at most 15 characters. Inherited by fork, lost at exec."""
-    with contextlib.suppress(OSError):  # not Linux
+    try:
         fd = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(fd, name.encode())
-        finally:
-            os.close(fd)
+    except OSError:  # not Linux
+        return
+    try:
+        os.write(fd, name.encode())
+    finally:
+        os.close(fd)
 
 
 def count_threads() -> int:

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import os
 import socket
+import sys
+import threading
+from types import CodeType, FunctionType, ModuleType
 from typing import NoReturn
 
 from zmqtasks.messages import NO_SESSION, Address, Chunk, Job, Tasks
 from zmqtasks.options import TaskOptions
-from zmqtasks.processes import linux
+from zmqtasks.processes import linux, streams
 from zmqtasks.processes.code_memory import CodeMemory
 from zmqtasks.processes.farewell import disown_exit_handlers
 from zmqtasks.processes.framing import FrameKind, frame_head
@@ -39,14 +43,19 @@ class Mould:
     """
 
     def __init__(self, control: socket.socket, settings: Settings, progress_fd: int, *, has_functions: bool) -> None:
-        self._control = control
+        self._control_fd = control.fileno()
         with _StreamsInPlace():
             self._worker = Worker(settings, progress_fd, awaits_functions=has_functions)
         os.close(progress_fd)
         self._memory = CodeMemory()
         self._memory.install()
         disown_exit_handlers()
-        rehearse(self._worker, settings.pack() if has_functions else b"")
+        ours, self._channel = socket.socketpair()
+        """The channel of each worker, which puts its own in the place of this one: cheaper than a new object."""
+        self._channel_fd = self._channel.fileno()
+        with ours:
+            rehearse(self._worker, ours, self._channel, settings.pack() if has_functions else b"")
+        self._care = _CareForThreads()
         gc.collect()
         gc.disable()  # a collection before a fork would only make pages that are no longer shared
         gc.freeze()
@@ -106,13 +115,42 @@ class Mould:
         self._become_worker(slot, *fds)
 
     def _become_worker(self, slot: int, channel_fd: int, stdout_fd: int, stderr_fd: int) -> NoReturn:
+        self._care.resume()
         os.setsid()
-        os.close(self._control.fileno())
-        for source, target in ((stdout_fd, 1), (stderr_fd, 2)):
-            os.dup2(source, target)
-            os.close(source)
+        os.close(self._control_fd)
+        streams.redirect(1, stdout_fd)
+        streams.redirect(2, stderr_fd)
+        os.dup2(channel_fd, self._channel_fd, inheritable=False)
+        os.close(channel_fd)
         gc.enable()
-        self._worker.live(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, channel_fd), slot)
+        self._worker.live(self._channel, slot)
+
+
+class _CareForThreads:
+    """What `threading` and `logging` do after a fork, put off while this zygote forks.
+
+    They renew locks that another thread may have held; the zygote has no other thread, which it checks before each
+    fork. To do so in each worker took a quarter of all the pages that a worker writes to. Workers get it back, for
+    their own forks. What another version of Python does not have by these names is not put off.
+    """
+
+    def __init__(self) -> None:
+        self._put_off: list[tuple[FunctionType, CodeType]] = []
+        if sys.version_info < (3, 13):  # later ones note there that the thread has another id
+            self._replace(threading, "_after_fork", nothing_to_do)
+        # Before each fork its lock is taken: this gives it back, as is done in the process that forks.
+        self._replace(logging, "_after_at_fork_child_reinit_locks", getattr(logging, "_releaseLock", None))
+
+    def _replace(self, module: ModuleType, name: str, replacement: object) -> None:
+        handler = getattr(module, name, None)
+        if isinstance(handler, FunctionType) and isinstance(replacement, FunctionType):
+            self._put_off.append((handler, handler.__code__))
+            handler.__code__ = replacement.__code__
+
+    def resume(self) -> None:
+        """Do it again from now on."""
+        for handler, code in self._put_off:
+            handler.__code__ = code
 
 
 class _StreamsInPlace:
@@ -132,22 +170,22 @@ class _StreamsInPlace:
             os.close(kept)
 
 
-def rehearse(worker: Worker, start: bytes) -> None:
+def rehearse(worker: Worker, ours: socket.socket, theirs: socket.socket, start: bytes) -> None:
     """Have a worker run tasks that do nothing, and throw away what comes of them.
 
     Args:
         worker: it.
+        ours: the other end of its channel.
+        theirs: its channel.
         start: body of the START frame it waits for, or nothing.
     """
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        if start:
-            ours.sendall(frame_head(FrameKind.START, start) + start)
-        for number in range(REHEARSALS):
-            body = codec.encode(_tasks(number))
-            ours.sendall(frame_head(FrameKind.TASKS, body) + body)
-        ours.sendall(frame_head(FrameKind.STOP, b""))
-        worker.serve(theirs, slot_to_rehearse())
+    if start:
+        ours.sendall(frame_head(FrameKind.START, start) + start)
+    for number in range(REHEARSALS):
+        body = codec.encode(_tasks(number))
+        ours.sendall(frame_head(FrameKind.TASKS, body) + body)
+    ours.sendall(frame_head(FrameKind.STOP, b""))
+    worker.serve(theirs, slot_to_rehearse())
 
 
 def _tasks(number: int) -> Tasks:
@@ -163,6 +201,10 @@ def _tasks(number: int) -> Tasks:
 
 def nothing(value: int) -> None:
     """Do nothing."""
+
+
+def nothing_to_do() -> None:
+    """Do nothing, and be given nothing."""
 
 
 _NOTHING = payload.pack_function(nothing)

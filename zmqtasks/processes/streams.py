@@ -59,6 +59,13 @@ def keep_spares() -> None:
         _spares[fd] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _SPARES_FROM)
 
 
+def redirect(fd: int, source: int) -> None:
+    """Have descriptor 1 or 2 and its copy be `source`, which is closed: in a process that was forked with both."""
+    os.dup2(source, fd)
+    os.dup2(source, _spares[fd], inheritable=False)
+    os.close(source)
+
+
 def _open(fd: int) -> TextIO:
     raw: io.RawIOBase = _Pipe(fd, "w", closefd=False)
     return _Stream(io.BufferedWriter(raw), "utf-8", "backslashreplace", line_buffering=True)

@@ -36,7 +36,13 @@ OOM_SCORE = 500
 STACK_SIGNAL = signal.SIGRTMIN + 7 if hasattr(signal, "SIGRTMIN") else signal.SIGUSR2
 """Asks a worker to write the stacks of its threads to its standard error; works while it holds its interpreter lock."""
 WORKER_VARIABLE = "ZMQTASKS_WORKER"
-"""In the environment of what a task executes: the pid of the worker, so that it can be found when that has died."""
+"""In the environment of what a task executes: the pid of the worker, so that it can be found when that has died.
+
+Only where there can be no brand, which tells the same.
+"""
+
+# A member that is looked up in its class costs a new process some twenty pages, its name here one.
+_READY, _STOP, _RESULTS = FrameKind.READY, FrameKind.STOP, FrameKind.RESULTS
 
 
 def process_name(pid: int) -> str:
@@ -149,6 +155,8 @@ class Worker:
         sys.path[:] = self._settings.sys_path
         sys.modules["__main__"] = types.ModuleType("__main__")
         streams.open_streams()
+        streams.keep_spares()
+        linux.take_part_in_fences()  # whether that is inherited is not said, so each worker does it again
         streams.log_to_stderr(self._settings.log_level)
 
     def live(self, channel: socket.socket, number: int) -> NoReturn:
@@ -168,15 +176,13 @@ class Worker:
         """Become this one; a page that is touched here is paid for by each worker."""
         settings, pid = self._settings, os.getpid()
         linux.die_with_parent(settings.supervisor)
-        if self._mark:
-            brand.put(self._mark, pid)
+        if not self._mark or not brand.put(self._mark, pid):
+            os.environ[WORKER_VARIABLE] = str(pid)
         if settings.group:
             cgroup.enter(settings.group)
         linux.set_process_name(process_name(pid))
         linux.raise_oom_score(OOM_SCORE)
         linux.take_part_in_fences()
-        os.environ[WORKER_VARIABLE] = str(pid)
-        streams.keep_spares()
         _reseed()
         if settings.recycle_memory is not None:
             self._execution.why_leave = OwnMemory(settings.recycle_memory).why_leave
@@ -202,10 +208,10 @@ class Worker:
             self._settings = Settings.unpack(bytes(start))
         if self._settings.initializer:
             self._initialize(slot)
-        self._end.send(FrameKind.READY)
+        self._end.send(_READY)
         while not self._execution.leaving:
             kind, body = self._end.receive()
-            if kind is FrameKind.STOP:
+            if kind is _STOP:
                 return
             self._take(codec.decode(body, self._limits, self._end.borrow))
         self._end.send(FrameKind.LEAVING, self._execution.leaving.encode())
@@ -230,7 +236,7 @@ class Worker:
         self._sent += 1
         passed = Passed()
         frame = codec.encode(Results(NO_SESSION, self._sent, outcomes), lend=passed.lend)
-        self._end.send(FrameKind.RESULTS, frame, passed.fds)
+        self._end.send(_RESULTS, frame, passed.fds)
 
 
 def _reseed() -> None:
