@@ -13,6 +13,8 @@ from zmqtasks.messages import (
     Bulk,
     Cancel,
     Chunk,
+    Errand,
+    Errands,
     Hello,
     Job,
     Message,
@@ -50,6 +52,7 @@ MESSAGES: list[Any] = [
     Cancel(SESSION, (Range(JOB.id, 0, 5),)),
     Query(SESSION, (JOB.id,)),
     Output(SESSION, (Printed(0, 1, JOB.id, "f", 10, "stdout", "a line\n"),)),
+    Errands(SESSION, 1, 0, 1, (Errand(1, 1, JOB.id, b"asked"),)),
 ]
 
 

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from zmqtasks.control import respawn as respawn
     from zmqtasks.control import retry as retry
     from zmqtasks.control import stop_node as stop_node
+    from zmqtasks.current import current_client as current_client
     from zmqtasks.embedded.futures import info as info
     from zmqtasks.embedded.futures import kill as kill
     from zmqtasks.embedded.info import TaskInfo as TaskInfo
     from zmqtasks.embedded.info import TaskState as TaskState
     from zmqtasks.embedded.output import OutputLine as OutputLine
     from zmqtasks.errors import BindError as BindError
+    from zmqtasks.errors import HomeLost as HomeLost
     from zmqtasks.errors import IncompatibleVersion as IncompatibleVersion
     from zmqtasks.errors import JournalError as JournalError
     from zmqtasks.errors import JournalInUse as JournalInUse
@@ -60,6 +62,7 @@ _HOMES = {
     "Client": "client",
     "Hooks": "observe.hooks",
     "NodeOptions": "options",
+    "current_client": "current",
     "OutputLine": "embedded.output",
     "Reference": "wire.references",
     "TaskInfo": "embedded.info",
@@ -73,6 +76,7 @@ _HOMES |= dict.fromkeys(("Task", "current_task", "progress", "requeue", "respawn
 _HOMES |= dict.fromkeys(
     (
         "BindError",
+        "HomeLost",
         "IncompatibleVersion",
         "JournalError",
         "JournalInUse",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from zmqtasks.embedded.launching import launch_ahead
 from zmqtasks.embedded.views import View
+from zmqtasks.shares import Shares
 from zmqtasks.waits import CONNECT_S, LEASE_S
 
 if TYPE_CHECKING:
@@ -23,17 +24,25 @@ if TYPE_CHECKING:
     from zmqtasks.embedded.output import OnOutput
     from zmqtasks.embedded.registry import Registry
     from zmqtasks.embedded.watching import Watcher
+    from zmqtasks.sharing import Line
     from zmqtasks.wire.references import Reference
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class _Calls(Executor):
+class _Calls(Shares, Executor):
     """What a client and its views with other options share."""
 
     _registry: Registry
     _view: View
+
+    def _line(self) -> Line:
+        return self._registry.line
+
+    def _serializer(self) -> str:
+        serializer: str = self._view.changes.get("serializer", self._registry.serializer)
+        return serializer
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> TaskFuture:
         """Schedule `fn(*args, **kwargs)` on a worker and return its future.

@@ -24,6 +24,8 @@ from zmqtasks.records import Value, field
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from zmqtasks.processes.messenger import Messenger
+
 
 class Task(Value):
     """What is known of one task; all of it stays the same wherever the task is run again, but for `run_count`.
@@ -65,6 +67,8 @@ class Running(Protocol):
 
 running: Running | None = None
 """The worker of this process, or None outside of one."""
+messenger: Messenger | None = None
+"""What carries the words of a task to the program that owns it, or None outside of a worker."""
 
 
 def current_task() -> Task | None:

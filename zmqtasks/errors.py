@@ -17,6 +17,7 @@ Owns the classes and their texts; raises nothing itself. Everybody imports it.
     │   ├── NoNodes                 no node can be reached              (also a BrokenExecutor)
     │   ├── NotAuthorised           the other side does not know our key
     │   ├── IncompatibleVersion     the two sides share no protocol version
+    │   ├── HomeLost                the program that owns this task cannot answer it any more
     │   ├── BindError               an address is taken, malformed or not ours
     │   └── KeyFileError            a key cannot be read, is none, or is open to all
     ├── JournalError                a journal cannot be used: it is in use, of something else, newer, or damaged
@@ -241,6 +242,13 @@ class BindError(MeshError):
 
 class KeyFileError(MeshError):
     """The file of a key is missing, in the way, no key, or readable for everybody."""
+
+
+class HomeLost(MeshError):
+    """What a task asked of the program that owns it is lost: that was started again, or has forgotten this task."""
+
+    def __init__(self, message: str = "the program that owns this task was started again, or has given it up") -> None:
+        super().__init__(message)
 
 
 class JournalError(ZmqtasksError):

@@ -390,8 +390,37 @@ class Output(Value):
     """Nothing waits any more: the answer to a QUERY."""
 
 
+class Errand(NamedTuple):
+    """What a task asks of the ventilator that owns its job, or what it is answered."""
+
+    worker: int
+    """As its node counts them, from 1 on."""
+    number: int
+    """As the worker counts what it asks, from 1 on. 0 from a node: the worker is gone."""
+    job: JobId
+    """Whose task asks; nothing in an answer."""
+    body: Buffer
+    """`wire.asking`; only the two ends open it."""
+
+
+class Errands(Value):
+    """Between node and ventilator, both ways: numbered, acknowledged and repeated beyond the end of a session."""
+
+    session: SessionId
+    """The one the ventilator opened."""
+    stream: int
+    """Drawn by the node: numbers begin anew in each."""
+    cum: int = 0
+    """Number of the last errand that was heard in order."""
+    first: int = 0
+    """Number of the first of these."""
+    errands: tuple[Errand, ...] = ()
+    over: bool = False
+    """From a ventilator: it knows nothing of this stream any more, and what was asked in it is lost."""
+
+
 Bulk = Tasks | Results | Stored
 """Numbered, retransmitted, sent on the bulk connection."""
-Control = Hello | Status | Cancel | Query
+Control = Hello | Status | Cancel | Query | Errands
 """Idempotent, sent on the control connection."""
 Message = Bulk | Control | Output

@@ -21,6 +21,7 @@ from zmqtasks.memory_watch import MemoryWatch
 from zmqtasks.messages import (
     NO_SESSION,
     Address,
+    Buffer,
     Bulk,
     Cancel,
     Chunk,
@@ -41,8 +42,10 @@ from zmqtasks.objects import ObjectShelf
 from zmqtasks.options import NodeOptions
 from zmqtasks.overseer import Overseer, Verdict, Watched
 from zmqtasks.peer import Guest, Peer, Report, Timer
+from zmqtasks.porter import Porter
 from zmqtasks.processes.events import (
     NodeStopRequested,
+    WorkerAsked,
     WorkerEvent,
     WorkerExited,
     WorkerFailedToStart,
@@ -88,6 +91,12 @@ class Workers(Watched, Resting, Protocol):
 
     def stop(self, slot: int) -> None:
         """Ask an idle worker to end."""
+
+    def answer(self, slot: int, number: int, body: Buffer) -> None:
+        """Give a worker the answer to what it asked by this number."""
+
+    def tell_lost(self, slot: int, ventilator: PeerId) -> None:
+        """Tell a worker that all it asked this ventilator, and has no answer to, is lost."""
 
     def usage(self, limit_bytes: int | None, threshold: float) -> MemoryUsage:
         """Return what is used of a limit, or of what this host has; shared pages count once above the threshold."""
@@ -141,6 +150,8 @@ class Node:
         self._draining = self._ending = self._closed = False
         self._done = self._failed = self._failed_starts = 0
         self._listeners = Listeners(peer.loop, peer.guests)  # type: ignore[arg-type]
+        self._porter = Porter(peer.loop, peer.guests, self._workers.answer, self._workers.tell_lost)
+        peer.on_errands = self._porter.heard
         peer.host(Role.VENTILATOR, self)
         peer.host(Role.OBSERVER, self)
         self._manage(slots.Opened())
@@ -155,6 +166,7 @@ class Node:
     def guest_joined(self, guest: Guest, *, again: bool) -> None:
         """A ventilator opened a session; after an earlier one its queue starts anew."""
         if again and guest.role is Role.VENTILATOR:
+            self._porter.joined(guest)
             self._shelf.left(guest.id)
             self._hold(moves.SessionReplaced(guest.id))
             self._redirect(guest.address)
@@ -199,6 +211,7 @@ class Node:
         if self._closed:
             return
         self._listeners.leave(guest.id)
+        self._porter.left(guest.id)
         self._shelf.left(guest.id)
         self._hold(moves.VentilatorGone(guest.id))
         for route in [route for route in self._routes if guest.id in route.ventilators]:
@@ -353,6 +366,8 @@ class Node:
                 if not self._slots.is_steady(slot):
                     tasks = sum([outcome.stop - outcome.start for outcome in outcomes])
                     self._manage(slots.TasksEnded(slot, tasks, self._holding.is_idle(slot)))
+            case WorkerAsked(slot, number, job, body):
+                self._porter.asked(slot, number, job, body)
             case WorkerPrinted():
                 self._listeners.printed(event)
             case WorkerStarted():
@@ -405,6 +420,7 @@ class Node:
         verdict = self._overseer.worker_exited(event, _last_output(event))
         unaccounted = event.slot in self._unaccounted
         self._unaccounted.discard(event.slot)
+        self._porter.worker_gone(event.slot)
         offered = event.slot in self._offered
         self._offered.discard(event.slot)
         self._memory.worker_gone(event.slot)
@@ -539,6 +555,7 @@ class Node:
         self._check.close()
         self._memory.close()
         self._listeners.close()
+        self._porter.close()
         self._workers.close()
         for route in self._routes:
             route.close()

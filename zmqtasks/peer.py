@@ -21,6 +21,7 @@ from zmqtasks.messages import (
     PROTOCOL_VERSIONS,
     Address,
     Cancel,
+    Errands,
     Hello,
     Message,
     Output,
@@ -84,6 +85,8 @@ class Peer:
         self._sessions_of_guests: dict[SessionId, Guest] = {}
         self._nodes_at: dict[tuple[str, str], Guest] = {}
         """Guests that are nodes, by host and endpoint: where one is, no other can be."""
+        self.on_errands: Callable[[PeerId, Errands], None] = lambda partner, message: None
+        """Told of the errands that a partner carries here, in whichever direction the session goes."""
         self._hosts: dict[Role, GuestRole] = {}
         self._retired: OrderedDict[tuple[PeerId, int], None] = OrderedDict()
         """Earlier incarnations of peers, the last so many."""
@@ -195,6 +198,12 @@ class Peer:
             case Output():
                 if link := self.links.get(message.session):
                     link.hear_output(message)
+            case Errands() if message.session.epoch == self.epoch:
+                if (link := self.links.get(message.session)) and link.partner:
+                    self.on_errands(link.partner, message)
+            case Errands():
+                if guest := self._sessions_of_guests.get(message.session):
+                    self.on_errands(guest.id, message)
             case Cancel() | Query():
                 if guest := self._sessions_of_guests.get(message.session):
                     guest.deliver(message)

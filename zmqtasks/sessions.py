@@ -16,6 +16,7 @@ from zmqtasks.messages import (
     Address,
     Bulk,
     Cancel,
+    Errands,
     Flight,
     Held,
     Hello,
@@ -213,7 +214,7 @@ class Link(_End):
         """Send a bulk message reliably, in order; `session` and `seq` are filled in."""
         self.handle(session.Offered(message))
 
-    def request(self, make: Callable[[SessionId], Cancel | Query]) -> None:
+    def request(self, make: Callable[[SessionId], Cancel | Query | Errands]) -> None:
         """Send a request, best effort."""
         if self._wire and self.is_up:
             self._wire.send_control(make(self.machine.session))
@@ -381,6 +382,11 @@ class Guest(_End):
     def print(self, printed: tuple[Printed, ...], dropped: int = 0, *, end: bool = False) -> bool:
         """Send what workers printed, best effort; False where nothing can be taken now."""
         return not self._over and self._wire.send_output(Output(self.machine.session, printed, dropped, end))
+
+    def carry(self, make: Callable[[SessionId], Errands]) -> None:
+        """Send errands, best effort."""
+        if not self._over:
+            self._wire.send_control(make(self.machine.session))
 
     def leave(self) -> None:
         """End the session in order."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from zmqtasks.errors import NodeKiller, RetriesExhausted, TaskLost
+from zmqtasks.home import Home
 from zmqtasks.machines import dispatch_moves as moves
 from zmqtasks.machines.dispatch import Dispatch
 from zmqtasks.machines.ranges import RangeSet
@@ -120,6 +121,9 @@ class Ventilator:
         self.links: list[Link] = []
         self.refusals: dict[Address, str] = {}
         """Why nodes will not have us."""
+        self.home = Home(peer.loop, peer.lease_s)
+        """Where our tasks ask for what they need."""
+        peer.on_errands = self.home.heard
         self._peer = peer
         self._on_nodes = on_nodes
         self._on_output = on_output
@@ -172,6 +176,7 @@ class Ventilator:
             job.in_doubt = False
         for link in self.links:
             link.close()
+        self.home.close()
         if self._sink:
             self._sink.close()
         self._pool.close()
@@ -541,6 +546,7 @@ class Ventilator:
         link.data = NodeLink(open=True, status=status)
         workers, have = status.load.workers, status.have or ()
         assert link.partner is not None
+        self.home.opened(link, status.incarnation)
         self._handle(moves.NodeOpened(link.partner, workers, status.window, have, status.flight))
         if status.state is not PeerState.UP:
             self.link_heard(link, status)
@@ -583,6 +589,7 @@ class Ventilator:
     def _lose(self, link: Link, *, died: bool) -> None:
         if link.data and link.data.open and link.partner:
             link.data.open = False
+            self.home.lost(link.partner, died=died)
             if self._sink:
                 self._sink.ask_of_all()
             self._handle(moves.NodeLost(link.partner, died))

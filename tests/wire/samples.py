@@ -11,6 +11,8 @@ from zmqtasks.messages import (
     Address,
     Cancel,
     Chunk,
+    Errand,
+    Errands,
     Flight,
     Held,
     Hello,
@@ -135,6 +137,7 @@ SAMPLES: dict[str, Message] = {
         dropped=3,
         end=True,
     ),
+    "errands": Errands(SESSION, 2, 17, 40, (Errand(3, 8, JOB, b"what a task asks"), Errand(5, 0, "", b"")), over=True),
     "query": Query(SESSION, (JOB, "00112233445566aa:2")),
 }
 

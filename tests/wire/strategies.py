@@ -65,6 +65,7 @@ settled = st.builds(
 )
 outcomes = st.builds(lambda what, body: m.Outcome(*what[:7], body, what.delay_s), settled, bodies)
 ranges = st.builds(lambda job, span: m.Range(job, *span), labels, spans)
+errands = st.builds(m.Errand, integers, integers, words, bodies)
 printed = st.builds(m.Printed, integers, integers, labels, words, integers, labels, words)
 
 hellos = st.builds(
@@ -102,4 +103,5 @@ messages = st.one_of(
     st.builds(m.Cancel, sessions, tuples_of(ranges), st.booleans()),
     st.builds(m.Query, sessions, tuples_of(labels)),
     st.builds(m.Output, sessions, tuples_of(printed), integers, st.booleans()),
+    st.builds(m.Errands, sessions, integers, integers, integers, tuples_of(errands), st.booleans()),
 )

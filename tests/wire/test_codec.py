@@ -83,7 +83,7 @@ MALFORMED: list[tuple[str, tuple[Any, ...], object, str]] = [
         "query",
         ("t",),
         "order",
-        "t: expected one of hello, status, tasks, results, stored, cancel, query, output, got str 'ord",
+        "t: expected one of hello, status, tasks, results, stored, cancel, query, output, errands, got str 'ord",
     ),
     ("query", ("t",), ["query"], "t: expected a string, got list"),
     ("query", ("s",), DELETED, "s (session): expected an array of at least 2 entries, got NoneType None"),

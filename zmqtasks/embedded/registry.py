@@ -16,6 +16,7 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any, NamedTuple
 
 from zmqtasks.embedded.futures import TaskFuture
+from zmqtasks.embedded.home_line import HomeLine
 from zmqtasks.embedded.journalled import Kept
 from zmqtasks.embedded.mapping import Mapping
 from zmqtasks.embedded.submitted import Batch, SubmittedJob
@@ -93,6 +94,9 @@ class Registry:
         """Of functions as they travel; only where there is a journal."""
         self._watching = where.watching
         self.embedded = Embedded(where, self)
+        self.line = HomeLine(self.embedded)
+        """The way to what tasks share."""
+        self.serializer = defaults.serializer
 
     # From any thread
 

@@ -5,7 +5,7 @@ Owns no behaviour. `workforce.py` makes them, `node.py` takes them.
 
 from __future__ import annotations
 
-from zmqtasks.messages import Outcome, Printed
+from zmqtasks.messages import Buffer, JobId, Outcome, Printed
 from zmqtasks.processes.progress import Progress
 from zmqtasks.records import Value
 
@@ -28,6 +28,15 @@ class WorkerSaid(Value):
 
     slot: int
     outcomes: tuple[Outcome, ...]
+
+
+class WorkerAsked(Value):
+    """A task of a worker asks the ventilator that owns this job; the answer bears this number."""
+
+    slot: int
+    number: int
+    job: JobId
+    body: Buffer
 
 
 class WorkerPrinted(Value):
@@ -118,6 +127,7 @@ WorkerEvent = (
     WorkerStarted
     | WorkerReady
     | WorkerSaid
+    | WorkerAsked
     | WorkerFailedToStart
     | WorkerLeft
     | WorkerSkipped

@@ -29,6 +29,7 @@ from zmqtasks.processes.claims import LONG_NS, Claims
 from zmqtasks.processes.coroutines import as_function
 from zmqtasks.processes.exits import own_peak_bytes
 from zmqtasks.processes.loops import CALLS, CALLS_OF_FOUR, TINY_NS, CallEach, Function, Values
+from zmqtasks.processes.messenger import Messenger
 from zmqtasks.processes.progress import ATTEMPT, CHUNK, INDEX, PHASE, STARTED, WorkPhase
 from zmqtasks.processes.running import AtHand, as_timeout
 from zmqtasks.wire import payload
@@ -145,6 +146,8 @@ class Execution:
         self._outcome_bytes = 0
         self._sent_ns = 0
         self.at_hand = AtHand()
+        self.messenger: Messenger | None = None
+        """Told whose task is at hand."""
         self._claims = Claims(slot, skipped)
 
     def take_place(self, slot: memoryview) -> None:
@@ -172,6 +175,9 @@ class Execution:
         self._claims.open(chunk.start, chunk.stop)
         if self._claims.claim(chunk.start, chunk.start + 1) == chunk.start:
             return
+        if self.messenger is not None:
+            self.messenger.job = chunk.job
+            self.messenger.serializer = self._jobs[chunk.job].serializer
         slot[PHASE] = IMPORTING  # last: until now the slot says that nothing runs
         self._run(_At(chunk, self._jobs[chunk.job]))
         self._flush()

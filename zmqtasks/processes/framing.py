@@ -7,12 +7,16 @@ Owns the kinds and the cutting of a byte stream into frames. Never opens a body,
 from __future__ import annotations
 
 import os
+import select
 import socket
 import struct
+import threading
+import time
 from array import array
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
+from typing import Protocol
 
 from zmqtasks.errors import LocalProtocolError, RemoteProtocolError
 from zmqtasks.messages import Buffer
@@ -21,6 +25,9 @@ from zmqtasks.wire.loans import Loan, borrowed
 
 _HEAD = struct.Struct(">IB")
 SKIPPED_BODY = struct.Struct(">QQ")
+ASKED_BODY = struct.Struct(">QH")
+"""Number of what is asked, and the length of the job's name; name and body follow."""
+ANSWER_BODY = struct.Struct(">Q")
 _SCRATCH_BYTES = 64 * 1024
 
 MOST_BYTES = 2**32 - 1
@@ -28,7 +35,7 @@ MOST_BYTES = 2**32 - 1
 
 
 class FrameKind(IntEnum):
-    """What a frame says; START, TASKS and STOP go to the worker, the others come from it."""
+    """What a frame says; START, TASKS, STOP, ANSWER and LOST go to the worker, the others come from it."""
 
     START = 0
     """The first frame: JSON settings, a line feed, and the encoded initializer if there is one."""
@@ -48,6 +55,12 @@ class FrameKind(IntEnum):
     """Empty: a task asks for the end of the node, whatever becomes of the task."""
     SKIPPED = 8
     """Two positions of 8 bytes each: the worker begins nothing that it was given between them; it was taken back."""
+    ASK = 9
+    """What a task asks of its home: number, length of the job's name, name, body."""
+    ANSWER = 10
+    """Its number, and the answer."""
+    LOST = 11
+    """The id of a ventilator: what it was asked, and has not answered, it never will."""
 
 
 Frame = tuple[FrameKind, Buffer]
@@ -192,8 +205,24 @@ class SupervisorGone(Exception):
     """The other end of a worker's socket is closed; a worker has no reason to live on."""
 
 
+class Opening(Protocol):
+    """What keeps interruptions away while something must not be torn; open where one may come."""
+
+    def open(self) -> None:
+        """Let interruptions come; one that was kept away comes now."""
+
+    def shut(self) -> None:
+        """Keep them away again."""
+
+
+Aside = Callable[[Buffer], Callable[[], None] | None]
+"""Takes a frame; what it returns is called when the frames are sorted, without any lock held."""
+
+
 class WorkerEnd:
     """The worker's end: it blocks, because a worker has nothing else to do.
+
+    Any thread may send, and any may wait for a frame: one of those that wait reads for all.
 
     Args:
         sock: a blocking stream socket; owned from here on. It may come later, by `attach`.
@@ -206,10 +235,19 @@ class WorkerEnd:
             self.attach(sock)
         self._reader = FrameReader(MOST_BYTES)  # the supervisor is trusted: it has checked what it passes on
         self._frames: deque[Frame] = deque()
+        self.aside: Mapping[FrameKind, Aside] = {}
+        """Who takes frames that are not for `receive`."""
+        self._sending = threading.Lock()
+        self._turn = threading.Condition(threading.Lock())
+        self._is_read = False
 
     def attach(self, sock: socket.socket) -> None:
         """Speak through this socket from now on, in this process."""
         self._sock, self._pid = sock, os.getpid()
+
+    def is_ours(self) -> bool:
+        """Tell whether this is still the process that was attached, and none that it forked."""
+        return os.getpid() == self._pid
 
     def receive(self) -> Frame:
         """Return the next frame.
@@ -217,12 +255,76 @@ class WorkerEnd:
         Raises:
             SupervisorGone: the stream has ended.
         """
-        while not self._frames:
-            frames = self._reader.receive(self._sock)
-            if frames is None:
-                raise SupervisorGone
-            self._frames.extend(frames)
+        if not self._frames:
+            self.wait_until(lambda: self._frames)
         return self._frames.popleft()
+
+    def wait_until(
+        self, condition: Callable[[], object], timeout: float | None = None, shield: Opening | None = None
+    ) -> bool:
+        """Read frames, or have another thread read them, until a condition holds; return False where time is up.
+
+        Args:
+            condition: looked at after each read, by whichever thread did it.
+            timeout: in seconds, or None.
+            shield: opened while there is nothing to read yet; None where no interruption can come.
+
+        Raises:
+            SupervisorGone: the stream has ended.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._turn:
+            while not condition():
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return False
+                if self._is_read:
+                    self._turn.wait(left)
+                    continue
+                self._is_read = True
+                self._turn.release()
+                told: list[Callable[[], None]] = []
+                try:
+                    told = self._sort(self._read(left, shield))
+                finally:
+                    self._turn.acquire()
+                    self._is_read = False
+                    self._turn.notify_all()
+                if told:
+                    self._turn.release()
+                    try:
+                        for tell in told:
+                            tell()
+                    finally:
+                        self._turn.acquire()
+        return True
+
+    def _read(self, left: float | None, shield: Opening | None) -> list[Frame]:
+        if shield is not None:
+            poll = select.poll()
+            poll.register(self._sock.fileno(), select.POLLIN)
+            try:
+                shield.open()
+                ready = poll.poll(None if left is None else left * 1000)
+            finally:
+                shield.shut()
+            if not ready:
+                return []
+        frames = self._reader.receive(self._sock)
+        if frames is None:
+            raise SupervisorGone
+        return frames
+
+    def _sort(self, frames: Iterable[Frame]) -> list[Callable[[], None]]:
+        """Keep frames for `receive`, and give the others to those who take them."""
+        told = []
+        for kind, body in frames:
+            take = self.aside.get(kind)
+            if take is None:
+                self._frames.append((kind, body))
+            elif (tell := take(body)) is not None:
+                told.append(tell)
+        return told
 
     def borrow(self, pid: int, number: int, token: int, nbytes: int) -> Loan:
         """Return the next loan that came with the frames."""
@@ -241,10 +343,11 @@ class WorkerEnd:
             os._exit(0)
         head = frame_head(kind, body)
         try:
-            sent = self._sock.sendmsg([head, body], ancillary_of(fds) if fds else ())
-            for part in (head, body):  # a blocking socket takes all of it, unless a signal interrupts the call
-                if sent < len(part):
-                    self._sock.sendall(memoryview(part)[sent:])
-                sent = max(0, sent - len(part))
+            with self._sending:
+                sent = self._sock.sendmsg([head, body], ancillary_of(fds) if fds else ())
+                for part in (head, body):  # a blocking socket takes all of it, unless a signal interrupts the call
+                    if sent < len(part):
+                        self._sock.sendall(memoryview(part)[sent:])
+                    sent = max(0, sent - len(part))
         except OSError as error:
             raise SupervisorGone from error

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import traceback
 from collections.abc import Container
 from time import monotonic_ns
@@ -72,6 +73,41 @@ class AtHand:
         return control.Task(f"{chunk.job}#{first + len(results)}", chunk.runs, *chunk.stamp)
 
 
+class Shield:
+    """Keeps the interruption of a task away from code that must not be torn; for the thread that signals come to.
+
+    As a context it is shut; in other threads, which no interruption reaches, it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self._shut = 0
+        self._missed = False
+
+    def keeps_away(self) -> bool:
+        """Tell whether an interruption has to wait; it comes when this opens."""
+        self._missed = self._missed or bool(self._shut)
+        return bool(self._shut)
+
+    def open(self) -> None:
+        """Let interruptions come; one that was kept away comes now."""
+        if threading.get_ident() == threading.main_thread().ident:
+            self._shut -= 1
+            if self._missed and not self._shut:
+                self._missed = False
+                signal.raise_signal(INTERRUPT_SIGNAL)
+
+    def shut(self) -> None:
+        """Keep interruptions away."""
+        if threading.get_ident() == threading.main_thread().ident:
+            self._shut += 1
+
+    def __enter__(self) -> None:
+        self.shut()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.open()
+
+
 class RunningTask:
     """What a task and its worker know of each other while it runs.
 
@@ -85,6 +121,7 @@ class RunningTask:
         self._slot = slot
         self._at_hand = at_hand
         self._loops = loops
+        self.shield = Shield()
 
     def take_place(self, slot: memoryview) -> None:
         """Look into this slot from now on."""
@@ -116,7 +153,7 @@ class RunningTask:
         if (slot[ASKED_CHUNK], index, WorkPhase.RUNNING) != (slot[CHUNK], slot[INDEX], slot[PHASE]):
             return
         options = self._at_hand.options_of(index)
-        if options is None or not self._called_from_loop(frame):
+        if options is None or not self._called_from_loop(frame) or self.shield.keeps_away():
             return
         slot[ASKED_CHUNK] = 0
         raise TaskInterrupted(self._why(options))

@@ -22,6 +22,7 @@ from zmqtasks.processes import linux
 from zmqtasks.processes.channel import Channel
 from zmqtasks.processes.events import (
     NodeStopRequested,
+    WorkerAsked,
     WorkerEvent,
     WorkerExited,
     WorkerFailedToStart,
@@ -33,7 +34,7 @@ from zmqtasks.processes.events import (
     WorkerStuck,
 )
 from zmqtasks.processes.exits import Exit, ExitWatch, has_ended
-from zmqtasks.processes.framing import SKIPPED_BODY, FrameKind, Passed
+from zmqtasks.processes.framing import ASKED_BODY, SKIPPED_BODY, FrameKind, Passed
 from zmqtasks.processes.output import Drain, Outlet, Tail, split_stack
 from zmqtasks.processes.progress import Progress, ProgressTable
 from zmqtasks.processes.spawn import WorkerFds
@@ -214,6 +215,11 @@ class Seat:
             self._around.emit(WorkerLeft(self.slot, bytes(body).decode(errors="replace")))
         elif kind is FrameKind.SKIPPED and len(body) == SKIPPED_BODY.size:
             self._around.emit(WorkerSkipped(self.slot, *SKIPPED_BODY.unpack(body)))
+        elif kind is FrameKind.ASK and len(body) >= ASKED_BODY.size:
+            number, length = ASKED_BODY.unpack_from(body)
+            rest = memoryview(body)[ASKED_BODY.size :]
+            job = bytes(rest[:length]).decode(errors="replace")
+            self._around.emit(WorkerAsked(self.slot, number, job, rest[length:]))
         elif kind is FrameKind.STOP_NODE:
             self._around.emit(NodeStopRequested(self.slot))
         elif kind is FrameKind.READY:

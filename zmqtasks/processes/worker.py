@@ -17,6 +17,7 @@ import traceback
 import types
 from typing import Any, NamedTuple, NoReturn
 
+from zmqtasks import control
 from zmqtasks.messages import NO_SESSION, Outcome, PeerId, Results, Tasks
 from zmqtasks.options import Limits
 from zmqtasks.processes import brand, cgroup, linux, streams
@@ -24,6 +25,7 @@ from zmqtasks.processes.execution import Execution
 from zmqtasks.processes.farewell import flush_streams, say_farewell
 from zmqtasks.processes.framing import SKIPPED_BODY, FrameKind, Passed, SupervisorGone, WorkerEnd, inner_limits
 from zmqtasks.processes.loops import LOOPS
+from zmqtasks.processes.messenger import Messenger
 from zmqtasks.processes.own_memory import OwnMemory
 from zmqtasks.processes.progress import PHASE, WorkPhase, slot_of, slot_to_rehearse, slots_for_writing
 from zmqtasks.processes.running import RunningTask
@@ -144,6 +146,7 @@ class Worker:
             skipped=lambda first, until: self._end.send(FrameKind.SKIPPED, SKIPPED_BODY.pack(first, until)),
         )
         self._running = RunningTask(nowhere, self._execution.at_hand, LOOPS)
+        self._messenger = self._execution.messenger = Messenger(self._end, self._running.shield)
         self._settle()
 
     def _settle(self) -> None:
@@ -152,6 +155,7 @@ class Worker:
         faulthandler.enable(file=2)
         faulthandler.register(STACK_SIGNAL, file=2, all_threads=True, chain=False)
         self._running.install()
+        control.messenger = self._messenger
         sys.path[:] = self._settings.sys_path
         sys.modules["__main__"] = types.ModuleType("__main__")
         streams.open_streams()
@@ -227,6 +231,7 @@ class Worker:
         for chunk in message.chunks:
             self._execution.run(chunk)
             flush_streams()
+            self._messenger.tidy()
             if self._execution.leaving:
                 return
         for ended in message.ended:

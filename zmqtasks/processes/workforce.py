@@ -17,14 +17,14 @@ from itertools import count
 from typing import TYPE_CHECKING, Literal
 
 from zmqtasks.errors import LocalProtocolError
-from zmqtasks.messages import PeerId, Tasks
+from zmqtasks.messages import Buffer, PeerId, Tasks
 from zmqtasks.options import Limits, cgroups_wanted
 from zmqtasks.processes import cgroup, linux
 from zmqtasks.processes.events import WorkerEvent, WorkerSaid
 from zmqtasks.processes.exits import await_end
 from zmqtasks.processes.first_zygote import FirstZygote
 from zmqtasks.processes.flight_recorder import FlightRecorder
-from zmqtasks.processes.framing import FrameKind, inner_limits
+from zmqtasks.processes.framing import ANSWER_BODY, FrameKind, inner_limits
 from zmqtasks.processes.memory import MemoryGauge, MemoryUsage
 from zmqtasks.processes.orphans import Orphans
 from zmqtasks.processes.output import Outlet
@@ -202,6 +202,14 @@ class Workforce:
     def stop(self, slot: int) -> None:
         """Have the worker finish what it was sent, run its finalizer and exit handlers, and end."""
         self._seat(slot).send(FrameKind.STOP, b"")
+
+    def answer(self, slot: int, number: int, body: Buffer) -> None:
+        """Give a worker the answer to what one of its tasks asked by this number."""
+        self._seat(slot).send(FrameKind.ANSWER, ANSWER_BODY.pack(number) + body)
+
+    def tell_lost(self, slot: int, ventilator: PeerId) -> None:
+        """Tell a worker that what its tasks asked this ventilator will not be answered."""
+        self._seat(slot).send(FrameKind.LOST, ventilator.encode())
 
     def kill(self, slot: int) -> None:
         """Kill the worker and what it started; the orphans that leaves are killed when it has ended."""

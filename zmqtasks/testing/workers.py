@@ -15,7 +15,7 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from zmqtasks.errors import LocalProtocolError
-from zmqtasks.messages import Chunk, Flight, Held, Job, JobId, Outcome, PeerId, Phase, Tasks
+from zmqtasks.messages import Buffer, Chunk, Flight, Held, Job, JobId, Outcome, PeerId, Phase, Tasks
 from zmqtasks.options import GIB, MIB
 from zmqtasks.peer import Loop
 from zmqtasks.processes.events import WorkerEvent, WorkerExited, WorkerReady, WorkerSaid, WorkerStarted
@@ -77,6 +77,8 @@ class SimWorkers:
         ledger: list[Executed] | None = None,
     ) -> None:
         self.ledger: list[Executed] = [] if ledger is None else ledger
+        self.answers: list[tuple[int, int, bytes]] = []
+        """What tasks were answered, by slot and number; 0 where what they asked is lost."""
         self._clock = clock
         self._loop = loop
         self._node = node
@@ -125,6 +127,14 @@ class SimWorkers:
         worker.stopping = True
         if worker.ready and worker.stretch is None and not worker.dead:
             self._exit(worker, code=0)
+
+    def answer(self, slot: int, number: int, body: Buffer) -> None:
+        """Keep an answer, for whoever plays the tasks."""
+        self.answers.append((slot, number, bytes(body)))
+
+    def tell_lost(self, slot: int, ventilator: PeerId) -> None:
+        """Keep that what a worker asked is lost."""
+        self.answers.append((slot, 0, ventilator.encode()))
 
     def kill(self, slot: int) -> None:
         """End a worker by force."""

@@ -59,20 +59,22 @@ _OPTIONS: dict[str, Callable[[object, str], object]] = {
 _DEFAULT_OPTIONS = TaskOptions()
 
 
-def _pack_options(options: TaskOptions) -> Header:
+def pack_options(options: TaskOptions) -> Header:
+    """Return options as a map of what is not as usual."""
     if options == _DEFAULT_OPTIONS:
         return {}
     values = {name: getattr(options, name) for name in _OPTIONS}
     return {name: value for name, value in values.items() if value != getattr(_DEFAULT_OPTIONS, name)}
 
 
-def _options(value: object) -> TaskOptions:
-    given = mapping(value, "job.options")
-    known = {name: check(given[name], f"job.options.{name}") for name, check in _OPTIONS.items() if name in given}
+def parse_options(value: object, name: str = "job.options") -> TaskOptions:
+    """Return the options of a map; keys that are not known are ignored."""
+    given = mapping(value, name)
+    known = {key: check(given[key], f"{name}.{key}") for key, check in _OPTIONS.items() if key in given}
     try:
         return TaskOptions(**known)  # type: ignore[arg-type]  # each was checked by its own entry of the table
     except ValueError as error:
-        raise RemoteProtocolError(f"job.options: {error}") from error
+        raise RemoteProtocolError(f"{name}: {error}") from error
 
 
 # --- bulk messages
@@ -85,7 +87,7 @@ def encode_tasks(message: Tasks) -> Parts:
         "t": "tasks",
         "s": message.session,
         "n": message.seq,
-        "j": [(j.id, j.name, j.sink, _pack_options(j.options), len(j.function)) for j in jobs],
+        "j": [(j.id, j.name, j.sink, pack_options(j.options), len(j.function)) for j in jobs],
         "c": [_pack_chunk(chunk) for chunk in chunks],
         "e": list(message.ended),
     }
@@ -132,7 +134,7 @@ def _job(entry: object, bodies: Bodies) -> Job:
         label(job, "job.id"),
         text(name, "job.name"),
         address(sink),
-        _options(options),
+        parse_options(options),
         bodies.take(size, "job.function length"),
     )
 

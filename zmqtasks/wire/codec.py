@@ -13,7 +13,20 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from zmqtasks.errors import LocalProtocolError, RemoteProtocolError
-from zmqtasks.messages import Body, Buffer, Cancel, Hello, Message, Output, Query, Results, Status, Stored, Tasks
+from zmqtasks.messages import (
+    Body,
+    Buffer,
+    Cancel,
+    Errands,
+    Hello,
+    Message,
+    Output,
+    Query,
+    Results,
+    Status,
+    Stored,
+    Tasks,
+)
 from zmqtasks.options import Limits
 from zmqtasks.wire import bulk, control
 from zmqtasks.wire.fields import integer, malformed, text
@@ -125,6 +138,7 @@ _ENCODERS: dict[type, Callable[[Any], Parts]] = {
     Cancel: control.encode_cancel,
     Query: control.encode_query,
     Output: control.encode_output,
+    Errands: control.encode_errands,
 }
 _DECODERS: dict[str, Callable[[Header, Bodies], Message]] = {
     "hello": control.decode_hello,
@@ -135,4 +149,5 @@ _DECODERS: dict[str, Callable[[Header, Bodies], Message]] = {
     "cancel": control.decode_cancel,
     "query": control.decode_query,
     "output": control.decode_output,
+    "errands": control.decode_errands,
 }

@@ -1,12 +1,14 @@
-"""Control messages as headers and back: HELLO, STATUS, CANCEL, QUERY, OUTPUT.
+"""Control messages as headers and back: HELLO, STATUS, CANCEL, QUERY, OUTPUT, ERRANDS.
 
-Owns their keys. None has a body. Called by `codec` through its tables.
+Owns their keys. Only ERRANDS has bodies. Called by `codec` through its tables.
 """
 
 from __future__ import annotations
 
 from zmqtasks.messages import (
     Cancel,
+    Errand,
+    Errands,
     Flight,
     Held,
     Hello,
@@ -176,4 +178,42 @@ def _printed(entry: object) -> Printed:
         integer(task, "printed.task"),
         label(stream, "printed.stream"),
         text(words, "printed.text"),
+    )
+
+
+def encode_errands(message: Errands) -> Parts:
+    """Return the header and the bodies of an ERRANDS."""
+    errands = message.errands
+    header = {
+        "t": "errands",
+        "s": message.session,
+        "n": message.stream,
+        "c": message.cum,
+        "f": message.first,
+        "e": [(errand.worker, errand.number, errand.job, len(errand.body)) for errand in errands],
+    }
+    if message.over:
+        header["o"] = True
+    return header, [errand.body for errand in errands]
+
+
+def decode_errands(header: Header, bodies: Bodies) -> Errands:
+    """Return the ERRANDS of a header."""
+    return Errands(
+        session=session(header),
+        stream=integer(header.get("n"), "n (stream)"),
+        cum=integer(header.get("c"), "c (cum)"),
+        first=integer(header.get("f"), "f (first)"),
+        errands=tuple([_errand(entry, bodies) for entry in array(header.get("e"), "e (errands)")]),
+        over=flag(header.get("o", False), "o (over)"),
+    )
+
+
+def _errand(entry: object, bodies: Bodies) -> Errand:
+    worker, number, job, size = record(entry, "errand", 4)
+    return Errand(
+        integer(worker, "errand.worker"),
+        integer(number, "errand.number"),
+        text(job, "errand.job"),
+        bodies.take(size, "errand.body length"),
     )
