@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from zmqtasks.errors import RetriesExhausted as RetriesExhausted
     from zmqtasks.errors import SerializationError as SerializationError
     from zmqtasks.errors import TaskError as TaskError
+    from zmqtasks.errors import TaskExpired as TaskExpired
     from zmqtasks.errors import TaskInterrupted as TaskInterrupted
     from zmqtasks.errors import TaskLost as TaskLost
     from zmqtasks.errors import TaskTimeout as TaskTimeout
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
     from zmqtasks.errors import WorkerCrashed as WorkerCrashed
     from zmqtasks.errors import ZmqtasksError as ZmqtasksError
     from zmqtasks.observe.hooks import Hooks as Hooks
+    from zmqtasks.options import HIGH as HIGH
+    from zmqtasks.options import NORMAL as NORMAL
     from zmqtasks.options import NodeOptions as NodeOptions
     from zmqtasks.options import TaskOptions as TaskOptions
     from zmqtasks.tasks import task as task
@@ -72,6 +75,7 @@ _HOMES = {
     "kill": "embedded.futures",
     "task": "tasks",
 }
+_HOMES |= dict.fromkeys(("HIGH", "NORMAL"), "options")
 _HOMES |= dict.fromkeys(("Task", "current_task", "progress", "requeue", "respawn", "retry", "stop_node"), "control")
 _HOMES |= dict.fromkeys(
     (
@@ -91,6 +95,7 @@ _HOMES |= dict.fromkeys(
         "RetriesExhausted",
         "SerializationError",
         "TaskError",
+        "TaskExpired",
         "TaskInterrupted",
         "TaskLost",
         "TaskTimeout",

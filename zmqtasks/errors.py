@@ -9,6 +9,7 @@ Owns the classes and their texts; raises nothing itself. Everybody imports it.
     │   ├── MemoryLimitExceeded     it took more memory than its limit  (also a MemoryError)
     │   ├── TaskLost                at-most-once, and nobody can tell whether it ran
     │   ├── NodeKiller              every node that ran it died
+    │   ├── TaskExpired             it had not begun when its `expires` was over
     │   ├── RetriesExhausted        it asked to be run again more often than its `retries` allow
     │   ├── TooBig                  its arguments or its result exceed the largest message
     │   ├── SerializationError      its function, arguments or result cannot travel
@@ -176,6 +177,10 @@ class TaskLost(TaskError):
 
 class NodeKiller(TaskError):
     """Each of several nodes died with this as its only task; it is not tried on another."""
+
+
+class TaskExpired(TaskError):
+    """The task had not begun when its `expires` was over, and never will."""
 
 
 class RetriesExhausted(TaskError):

@@ -102,6 +102,8 @@ class OutcomeKind(IntEnum):
     """Asked for by the task: not an end, it is run again after a while, and that counts."""
     EXHAUSTED = 10
     """Recorded by a ventilator: it asked for that once too often."""
+    EXPIRED = 11
+    """Recorded by a ventilator: it had not begun when its time to do so was over."""
 
 
 class SessionId(NamedTuple):

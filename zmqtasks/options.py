@@ -8,9 +8,13 @@ from __future__ import annotations
 import math
 import os
 import re
-from typing import Any, Self
+import time
+from typing import TYPE_CHECKING, Any, Self
 
 from zmqtasks.records import Value, amend, field_names, replace
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -66,6 +70,38 @@ class Limits(Value):
     items: int = 1_000_000
 
 
+HIGH = 1_000_000_000
+"""Priority of calls that go to the head of the queue: before all others, and the latest of them first."""
+NORMAL = 0
+"""Priority of calls that nobody says otherwise of: they go to the tail."""
+
+
+TIMES = frozenset({"delay", "not_before", "expires"})
+"""Options that a ventilator goes by, and that no node need know: they do not travel."""
+
+
+class Moment(Value):
+    """A point of time on the monotonic clock of this process: clocks that are set do not move it."""
+
+    monotonic_s: float
+
+    @classmethod
+    def of(cls, when: datetime | float | Moment) -> Moment:
+        """Return the moment of a wall-clock time: a `datetime` (local where it is naive), or a Unix time.
+
+        Rounded to hundredths of a second: calls for the same time are then calls with the same options.
+
+        Raises:
+            ValueError: it is none of these.
+        """
+        if isinstance(when, Moment):
+            return when
+        unix_s = when.timestamp() if hasattr(when, "timestamp") else when
+        if isinstance(unix_s, bool) or not isinstance(unix_s, int | float) or not math.isfinite(unix_s):
+            raise ValueError(f"not_before must be a datetime or a Unix time in seconds, not {when!r}")
+        return cls(round(time.monotonic() + unix_s - time.time(), 2))
+
+
 class TaskOptions(Value):
     """What holds for each task of a job.
 
@@ -75,7 +111,8 @@ class TaskOptions(Value):
             allows.
         retries: how often a task that failed (exception, timeout, memory) is run again.
         backoff: seconds before the first retry; doubled for each further one.
-        priority: higher goes first among the jobs of one client.
+        priority: higher goes first among the calls of one client; `zmqtasks.HIGH` goes before all others, the latest
+            first.
         retry: False makes each task at-most-once: it is never run twice, and may end as `TaskLost`.
         crash_limit: how many worker deaths one task may cause before it ends as `WorkerCrashed`.
         serializer: "pickle", or "msgpack" (functions decorated with `@task`, plain data, no pickle anywhere).
@@ -84,6 +121,9 @@ class TaskOptions(Value):
             at once.
         stall_timeout: seconds a task may go without calling `zmqtasks.progress`, or None.
         output: whether what its workers print while they run it is sent to the client as well.
+        delay: seconds after its submission before which a task does not begin.
+        not_before: time before which no task begins: a `datetime`, or a Unix time; it becomes a duration at once.
+        expires: seconds after its submission by which a task has to have begun; else it ends as `TaskExpired`.
     """
 
     timeout: float | None = None
@@ -98,16 +138,24 @@ class TaskOptions(Value):
     grace: float | None = None
     stall_timeout: float | None = None
     output: bool = False
+    delay: float = 0.0
+    not_before: Moment | None = None
+    expires: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("timeout", "grace", "stall_timeout"):
+        for name in ("timeout", "grace", "stall_timeout", "expires"):
             if getattr(self, name) is not None:
                 amend(self, name, parse_duration(getattr(self, name)))
                 if getattr(self, name) == 0:
                     raise ValueError(f"{name} must be above 0 seconds; leave it out for none")
         if self.max_memory is not None:
             amend(self, "max_memory", parse_bytes(self.max_memory))
-        amend(self, "backoff", parse_duration(self.backoff))
+        for name in ("backoff", "delay"):
+            amend(self, name, parse_duration(getattr(self, name)))
+        if self.not_before is not None:
+            amend(self, "not_before", Moment.of(self.not_before))
+        if self.expires is not None and self.expires <= self.delay:
+            raise ValueError(f"expires ({self.expires:g} s) must be above delay ({self.delay:g} s)")
         if self.retries < 0:
             raise ValueError(f"retries must be 0 or more, not {self.retries}")
         if self.crash_limit < 1:

@@ -89,7 +89,9 @@ class Resuming:
         state = self._match(name, options, kin)
         if state is None:
             self._number += 1
-            note = JobNote(f"{self.journal.peer}:{self._number}", kin.kind, name, kin.code, options)
+            # A moment is of this life; delays are those of the program that gives its calls again.
+            lasting = options.replace(not_before=None)
+            note = JobNote(f"{self.journal.peer}:{self._number}", kin.kind, name, kin.code, lasting)
             self._jobs[note.id] = _Kept(note)
             self.journal.write(lambda: (note,))
             return note.id

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from zmqtasks.errors import NodeKiller, RetriesExhausted, TaskLost
+from zmqtasks.errors import NodeKiller, RetriesExhausted, TaskExpired, TaskLost
 from zmqtasks.home import Home
 from zmqtasks.machines import dispatch_moves as moves
 from zmqtasks.machines.dispatch import Dispatch
@@ -498,6 +498,9 @@ class Ventilator:
             retries = self._jobs[finish.job].wire.options.retries
             text = f"the task asked to be run again, and had been already as often as retries={retries} allows"
             self._conclude(finish, RetriesExhausted(text))
+        elif finish.kind is OutcomeKind.EXPIRED:
+            expires = self._jobs[finish.job].wire.options.expires
+            self._conclude(finish, TaskExpired(f"the task had not begun within expires={expires:g} s"))
         else:
             self._let_go(finish, None)
 

@@ -58,7 +58,7 @@ def test_a_task_from_place_to_place() -> None:
 def test_a_task_in_two_places_is_noticed() -> None:
     book = Book()
     job = a_job(book, 2)
-    book.delay(job, 1, 5.0)
+    book.delay(job, 1, 2, 5.0)
     with pytest.raises(AssertionError, match="j: in two places in <Book"):
         book.check()
 
@@ -69,16 +69,16 @@ def test_a_task_waits_for_its_moment_unless_it_ends_before() -> None:
     book.send(job, node, 1, 0, 3)
     book.unload(book.assignments[1], 0, 3)
     for index, until in enumerate((3.0, 1.0, 2.0)):
-        book.delay(job, index, until)
+        book.delay(job, index, index + 1, until)
     book.check()
     assert not book.ready
-    assert book.delayed[0] == (1.0, "j", 1)
+    assert book.schedule.next_deadline() == 1.0
     book.settle(job, 2, 3)
     book.put_back_due(2.5)
     assert (job.waiting, job.delayed) == (RangeSet([(1, 2)]), RangeSet([(0, 1)]))
     del book.jobs["j"], book.ready[0]
     book.put_back_due(3.0)
-    assert not book.delayed
+    assert not book.schedule
 
 
 def test_jobs_take_turns_the_higher_priority_first() -> None:
@@ -199,7 +199,7 @@ def test_accounts_agree_whatever_happens(seed: int) -> None:
                 a, b = held.remaining.first()
                 book.unload(held, a, b)
                 for c, d in book.unfinished(held.job, a, b) or ():
-                    book.delay(book.jobs[held.job], c, step + 5.0)
+                    book.delay(book.jobs[held.job], c, c + 1, step + 5.0)
                     book.put_back(book.jobs[held.job], c + 1, d)
             case 2 if chance.random() < 0.1:
                 book.settle(job, start, stop)

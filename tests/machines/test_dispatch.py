@@ -1458,7 +1458,7 @@ def test_long_run_of_20_000_tasks_that_fail_once() -> None:
         consumer.run()
     assert consumer.finished == 20_000
     assert repr(dispatch._book.jobs["j"].ledger) == "<Ledger tries={} crashes={} strikes={} losses=[{}, {}, {}, {}]>"
-    assert not dispatch._book.delayed
+    assert not dispatch._book.schedule
 
 
 def iter_growing(cuts: list[Cut]) -> Iterator[Cut]:

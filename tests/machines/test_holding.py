@@ -36,7 +36,7 @@ from zmqtasks.machines.holding_moves import (
     WorkerWithdrawn,
 )
 from zmqtasks.messages import Address, Chunk, Held, Job, Outcome, OutcomeKind, Phase, Range, ventilator_of
-from zmqtasks.options import TaskOptions
+from zmqtasks.options import HIGH, TaskOptions
 from zmqtasks.records import replace
 
 SINK = Address("5151515151515151", "host", ("tcp://10.0.0.9:7700",))
@@ -111,6 +111,16 @@ def test_a_chunk_from_its_coming_to_its_end() -> None:
     assert history.holding.running(4) is None
     assert history.holding.running(9) is None
     assert history.holding.inventory("ventilator") == history.holding.inventory("nobody") == ()
+
+
+def test_what_waits_is_ordered_by_priority_and_of_high_the_latest_goes_first() -> None:
+    history = History()
+    priorities = {"v:1": 0, "v:2": 5, "v:3": HIGH, "v:4": 0, "v:5": -1, "v:6": 5, "v:7": HIGH}
+    for attempt, (name, priority) in enumerate(priorities.items()):
+        history.take(chunk_of(0, 1, attempt, name), options=TaskOptions(priority=priority))
+    assert history(RangesCancelled("v", (Range("v:4", 0, 1),))) == [GiveBack(job_of("v:4"), 3, 0, 1)]
+    order = [held.job for held in history.holding.inventory("v")]
+    assert order == ["v:7", "v:3", "v:2", "v:6", "v:1", "v:5"]
 
 
 def test_a_job_is_named_to_each_worker_once_and_forgotten_with_a_later_chunk() -> None:

@@ -107,7 +107,7 @@ class SimMesh:
         client: int = 0,
     ) -> Submitted:
         """Let a client submit a job of `work(0)`, `work(1)`, ..."""
-        job = Submitted(total, options or TaskOptions(), fate, client)
+        job = Submitted(total, options or TaskOptions(), fate, client, at_s=self.clock.time())
         self.clients[client].submit(job)
         self.jobs[job.id] = job
         return job

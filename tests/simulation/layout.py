@@ -59,6 +59,7 @@ class Submitted:
     poison: int = 0
     """Every so many tasks, one ends whatever worker runs it; 0 for none."""
     task_s: float = 0.0
+    at_s: float = 0.0
     begun: Counter[int] = field(default_factory=Counter)
     id: JobId = ""
     kinds: dict[int, OutcomeKind] = field(default_factory=dict)

@@ -27,10 +27,21 @@ def judge(mesh: SimMesh) -> None:
     begun = Counter((run.job, run.task) for run in mesh.ledger)
     for job in mesh.jobs.values():
         assert job.ends == 1, f"{job.id} ended {job.ends} times"
+        _judge_times(mesh, job)
         _judge_told(job)
         _judge_values(mesh, job)
         if not job.options.retry:
             _judge_at_most_once(job, begun)
+
+
+def _judge_times(mesh: SimMesh, job: Submitted) -> None:
+    """No task begins before its time; at most once, none ends as begun too late that was begun."""
+    begun = [run for run in mesh.ledger if run.job == job.id]
+    early = [run.task for run in begun if run.told_at_s < job.at_s + job.options.delay]
+    assert not early, f"{job.id}: begun before their delay was over: {early[:10]}"
+    late = {index for index, kind in job.kinds.items() if kind is OutcomeKind.EXPIRED}
+    run_late = {run.task for run in begun if run.task in late and not job.options.retry}
+    assert not run_late, f"{job.id}: begun, and told to have expired: {sorted(run_late)[:10]}"
 
 
 def _judge_told(job: Submitted) -> None:
@@ -63,6 +74,8 @@ def _is_excused(mesh: SimMesh, job: Submitted, index: int, kind: OutcomeKind) ->
     """Tell whether the schedule has made a task fail in this way."""
     if job.is_poison(index):
         return kind in (OutcomeKind.CRASHED, OutcomeKind.NODE_KILLER, OutcomeKind.LOST)
+    if kind is OutcomeKind.EXPIRED:
+        return job.options.expires is not None
     deaths = mesh.mourned.of(job.id, index)
     if job.options.retry:
         limits = {OutcomeKind.CRASHED: job.options.crash_limit, OutcomeKind.NODE_KILLER: STRIKES}

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from tests.simulation.harness import CLIENT, SimMesh
 from tests.simulation.layout import Layout, Rules, Submitted
 from tests.simulation.oracle import judge, judge_leftovers
 from tests.simulation.processes import SINK
-from zmqtasks.options import KIB, TaskOptions
+from zmqtasks.options import HIGH, KIB, NORMAL, TaskOptions
 from zmqtasks.testing import Conditions, Fate
 
 NODES = 3
@@ -169,6 +169,7 @@ def draw(seed: int, rules: Rules | None = None) -> Schedule:
         rules=rules or Rules(),
     )
     jobs = tuple(_draw_job(chance, layout) for _ in range(chance.choice((1, 1, 2))))
+    jobs = _draw_times(random.Random(f"times {seed}"), jobs)
     faults = [*_draw_faults(chance, layout), *_draw_cancels(random.Random(f"cancel {seed}"), jobs)]
     return Schedule(seed, layout, jobs, tuple(sorted(faults, key=lambda fault: fault[0])))
 
@@ -182,6 +183,22 @@ def _draw_job(chance: random.Random, layout: Layout) -> Work:
     retries, backoff = (1, chance.choice((0.0, 0.5))) if flaky else (0, 0.0)
     options = TaskOptions(retry=retry, retries=retries, backoff=backoff, priority=chance.choice((0, 0, 1)))
     return Work(chance.uniform(0.0, 4.0), total, task_s, options, chance.randrange(layout.clients), flaky)
+
+
+def _draw_times(chance: random.Random, jobs: tuple[Work, ...]) -> tuple[Work, ...]:
+    """Draw, for one schedule of four, that tasks are delayed, expire or go first; apart from all else."""
+    if chance.random() < 0.75:
+        return jobs
+    changes = [
+        {
+            "delay": chance.choice((0.0, chance.uniform(0.0, 6.0))),
+            "expires": chance.choice((None, chance.uniform(7.0, 20.0))),
+            "priority": chance.choice((NORMAL, HIGH)),
+        }
+        for _ in jobs
+    ]
+    pairs = zip(jobs, changes, strict=True)
+    return tuple(replace(job, options=job.options.replace(**change)) for job, change in pairs)
 
 
 def _draw_cancels(chance: random.Random, jobs: tuple[Work, ...]) -> Drawn:

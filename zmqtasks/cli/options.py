@@ -12,7 +12,7 @@ import click
 
 from zmqtasks import doors
 from zmqtasks.errors import MeshError
-from zmqtasks.options import COMPRESSIONS, LOG_LEVELS, SERIALIZERS, key_file, parse_bytes, parse_duration
+from zmqtasks.options import COMPRESSIONS, HIGH, LOG_LEVELS, NORMAL, SERIALIZERS, key_file, parse_bytes, parse_duration
 from zmqtasks.waits import LEAST_LEASE_S
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -56,6 +56,14 @@ def _function(text: str) -> str:
     return text
 
 
+def _priority(text: str) -> int:
+    named = {"high": HIGH, "normal": NORMAL}.get(text.lower())
+    try:
+        return int(text) if named is None else named
+    except ValueError:
+        raise ValueError(f"{text!r} is not a priority: a whole number, high or normal") from None
+
+
 def _positive_duration(text: str) -> float:
     seconds = parse_duration(text)
     if not seconds:
@@ -79,6 +87,7 @@ ADDRESS = _Parsed("addr", _address)
 FUNCTION = _Parsed("module:function", _function)
 SECONDS = _Parsed("duration", parse_duration)
 POSITIVE_SECONDS = _Parsed("duration", _positive_duration)
+PRIORITY = _Parsed("priority", _priority)
 LEASE = _Parsed("duration", _lease)
 BYTES = _Parsed("size", parse_bytes)
 
@@ -142,6 +151,11 @@ def task_options(command: F) -> F:
         click.option("--stall-timeout", type=SECONDS, help="A task may go so long without zmqtasks.progress()."),
         click.option("--retries", type=click.IntRange(0), help="Run a task that failed so often again."),
         click.option("--backoff", type=SECONDS, help="Pause before the first retry; doubled for each further one."),
+        click.option("--priority", type=PRIORITY, help="Higher goes first; high: before all others, the latest first."),
+        click.option("--delay", type=SECONDS, help='No task begins before so long after it was read: "10 min".'),
+        click.option(
+            "--expires", type=POSITIVE_SECONDS, help="A task that has not begun by then never does, and fails."
+        ),
         click.option("--no-retry", is_flag=True, help="Never run a task twice, even when its node is lost."),
         click.option("--show-output", is_flag=True, help="Show what workers print, wherever they are, as it comes."),
         click.option("--serializer", type=click.Choice(SERIALIZERS), help="How arguments and results travel."),
@@ -215,6 +229,7 @@ def patience_options(command: F) -> F:
 def changed_options(given: dict[str, Any]) -> dict[str, Any]:
     """Return those fields of `TaskOptions` that the command line sets; the rest is left to the function."""
     names = ["timeout", "max_memory", "retries", "backoff", "serializer", "compression", "grace", "stall_timeout"]
+    names += ["priority", "delay", "expires"]
     changes = {name: given[name] for name in names if given[name] is not None}
     changes |= {"output": True} if given["show_output"] else {}
     return changes | ({"retry": False} if given["no_retry"] else {})

@@ -39,7 +39,8 @@ class View:
         from zmqtasks.options import TaskOptions
 
         merged = {**self.changes, **changes}
-        TaskOptions().replace(**merged)
+        checked = TaskOptions().replace(**merged)
+        merged = {name: getattr(checked, name) for name in merged}  # `not_before` is a moment from now on
         return View(merged, self.trace_id if trace_id is None else trace_id)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from zmqtasks.machines.blame import Ledger
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import Held, JobId, PeerId, Phase, Window
-from zmqtasks.options import MIB, TaskOptions
+from zmqtasks.options import HIGH, MIB, TaskOptions
 from zmqtasks.records import Entity, field
 
 CHUNK_S = 0.02
@@ -104,6 +104,15 @@ class JobAccount(Entity):
     proven: int = 1
     measured: tuple[float, int] = (0.0, 0)
     kept_free: PeerId = ""
+    begun: RangeSet = field(default_factory=RangeSet)
+    """Where tasks expire: those that are known to have begun once."""
+    expiring: RangeSet = field(default_factory=RangeSet)
+    """Tasks that are aboard, and have expired unless they were begun."""
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether its latest task goes first."""
+        return self.options.priority >= HIGH
 
     def measure(self, elapsed_s: float, tasks: int) -> None:
         """Take the mean over about the last second of work."""

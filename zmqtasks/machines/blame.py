@@ -133,9 +133,14 @@ class Ledger:
         if left > 0:
             self._strikes[index] = left
 
+    @property
+    def is_clean(self) -> bool:
+        """Whether no task has to be run with care."""
+        return not self._losses[0] and not self._crashes
+
     def care(self, index: int) -> Blame:
         """Return how carefully this task has to be run."""
-        if not self._losses[0] and not self._crashes:
+        if self.is_clean:
             return Blame.NONE
         if index in self._losses[LOSSES_UNTIL_ALONE_ON_NODE - 1]:
             return Blame.NODE_ALONE
@@ -152,7 +157,7 @@ class Ledger:
 
     def run_without_blame(self, start: int, most: int) -> int:
         """Return how many tasks from `start` on, at most `most`, need no special care."""
-        if not self._losses[0] and not self._crashes:
+        if self.is_clean:
             return most
         suspicious = self._losses[LOSSES_UNTIL_ALONE_IN_CHUNK - 1].common(start, start + most)
         first = min([*(a for a, _ in suspicious), *_within(self._crashes, start, start + most)], default=start + most)

@@ -1,8 +1,8 @@
 """The book of a ventilator: which task of which job is where, and what was charged when a node was lost.
 
 Owns the accounts of all jobs, of all nodes, and of what is aboard them. A task is in one place: it waits (to be sent,
-for the moment of its next try, or for word of what became of it), it is aboard a node under an attempt, or it has
-ended. All that moves a task from one place to another is a method here, and keeps the accounts in step.
+for its moment, or for word of what became of it), it is aboard a node under an attempt, or it has ended. All that moves
+a task from one place to another is a method here, and keeps the accounts in step.
 
 Decides nothing, and says nothing but that a job has ended. Called by `dispatch.py` and the modules it consists of.
 They read the accounts, and change in them what they are told or measure; never where a task is.
@@ -10,7 +10,6 @@ They read the accounts, and change in them what they are told or measure; never 
 
 from __future__ import annotations
 
-import heapq
 from collections import OrderedDict
 from collections.abc import Iterator
 
@@ -18,6 +17,7 @@ from zmqtasks.machines.accounts import TOLD, Assignment, JobAccount, NodeAccount
 from zmqtasks.machines.charges import Charges
 from zmqtasks.machines.dispatch_moves import Command, FinishJob
 from zmqtasks.machines.ranges import RangeSet
+from zmqtasks.machines.schedule import Schedule
 from zmqtasks.messages import JobId, PeerId
 
 INFINITY = float("inf")
@@ -39,8 +39,8 @@ class Book:
         self.assignments: dict[int, Assignment] = {}
         """What is aboard nodes, by attempt."""
         self.charges = Charges()
-        self.delayed: list[tuple[float, JobId, int]] = []
-        """A heap of the moments of next tries; of what has ended before, too."""
+        self.schedule = Schedule()
+        """Of first and next tries, and of those that have to begin in time."""
 
     # Jobs
 
@@ -69,10 +69,15 @@ class Book:
         """Return how many tasks are not aboard any node."""
         return sum(j.waiting.count() + j.delayed.count() + j.doubted.count() for j in self.jobs.values())
 
-    def add(self, job: JobAccount, tasks: int) -> None:
-        """Let new tasks wait to be sent, unless they are doubted or have ended, as is known of them already."""
+    def add(self, job: JobAccount, tasks: int, until: float = 0.0, now: float = 0.0) -> None:
+        """Let new tasks wait to be sent, or for a moment to come, unless they are doubted or have ended already."""
         first, job.total = job.total, job.total + tasks
-        self.put_back(job, first, job.total)
+        if until > now:
+            self.delay(job, first, job.total, until)
+        else:
+            self.put_back(job, first, job.total)
+        if job.is_urgent and job.waiting:
+            self.ready[job.options.priority].move_to_end(job.id, last=False)
 
     def put_back(self, job: JobAccount, start: int, stop: int) -> None:
         """Let tasks wait to be sent that have not ended, and are not doubted."""
@@ -92,19 +97,31 @@ class Book:
         doubted, job.doubted = job.doubted, RangeSet()
         return doubted
 
-    def delay(self, job: JobAccount, index: int, until: float) -> None:
-        """Let a task wait for the moment of its next try."""
-        job.delayed.add(index, index + 1)
-        heapq.heappush(self.delayed, (until, job.id, index))
+    def delay(self, job: JobAccount, start: int, stop: int, until: float) -> None:
+        """Let tasks wait for a moment that have not ended, and are not doubted."""
+        self._hold(job, start, stop)
+        self.schedule.begin(until, job.id, start, stop)
+
+    def _hold(self, job: JobAccount, start: int, stop: int) -> None:
+        for a, b in job.done.missing(start, stop):
+            for c, d in job.doubted.missing(a, b):
+                job.delayed.add(c, d)
 
     def put_back_due(self, now: float) -> None:
         """Let those tasks wait to be sent whose moment has come."""
-        while self.delayed and self.delayed[0][0] <= now:
-            _, job_id, index = heapq.heappop(self.delayed)
-            job = self.jobs.get(job_id)
-            if job is not None and index in job.delayed:
-                job.delayed.remove(index, index + 1)
-                self.put_back(job, index, index + 1)
+        for _, job_id, start, stop in self.schedule.to_begin(now):
+            if job := self.jobs.get(job_id):
+                for a, b in job.delayed.common(start, stop):
+                    job.delayed.remove(a, b)
+                    self.put_back(job, a, b)
+
+    def put_back_doubted(self, job: JobAccount, start: int, stop: int) -> None:
+        """Let tasks wait of which nobody knows: for their moment, where that is still to come, else to be sent."""
+        early = RangeSet((due.start, due.stop) for due in self.schedule.begins_of(job.id))
+        for a, b in early.common(start, stop):
+            self._hold(job, a, b)
+        for a, b in early.missing(start, stop):
+            self.put_back(job, a, b)
 
     def settle(self, job: JobAccount, start: int, stop: int) -> list[tuple[int, int]]:
         """Note that tasks have ended; return those that had not ended before."""
@@ -116,6 +133,7 @@ class Book:
                 self._queue(job)
         job.delayed.remove(start, stop)
         job.doubted.remove(start, stop)
+        job.begun.remove(start, stop)
         job.ledger.settled(start, stop)
         return new
 
@@ -178,7 +196,8 @@ class Book:
         """Put tasks aboard that wait to be sent; their job has had its turn."""
         job.waiting.remove(start, stop)
         job.sent = max(job.sent, stop)
-        self.ready[job.options.priority].move_to_end(job.id)
+        if not job.is_urgent:
+            self.ready[job.options.priority].move_to_end(job.id)
         if not job.waiting:
             self._queue(job)
         self._load(node, job, attempt, RangeSet([(start, stop)]), stop - start)

@@ -33,17 +33,18 @@ class Cancelling:
         commands: list[Command] = []
         for job_id, parts in wanted.items():
             if job := self._book.jobs.get(job_id):
-                commands += self._cancel_waiting(job, parts)
+                commands += [command for part in self.waiting(job, parts) for command in self._cancel(job, *part)]
                 commands += [*self.want_back(job, parts, now, kill=False), *self._book.end_if_done(job)]
         return commands
 
-    def _cancel_waiting(self, job: JobAccount, wanted: RangeSet) -> list[Command]:
+    @staticmethod
+    def waiting(job: JobAccount, wanted: RangeSet) -> list[tuple[int, int]]:
+        """Return which of these tasks are here, and can end at once."""
         # At most once and in doubt is not here: it may run.
         places = (job.waiting, job.delayed, *((job.doubted,) if job.options.retry else ()))
-        here = [part for place in places for range_ in wanted for part in place.common(*range_)]
-        return [command for start, stop in here for command in self._cancel(job, start, stop)]
+        return [part for place in places for range_ in wanted for part in place.common(*range_)]
 
-    def want_back(self, job: JobAccount, wanted: RangeSet, now: float, *, kill: bool) -> list[Command]:
+    def want_back(self, job: JobAccount, wanted: RangeSet, now: float, *, kill: bool) -> list[Recall]:
         """Ask nodes for tasks that are aboard and have not ended; those that are not asked before, at once."""
         ranges: dict[PeerId, list[Range]] = {}
         for assignment in self._book.held_by(job):
@@ -86,11 +87,18 @@ class Cancelling:
         self, job: JobAccount, start: int, stop: int, attempt: int = UNKNOWN_ATTEMPT, node: PeerId = ""
     ) -> list[Command]:
         """End tasks that were wanted back and will never be begun."""
-        ended = self._book.settle(job, start, stop)
-        return [Finish(job.id, a, b, OutcomeKind.RETURNED, attempt, node) for a, b in ended]
+        ended = RangeSet(self._book.settle(job, start, stop))
+        expired = [part for range_ in ended for part in job.expiring.common(*range_)]
+        unwanted = [part for range_ in ended for part in job.expiring.missing(*range_)]
+        for part in expired:
+            job.expiring.remove(*part)
+        kinds = ((unwanted, OutcomeKind.RETURNED), (expired, OutcomeKind.EXPIRED))
+        return [Finish(job.id, *part, kind, attempt, node) for parts, kind in kinds for part in parts]
 
     def _deny(self, job_id: JobId, start: int, stop: int) -> list[Command]:
         """Say that tasks are not taken back, unless they have ended in silence."""
+        if (job := self._book.jobs.get(job_id)) and job.expiring:
+            job.expiring.remove(start, stop)
         return [Deny(job_id, a, b) for a, b in self._book.unfinished(job_id, start, stop) or ()]
 
     def check(self) -> None:

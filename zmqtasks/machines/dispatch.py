@@ -1,8 +1,9 @@
 """What a ventilator decides: which range goes to which node, in chunks of what size, and what is tried again.
 
 Takes each event to what decides about it: `filling` (how large a chunk is, and who gets it), `outcomes` (what an
-outcome leads to), `losses` (what follows when a node is lost) and `cancelling` (how tasks are taken back), all on one
-`Book` (where each task is). Decides itself when jobs and nodes open and close, and what an earlier life has left.
+outcome leads to), `losses` (what follows when a node is lost), `cancelling` (how tasks are taken back) and `expiring`
+(what has not begun in time), all on one `Book` (where each task is). Decides itself when jobs and nodes open and close,
+and what an earlier life has left.
 
 Never holds an argument or a result, never sees a single task except one that failed. Called by `ventilator.py` and by
 the simulation.
@@ -17,7 +18,7 @@ from zmqtasks.errors import LocalProtocolError
 from zmqtasks.machines.absence import Aboard, Absences
 from zmqtasks.machines.accounts import FAMILIAR_TASKS, GROWTH, JobAccount, NodeAccount, compare
 from zmqtasks.machines.blame import Ledger
-from zmqtasks.machines.book import INFINITY, Book
+from zmqtasks.machines.book import Book
 from zmqtasks.machines.cancelling import Cancelling
 from zmqtasks.machines.dispatch_moves import (
     CancelRequested,
@@ -43,6 +44,7 @@ from zmqtasks.machines.dispatch_moves import (
     TasksDoubted,
     TasksRecorded,
 )
+from zmqtasks.machines.expiring import Expiring
 from zmqtasks.machines.filling import Filling
 from zmqtasks.machines.losses import Losses
 from zmqtasks.machines.outcomes import Outcomes
@@ -62,6 +64,7 @@ class Dispatch:
         self._filling = Filling(self._book, first_attempt)
         self._cancelling = Cancelling(self._book)
         self._wishes = self._cancelling.wishes
+        self._expiring = Expiring(self._book, self._cancelling)
         self._outcomes = Outcomes(self._book, self._cancelling)
         self._losses = Losses(self._book, self._cancelling)
         self._absences = Absences()
@@ -96,13 +99,12 @@ class Dispatch:
     def tick(self, now: float) -> list[Command]:
         """Put back what waited for its next try, send what there is room for, and remind nodes of what we want back."""
         self._book.put_back_due(now)
-        return [*self._wishes.due(now), *self._filling.fill()]
+        expired = self._expiring.due(now)
+        return [*expired, *self._wishes.due(now), *self._filling.fill()]
 
     def next_deadline(self) -> float:
         """Return the time at which `tick` has something to do."""
-        delayed = self._book.delayed
-        delayed_until = delayed[0][0] if delayed else INFINITY
-        return min(self._filling.due_at, delayed_until, self._wishes.next_deadline())
+        return min(self._filling.due_at, self._book.schedule.next_deadline(), self._wishes.next_deadline())
 
     # What is there to do
 
@@ -134,12 +136,20 @@ class Dispatch:
 
     def _tasks_added(self, event: TasksAdded, now: float) -> list[Command]:
         job = self._open_job(event)
-        self._book.add(job, event.count)
+        self._add(job, event.count, now)
         if job.doubted:
             for node in self._book.nodes.values():
                 for job_id, attempt in [key for key in node.unclaimed if key[0] == job.id]:
                     self._book.adopt(node, job_id, attempt, node.unclaimed[job_id, attempt])
         return self._filling.fill()
+
+    def _add(self, job: JobAccount, count: int, now: float) -> None:
+        """Add tasks, which may have to wait for their moment, and may have to begin in time."""
+        options, first = job.options, job.total
+        if options.expires is not None:
+            self._book.schedule.expire(now + options.expires, job.id, first, first + count)
+        until = 0.0 if options.not_before is None else options.not_before.monotonic_s
+        self._book.add(job, count, max(until, now + options.delay), now)
 
     def _job_closed(self, event: JobClosed, now: float) -> list[Command]:
         job = self._open_job(event)
@@ -172,7 +182,7 @@ class Dispatch:
         commands: list[Command] = []
         for a, b in self._book.end_doubt(job):
             if job.options.retry:
-                self._book.put_back(job, a, b)
+                self._book.put_back_doubted(job, a, b)
             else:
                 ended = self._book.settle(job, a, b)
                 commands += [Finish(job.id, c, d, OutcomeKind.LOST) for c, d in ended]

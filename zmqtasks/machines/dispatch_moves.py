@@ -208,9 +208,9 @@ class Finish(Value):
     """These tasks have ended: hand on what `kind` says, and let go of their arguments.
 
     RETURNED says that they were cancelled, and not begun. Failures arrive here only when they are final. `attempt` and
-    `node` are those of the outcome. NODE_KILLER, EXHAUSTED and most LOST are decided here and have no outcome of their
-    own: they carry the attempt and the node that were lost, or asked for one more, so that a sink finds them newer than
-    any failure before.
+    `node` are those of the outcome. NODE_KILLER, EXHAUSTED, EXPIRED and most LOST are decided here and have no outcome
+    of their own: they carry the attempt and the node that were lost, or asked for one more, so that a sink finds them
+    newer than any failure before.
     """
 
     job: JobId

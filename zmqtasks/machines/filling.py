@@ -98,6 +98,9 @@ class Filling:
         if span is None:
             return None
         start, stop = span
+        if job.is_urgent and job.ledger.is_clean:
+            start, stop = job.waiting.last()
+            start = max(start, stop - self._size(job, node))
         blame = job.ledger.care(start)
         node.exclusive = blame is Blame.NODE_ALONE
         most = 1 if blame is not Blame.NONE else job.ledger.run_without_blame(start, self._size(job, node))

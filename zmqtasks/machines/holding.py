@@ -194,14 +194,14 @@ class Holding:
         if ventilator is None:
             return []
         commands: list[Command] = []
-        for piece in ventilator.take_all():
+        for piece in reversed(ventilator.take_all()):
             unwanted = piece.overlaps(event.ranges)
             if not unwanted:
-                ventilator.put(piece)
+                ventilator.put(piece, front=True)
                 continue
-            commands += [piece.give_back(a, b) for a, b in unwanted]
-            for a, b in unwanted.missing(piece.next, piece.chunk.stop):
-                self._enqueue(part_of(piece, a, b))
+            commands = [*(piece.give_back(a, b) for a, b in unwanted), *commands]
+            for a, b in reversed(unwanted.missing(piece.next, piece.chunk.stop)):
+                self._enqueue(part_of(piece, a, b), front=True)
             self._done_with(piece)
         for slot in self._workers:
             commands += self._cancel_begun(slot, event)

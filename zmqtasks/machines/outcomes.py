@@ -97,8 +97,10 @@ class Outcomes:
             self._book.settle(job, index, index + 1)
             kind = OutcomeKind.EXHAUSTED if asked else said.kind
             return [Finish(job.id, index, index + 1, kind, said.attempt, said.node)]
+        if job.options.expires is not None:
+            job.begun.add(index, index + 1)
         if blame.delay_s > 0:
-            self._book.delay(job, index, now + blame.delay_s)
+            self._book.delay(job, index, index + 1, now + blame.delay_s)
         else:
             self._book.put_back(job, index, index + 1)
         return []

@@ -14,6 +14,7 @@ from zmqtasks.machines.balance import Burden
 from zmqtasks.machines.holding_moves import GiveBack
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import Chunk, Held, Job, JobId, OutcomeKind, PeerId, Phase, Range
+from zmqtasks.options import HIGH
 from zmqtasks.records import Entity, field, replace
 
 AHEAD_S = 0.05
@@ -40,6 +41,11 @@ class Piece(Entity):
     cut: bool = False
     """A part of what its worker was given was taken back: that one may be loading the arguments of all of it."""
     doomed: RangeSet = field(default_factory=RangeSet)
+
+    @property
+    def priority(self) -> int:
+        """Return what its ventilator says of it."""
+        return self.job.job.options.priority
 
     @property
     def tasks(self) -> int:
@@ -112,9 +118,16 @@ class Line(Entity):
         return pieces
 
     def put(self, piece: Piece, *, front: bool = False) -> None:
-        """Queue a piece, at the end or in front."""
+        """Queue a piece, at the end or in front of those of its priority; the latest of HIGH goes first."""
         line = self.queue if piece.stopped is None else self.aside
-        line.appendleft(piece) if front else line.append(piece)
+        priority = piece.priority
+        if front or priority >= HIGH:
+            place = next((n for n, other in enumerate(line) if other.priority <= priority), len(line))
+            line.insert(place, piece)
+        elif not line or line[-1].priority >= priority:
+            line.append(piece)
+        else:
+            line.insert(next(n for n, other in enumerate(line) if other.priority < priority), piece)
 
     def take_alone(self, piece: Piece) -> Piece:
         """Remove a piece that was put aside; nothing is started beside it."""

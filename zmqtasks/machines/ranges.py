@@ -108,6 +108,14 @@ class RangeSet:
         """
         return self._starts[0], self._stops[0]
 
+    def last(self) -> tuple[int, int]:
+        """Return the highest range.
+
+        Raises:
+            IndexError: the set is empty.
+        """
+        return self._starts[-1], self._stops[-1]
+
     def pop_first(self, most: int) -> tuple[int, int]:
         """Remove and return up to `most` integers from the lowest range.
 

@@ -48,6 +48,8 @@ class Executed(NamedTuple):
     job: JobId
     task: int
     attempt: int
+    told_at_s: float = 0.0
+    """When it was known that it had begun: together with others of its chunk, or at its end."""
 
 
 class SimWorkers:
@@ -282,8 +284,8 @@ class SimWorkers:
         return self._functions[key]
 
     def _note_begun(self, worker: WorkerProcess, stretch: Stretch, stop: int) -> None:
-        job, attempt = stretch.job.id, stretch.chunk.attempt
-        self.ledger += [Executed(self._node, worker.slot, job, i, attempt) for i in range(stretch.start, stop)]
+        job, attempt, now = stretch.job.id, stretch.chunk.attempt, self._clock.time()
+        self.ledger += [Executed(self._node, worker.slot, job, i, attempt, now) for i in range(stretch.start, stop)]
 
     def _write(self, worker: WorkerProcess, outcomes: tuple[Outcome, ...]) -> None:
         worker.written.append(WorkerSaid(worker.slot, outcomes))
