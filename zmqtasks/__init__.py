@@ -52,11 +52,16 @@ if TYPE_CHECKING:
     from zmqtasks.errors import TooBig as TooBig
     from zmqtasks.errors import WorkerCrashed as WorkerCrashed
     from zmqtasks.errors import ZmqtasksError as ZmqtasksError
+    from zmqtasks.metrics import Metrics as Metrics
+    from zmqtasks.metrics import Moments as Moments
     from zmqtasks.observe.hooks import Hooks as Hooks
+    from zmqtasks.observe.meter import Meter as Meter
     from zmqtasks.options import HIGH as HIGH
     from zmqtasks.options import NORMAL as NORMAL
     from zmqtasks.options import NodeOptions as NodeOptions
     from zmqtasks.options import TaskOptions as TaskOptions
+    from zmqtasks.options import parse_bytes as parse_bytes
+    from zmqtasks.options import parse_duration as parse_duration
     from zmqtasks.tasks import task as task
     from zmqtasks.wire.references import Reference as Reference
 
@@ -64,6 +69,9 @@ _HOMES = {
     "AsyncClient": "aio",
     "Client": "client",
     "Hooks": "observe.hooks",
+    "Meter": "observe.meter",
+    "Metrics": "metrics",
+    "Moments": "metrics",
     "NodeOptions": "options",
     "current_client": "current",
     "OutputLine": "embedded.output",
@@ -73,6 +81,8 @@ _HOMES = {
     "TaskState": "embedded.info",
     "info": "embedded.futures",
     "kill": "embedded.futures",
+    "parse_bytes": "options",
+    "parse_duration": "options",
     "task": "tasks",
 }
 _HOMES |= dict.fromkeys(("HIGH", "NORMAL"), "options")

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from enum import IntEnum, StrEnum
 from typing import NamedTuple, Protocol
 
+from zmqtasks.metrics import Metrics
 from zmqtasks.options import Limits, TaskOptions
 from zmqtasks.records import Value
 
@@ -304,6 +305,8 @@ class Status(Value):
     """Whether the sender can read what its partner lends."""
     flight: Flight | None = None
     """What ran when the sender's predecessor died, told until the partner has answered."""
+    metrics: Metrics | None = None
+    """Of a node, told to observers."""
 
 
 class Tasks(Value):

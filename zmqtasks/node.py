@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from zmqtasks.counting import Counting
 from zmqtasks.crosscheck import CrossCheck, Resting
 from zmqtasks.errors import TaskLost, TooBig, WorkerCrashed, ZmqtasksError
 from zmqtasks.live_output import Listeners
@@ -148,7 +149,8 @@ class Node:
         self._idle_timer: Timer | None = None
         self._idle_at = float("inf")
         self._draining = self._ending = self._closed = False
-        self._done = self._failed = self._failed_starts = 0
+        self._counting = Counting()
+        self._failed_starts = 0
         self._listeners = Listeners(peer.loop, peer.guests)  # type: ignore[arg-type]
         self._porter = Porter(peer.loop, peer.guests, self._workers.answer, self._workers.tell_lost)
         peer.on_errands = self._porter.heard
@@ -231,15 +233,16 @@ class Node:
             workers=self._worker_count(),
             busy=self._holding.busy(),
             queued=self._holding.queued(),
-            done=self._done,
-            failed=self._failed,
+            done=self._counting.done,
+            failed=self._counting.failed,
             lost=self._slots.lost(),
             partial=self._overseer.partial(sorted(self._offered)),
             memory_bytes=self._memory.used_bytes(),
         )
         state = PeerState.DRAIN if self._draining else PeerState.UP
         flight = None if guest.answered else self._flight
-        return Report(state, self._window_of(guest), have, load, flight)
+        metrics = self._counting.metrics() if full and guest.role is Role.OBSERVER else None
+        return Report(state, self._window_of(guest), have, load, flight, metrics=metrics)
 
     def _window_of(self, guest: Guest) -> Window:
         """Return what a ventilator may have here: its part, among all that have something here now."""
@@ -303,10 +306,7 @@ class Node:
         route = self._route_to(job.sink)
         route.join(ventilator_of(job.id))
         for outcome in outcomes:
-            if outcome.kind is OutcomeKind.OK:
-                self._done += outcome.stop - outcome.start
-            elif outcome.kind not in (OutcomeKind.RETURNED, OutcomeKind.RETRY):
-                self._failed += 1
+            self._counting.told(outcome)
             route.add(outcome)
         if route not in self._unsent:
             self._unsent.append(route)
@@ -372,6 +372,7 @@ class Node:
                 self._listeners.printed(event)
             case WorkerStarted():
                 logger.debug("worker %d has pid %d", event.slot, event.pid)
+                self._counting.worker_started()
                 self._manage(slots.WorkerStarted(event.slot))
             case WorkerReady(slot):
                 self._failed_starts = 0
@@ -391,6 +392,7 @@ class Node:
                 logger.error(text, slot, end.pid, state or "unknown")
                 self._worker_gone(end, slots.WorkerStuck(slot))
             case WorkerExited():
+                self._counting.worker_exited(event.peak_bytes)
                 self._worker_gone(event, slots.WorkerExited(event.slot))
 
     def _worker_failed(self, event: WorkerFailedToStart) -> None:

@@ -173,6 +173,7 @@ class Peer:
             limits=self.limits,
             borrows=borrows,
             flight=report.flight,
+            metrics=report.metrics,
         )
 
     # What comes in

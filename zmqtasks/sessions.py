@@ -31,6 +31,7 @@ from zmqtasks.messages import (
     Status,
     Window,
 )
+from zmqtasks.metrics import Metrics
 from zmqtasks.options import Limits
 from zmqtasks.records import Value, replace
 from zmqtasks.transport.network import EndWatch, Wire
@@ -78,6 +79,7 @@ class Report(Value):
     flight: Flight | None = None
     reason: str = ""
     """What is wrong, for people; empty where nothing is."""
+    metrics: Metrics | None = None
 
 
 class LinkRole(Protocol):

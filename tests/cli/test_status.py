@@ -65,6 +65,10 @@ def test_a_sink_that_cannot_store_says_so_and_lives_on(tmp_path: Path) -> None:
             assert "results cannot be stored, and are not acknowledged; trying again each 1 s" in sink.stderr
             shown = run(tmp_path, "status", "--node", sink.address, "--json")
             assert "No space left on device" in json.loads(shown.stdout)["trouble"]
+            assert json.loads(shown.stdout)["metrics"] is None
+            of_node = json.loads(run(tmp_path, "status", "--node", node.address, "--json").stdout)["metrics"]
+            assert (of_node["done"], of_node["crashed"], of_node["task_s"]["count"]) == (1, 0, 1)
+            assert of_node["starts"] >= 1
             assert "trouble" in run(tmp_path, "status", "--node", sink.address).stdout.splitlines()[0]
             assert sink.process.poll() is None
             assert ventilator.process.poll() is None

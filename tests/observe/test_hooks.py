@@ -208,3 +208,20 @@ def test_dates_are_kept_by_range() -> None:
     assert dates.ranges() == [(0, 4), (6, 12), (12, 20)]
     dates.drop(0, 20)
     assert len(dates) == 0
+
+
+def test_a_meter_counts_what_becomes_of_tasks(tmp_path: Path) -> None:
+    meter = zmqtasks.Meter()
+    with zmqtasks.Client(workers=1, standby=0, hooks=meter) as client:
+        assert len(list(client.map(watched.double, range(100)))) == 100
+        client.submit(watched.sleep, 0.05).result(30)
+        client.submit(watched.fail, "no").exception(30)
+        client.options(timeout=0.05).submit(watched.sleep, 60).exception(30)
+        client.options(crash_limit=1).submit(watched.die).exception(30)
+        client.options(retries=1).submit(watched.fail_once, str(tmp_path / "once")).result(30)
+    found = meter.metrics
+    assert (found.done, found.failed, found.timed_out, found.crashed, found.retried) == (102, 1, 1, 1, 1)
+    assert found.task_s.count == 102
+    assert 0.05 <= found.task_s.mean * 102 < 10
+    assert found.task_s.skewness > 0
+    assert zmqtasks.Metrics.from_json(found.to_json()) == found

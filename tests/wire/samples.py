@@ -39,6 +39,7 @@ from zmqtasks.messages import (
     Tasks,
     Window,
 )
+from zmqtasks.metrics import Metrics, Moments
 from zmqtasks.options import MIB, Limits, TaskOptions
 from zmqtasks.wire import codec
 
@@ -86,6 +87,12 @@ SAMPLES: dict[str, Message] = {
         NODE,
         incarnation=7,
         flight=Flight("00112233aabbccdd", (Held("a:1", 3, 4, 9, Phase.RUNNING), Held("a:2", 0, 8, 2, Phase.FINISHED))),
+    ),
+    "status-with-metrics": Status(
+        SESSION,
+        NODE,
+        incarnation=7,
+        metrics=Metrics(done=1000, crashed=2, starts=5, exits=3, task_s=Moments(1000, 0.25, 1.5, -0.125)),
     ),
     "status-without-have": Status(SESSION, NODE, incarnation=7),
     "tasks": Tasks(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from zmqtasks import messages as m
+from zmqtasks.metrics import COUNTS, Metrics, Moments
 from zmqtasks.options import COMPRESSIONS, SERIALIZERS, Limits, TaskOptions
 
 integers = st.integers(0, 2**63 - 1)
@@ -78,6 +79,8 @@ hellos = st.builds(
     st.dictionaries(labels, words, max_size=3).map(lambda versions: tuple(versions.items())),
     durations,
 )
+finite = st.floats(allow_nan=False, allow_infinity=False)
+moments = st.just(Moments()) | st.builds(Moments, integers.filter(bool), finite, finite, finite)
 statuses = st.builds(
     m.Status,
     sessions,
@@ -93,6 +96,7 @@ statuses = st.builds(
     limits,
     st.booleans(),
     st.none() | st.builds(m.Flight, labels, tuples_of(held)),
+    st.none() | st.builds(Metrics, *[integers] * len(COUNTS), moments, moments),
 )
 messages = st.one_of(
     hellos,

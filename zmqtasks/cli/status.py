@@ -81,8 +81,15 @@ def _tell_peers(nodes: tuple[str, ...], place: Place, timeout: float, *, as_json
     from zmqtasks.cli.asking import ask
 
     answers = ask(nodes, place, timeout)
-    rows = [_row(node, answers[node]) for node in nodes if not isinstance(answers[node], str)]
-    _print_json(rows) if as_json else _print_table(rows)
+    told = {node: answer for node in nodes if not isinstance(answer := answers[node], str)}
+    rows = [_row(node, answer) for node, answer in told.items()]
+    if as_json:
+        figures = [answer.metrics for answer in told.values()]
+        _print_json(
+            [row | {"metrics": each.to_json() if each else None} for row, each in zip(rows, figures, strict=True)]
+        )
+    else:
+        _print_table(rows)
     refused = [f"{node} {answers[node]}" for node in nodes if isinstance(answers[node], str)]
     for line in refused:
         say(f"error: {line}")

@@ -5,6 +5,8 @@ Owns their keys. Only ERRANDS has bodies. Called by `codec` through its tables.
 
 from __future__ import annotations
 
+from typing import Any
+
 from zmqtasks.messages import (
     Cancel,
     Errand,
@@ -24,7 +26,8 @@ from zmqtasks.messages import (
     Status,
     Window,
 )
-from zmqtasks.wire.fields import array, flag, integer, label, mapping, record, seconds, text
+from zmqtasks.metrics import COUNTS, MOMENTS, Metrics, Moments
+from zmqtasks.wire.fields import array, finite, flag, integer, label, mapping, record, seconds, text
 from zmqtasks.wire.values import Bodies, Header, Parts, address, job_ids, limits_of, member, pack_limits, session, span
 
 _ROLES = {role.value: role for role in Role}
@@ -87,6 +90,7 @@ def encode_status(message: Status) -> Parts:
         "l": pack_limits(message.limits),
         **({"b": True} if message.borrows else {}),
         **({} if message.flight is None else {"f": (message.flight.node, list(message.flight.begun))}),
+        **({} if message.metrics is None else {"m": _pack_metrics(message.metrics)}),
     }, []
 
 
@@ -108,12 +112,34 @@ def decode_status(header: Header, _: Bodies) -> Status:
         limits=limits_of(header.get("l")),
         borrows=flag(header.get("b", False), "b (borrows)"),
         flight=_flight(header["f"]) if "f" in header else None,
+        metrics=_metrics(header["m"]) if "m" in header else None,
     )
 
 
 def _flight(value: object) -> Flight:
     node, begun = record(value, "f (flight)", 2)
     return Flight(label(node, "flight.node"), tuple(_held(entry) for entry in array(begun, "flight.begun")))
+
+
+def _pack_metrics(metrics: Metrics) -> Header:
+    shown: Header = {name: count for name in COUNTS if (count := getattr(metrics, name))}
+    for name in MOMENTS:
+        moments: Moments = getattr(metrics, name)
+        if moments.count:
+            shown[name] = (moments.count, moments.mean, moments.m2, moments.m3)
+    return shown
+
+
+def _metrics(value: object) -> Metrics:
+    given = mapping(value, "m (metrics)")
+    found: dict[str, Any] = {name: integer(given[name], f"metrics.{name}") for name in COUNTS if name in given}
+    found |= {name: _moments(given[name], f"metrics.{name}") for name in MOMENTS if name in given}
+    return Metrics(**found)
+
+
+def _moments(value: object, name: str) -> Moments:
+    count, *rest = record(value, name, 4)
+    return Moments(integer(count, name), *(finite(entry, name) for entry in rest))
 
 
 def _load(value: object) -> Load:

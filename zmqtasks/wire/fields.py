@@ -44,6 +44,13 @@ def seconds(value: object, name: str) -> float:
     return value
 
 
+def finite(value: object, name: str) -> float:
+    """Return a number that is finite."""
+    if (type(value) is not float and type(value) is not int) or not -math.inf < value < math.inf:
+        malformed(name, "a finite number", value)
+    return value
+
+
 def flag(value: object, name: str) -> bool:
     """Return a bool."""
     if type(value) is not bool:
