@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from zmqtasks.aio import AsyncClient as AsyncClient
     from zmqtasks.client import Client as Client
+    from zmqtasks.cluster.cluster import Cluster as Cluster
     from zmqtasks.control import Task as Task
     from zmqtasks.control import current_task as current_task
     from zmqtasks.control import progress as progress
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from zmqtasks.embedded.info import TaskState as TaskState
     from zmqtasks.embedded.output import OutputLine as OutputLine
     from zmqtasks.errors import BindError as BindError
+    from zmqtasks.errors import ClusterError as ClusterError
     from zmqtasks.errors import HomeLost as HomeLost
+    from zmqtasks.errors import HostsFileError as HostsFileError
     from zmqtasks.errors import IncompatibleVersion as IncompatibleVersion
     from zmqtasks.errors import JournalError as JournalError
     from zmqtasks.errors import JournalInUse as JournalInUse
@@ -72,6 +75,7 @@ _HOMES = {
     "Meter": "observe.meter",
     "Metrics": "metrics",
     "Moments": "metrics",
+    "Cluster": "cluster.cluster",
     "NodeOptions": "options",
     "current_client": "current",
     "OutputLine": "embedded.output",
@@ -91,6 +95,8 @@ _HOMES |= dict.fromkeys(
     (
         "BindError",
         "HomeLost",
+        "ClusterError",
+        "HostsFileError",
         "IncompatibleVersion",
         "JournalError",
         "JournalInUse",

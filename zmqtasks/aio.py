@@ -12,10 +12,11 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, ParamSpec, Self, TypeVar
 
+from zmqtasks.embedded.finding import NodeSource
 from zmqtasks.embedded.futures import TWIN, AwaitedFuture
 from zmqtasks.embedded.output import OnOutput, print_line
 from zmqtasks.embedded.registry import Registry
-from zmqtasks.embedded.settings import encoded, split
+from zmqtasks.embedded.settings import encoded, split, told_apart
 from zmqtasks.embedded.thread import Where
 from zmqtasks.embedded.views import View
 from zmqtasks.embedded.watching import Watcher, watching_by
@@ -111,7 +112,8 @@ class AsyncClient(_AsyncCalls):
             async for value in client.map(abs, range(-5, 5)): ...
 
     Args:
-        addresses: nodes that run already; without any, a node is started here and ended with the client.
+        addresses: nodes that run already, or a `Cluster`; without any, a node is started here, and ended with the
+            client.
         workers: worker processes of the node that is started here; one a core if None.
         initializer: called with `initargs` in each worker of that node before its first task.
         initargs: see there.
@@ -134,7 +136,7 @@ class AsyncClient(_AsyncCalls):
 
     def __init__(
         self,
-        *addresses: str,
+        *addresses: str | NodeSource,
         workers: int | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
@@ -150,9 +152,11 @@ class AsyncClient(_AsyncCalls):
         hooks: Watcher | Iterable[Watcher] = (),
         **settings: Any,
     ) -> None:
+        endpoints, source = told_apart(addresses)
         node, self._defaults = split(addresses, (initializer, finalizer), workers, settings)
         self._where = Where(
-            addresses=addresses,
+            addresses=endpoints,
+            source=source,
             node=node,
             initializer=encoded(initializer, initargs),
             finalizer=encoded(finalizer),

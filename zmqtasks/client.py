@@ -20,6 +20,7 @@ from zmqtasks.shares import Shares
 from zmqtasks.waits import CONNECT_S, LEASE_S
 
 if TYPE_CHECKING:
+    from zmqtasks.embedded.finding import NodeSource
     from zmqtasks.embedded.futures import TaskFuture
     from zmqtasks.embedded.output import OnOutput
     from zmqtasks.embedded.registry import Registry
@@ -152,8 +153,8 @@ class Client(_Calls):
             for value in client.map(f, range(10**6)): ...
 
     Args:
-        addresses: nodes that run already, such as "tcp://10.0.0.7:7700"; without any, a node is started here and
-            ended with the client.
+        addresses: nodes that run already, such as "tcp://10.0.0.7:7700", or a `Cluster`; without any, a node is
+            started here and ended with the client.
         workers: worker processes of the node that is started here; one a core if None.
         initializer: called with `initargs` in each worker of that node before its first task.
         initargs: see there.
@@ -188,7 +189,7 @@ class Client(_Calls):
 
     def __init__(
         self,
-        *addresses: str,
+        *addresses: str | NodeSource,
         workers: int | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
@@ -208,8 +209,9 @@ class Client(_Calls):
         # First the node's process, then our own imports: two processes begin in the time of one.
         ahead = None if addresses else launch_ahead()
         try:
-            from zmqtasks.embedded.settings import encoded, split
+            from zmqtasks.embedded.settings import encoded, split, told_apart
 
+            endpoints, source = told_apart(addresses)
             node, of_calls = split(addresses, (initializer, finalizer), workers, settings)
 
             from zmqtasks.embedded.output import print_line
@@ -219,7 +221,8 @@ class Client(_Calls):
             from zmqtasks.options import key_file
 
             where = Where(
-                addresses=addresses,
+                addresses=endpoints,
+                source=source,
                 node=node,
                 initializer=encoded(initializer, initargs),
                 finalizer=encoded(finalizer),

@@ -20,7 +20,9 @@ Owns the classes and their texts; raises nothing itself. Everybody imports it.
     │   ├── IncompatibleVersion     the two sides share no protocol version
     │   ├── HomeLost                the program that owns this task cannot answer it any more
     │   ├── BindError               an address is taken, malformed or not ours
-    │   └── KeyFileError            a key cannot be read, is none, or is open to all
+    │   ├── KeyFileError            a key cannot be read, is none, or is open to all
+    │   └── ClusterError            the hosts of a cluster cannot be started, or do not work together
+    │       └── HostsFileError      their file is wrong
     ├── JournalError                a journal cannot be used: it is in use, of something else, newer, or damaged
     │   ├── JournalInUse            another program has it open
     │   └── JournalMismatch         the program, its function, its options or its input are not those of the journal
@@ -254,6 +256,14 @@ class HomeLost(MeshError):
 
     def __init__(self, message: str = "the program that owns this task was started again, or has given it up") -> None:
         super().__init__(message)
+
+
+class ClusterError(MeshError):
+    """The hosts of a cluster cannot be started, or do not work together; the text says why."""
+
+
+class HostsFileError(ClusterError):
+    """A file of hosts is wrong; the text names line and key."""
 
 
 class JournalError(ZmqtasksError):

@@ -9,6 +9,7 @@ import math
 import os
 import re
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from zmqtasks.records import Value, amend, field_names, replace
@@ -276,6 +277,11 @@ def key_file(given: str | os.PathLike[str] | None) -> str | None:
     An empty name is none as well: so one command can do without what the environment says.
     """
     return (os.environ.get("ZMQTASKS_KEY", "") if given is None else os.fspath(given)) or None
+
+
+def state_folder() -> Path:
+    """Return the folder where this user's programs keep what they want to find again."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "zmqtasks"
 
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")

@@ -23,12 +23,16 @@ if TYPE_CHECKING:
 
 
 class Place(Value):
-    """Where an inbox is: bound endpoints, advertised ones, a private folder for a Unix socket, the file of a key."""
+    """Where an inbox is: bound endpoints, advertised ones, a private folder for a Unix socket, the file of a key.
+
+    `tunnels` is a folder with sockets that lead to peers elsewhere.
+    """
 
     bind: tuple[str, ...] = ()
     advertise: tuple[str, ...] = ()
     folder: Path | None = None
     key: str | None = None
+    tunnels: Path | None = None
 
 
 def open_peer(
@@ -62,5 +66,6 @@ def open_peer(
         folder=place.folder,
         pair=pair,
         on_refused=on_refused,
+        tunnels=place.tunnels,
     )
     return Peer(loop, network, int.from_bytes(os.urandom(8)) >> 1, random.random, lease_s=lease_s)

@@ -30,6 +30,15 @@ class Entity(msgspec.Struct, eq=False):
     """Something with a state of its own: two are never equal, and its fields change."""
 
 
+def read_plain(data: object, kind: type[V]) -> V:
+    """Return what plain data (of a TOML file, say) says, as a value; what is in it has to be of the declared types.
+
+    Raises:
+        ValueError: it is not; the text ends with the place, "- at `$.host[0].name`".
+    """
+    return msgspec.convert(data, kind)
+
+
 def replace(value: V, **changes: Any) -> V:
     """Return a copy with some fields changed; a TypeError names one that there is not."""
     return msgspec.structs.replace(value, **changes)

@@ -317,7 +317,8 @@ class Link(_End):
         self.lends = status.borrows
         if self._wire:
             self._wire.lends = self.lends
-            self._watch_end(self._wire.endpoint)
+            if not self.leaves_host:  # else the socket is that of a tunnel, whose end is not the end of the partner
+                self._watch_end(self._wire.endpoint)
         logger.info("= session with %s through %s", self.partner, self._wire and self._wire.endpoint)
         self._handler.link_opened(self, status)
 

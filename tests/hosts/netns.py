@@ -84,6 +84,8 @@ class Hosts:
         self._router = f"{own}-router"
         self.hosts = [Host(f"{own}-{number}", number) for number in range(count)]
         self._rules: list[str] = []
+        self._walls: list[str] = []
+        """Rules that stay."""
 
     def __enter__(self) -> Self:
         clean_up()
@@ -149,6 +151,11 @@ class Hosts:
         for name, device in ((self._router, f"to{host.number}"), (host.name, "eth0")):
             _run(["tc", "-n", name, "qdisc", "replace", "dev", device, "root", *rate])
 
+    def wall(self, port: int) -> None:
+        """Let nothing pass from now on but TCP to one port, whatever else is made and healed."""
+        self._walls = [f"tcp dport {port} accept", f"tcp sport {port} accept", "drop"]
+        self._apply()
+
     def heal(self) -> None:
         """Let everything pass again; a link that was narrowed stays so."""
         self._rules.clear()
@@ -159,7 +166,7 @@ class Hosts:
         self._apply()
 
     def _apply(self) -> None:
-        chain = "\n".join(["type filter hook forward priority 0;", *self._rules])
+        chain = "\n".join(["type filter hook forward priority 0;", *self._rules, *self._walls])
         table = f"table inet {PREFIX}"
         text = f"add {table}\ndelete {table}\n{table} {{\nchain faults {{\n{chain}\n}}\n}}\n"
         _run(_inside(self._router, "nft", "-f", "-"), text)

@@ -6,6 +6,7 @@ command is a module of its own, and imports the mesh only when it runs: `--help`
     app, exits                              the list of commands; exit codes, errors in one line
     options                                 kinds of values, and the options that commands share
     run, ventilator, worker, sink, status   the command lines
+    cluster                                 `cluster up`, `status`, `logs`, `down`
     bench                                   `bench`: its command line, bars and table
     start, job, results                     `run` and `ventilator`: checks, arguments, results
     functions, reading, inputs, output      MODULE:FUNCTION, INPUT, OUT

@@ -14,6 +14,7 @@ import click
 
 from zmqtasks import __version__
 from zmqtasks.cli.bench import bench
+from zmqtasks.cli.cluster import cluster
 from zmqtasks.cli.exits import Exit, Refusal, say
 from zmqtasks.cli.keygen import keygen
 from zmqtasks.cli.run import run
@@ -21,7 +22,7 @@ from zmqtasks.cli.sink import sink
 from zmqtasks.cli.status import status
 from zmqtasks.cli.ventilator import ventilator
 from zmqtasks.cli.worker import worker
-from zmqtasks.errors import JournalError, KeyFileError, MeshError
+from zmqtasks.errors import HostsFileError, JournalError, KeyFileError, MeshError
 
 LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 
@@ -44,7 +45,7 @@ class Program(click.Group):
             code = _complain(Exit.USAGE, error.format_message() + _hint(error))
         except Refusal as error:
             code = _complain(error.code, error.message)
-        except (JournalError, KeyFileError) as error:
+        except (JournalError, KeyFileError, HostsFileError) as error:
             code = _complain(Exit.USAGE, str(error))
         except MeshError as error:
             code = _complain(Exit.CONNECT, str(error))
@@ -91,5 +92,5 @@ def program(verbose: int) -> None:
     logging.basicConfig(level=LEVELS[min(verbose, 2)], handlers=[handler], force=True)
 
 
-for _command in (run, worker, sink, ventilator, status, keygen, bench):
+for _command in (run, worker, sink, ventilator, status, cluster, keygen, bench):
     program.add_command(_command)

@@ -26,7 +26,7 @@ Step = Callable[["Case", float], None]
 
 @click.command()
 @click.argument("cases", nargs=-1, metavar="[CASE]...")
-@click.option("--node", "nodes", multiple=True, type=options.ADDRESS, help="Measure this running node; repeatable.")
+@click.option("--node", "nodes", multiple=True, type=options.WAY, help="Measure this running node; repeatable.")
 @click.option("--workers", type=click.IntRange(1), help="Of the node that is started here; one a core by default.")
 @click.option("--repeats", type=click.IntRange(1), default=5, show_default=True, help="Measure each case so often.")
 @click.option(

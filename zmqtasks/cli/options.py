@@ -46,6 +46,11 @@ def _address(text: str) -> str:
     return full
 
 
+def _way(text: str) -> str:
+    """Return an address that is connected to: that of a Unix socket as well."""
+    return text if text.startswith("unix:///") else _address(text)
+
+
 def _function(text: str) -> str:
     module, colon, path = text.partition(":")
     if module.endswith(".py") or "/" in module:
@@ -84,6 +89,7 @@ def _lease(text: str) -> float:
 
 
 ADDRESS = _Parsed("addr", _address)
+WAY = _Parsed("addr", _way)
 FUNCTION = _Parsed("module:function", _function)
 SECONDS = _Parsed("duration", parse_duration)
 POSITIVE_SECONDS = _Parsed("duration", _positive_duration)

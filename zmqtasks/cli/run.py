@@ -23,7 +23,8 @@ from zmqtasks.cli import options
 @options.recycling_options
 @click.option("--preload", multiple=True, metavar="MODULE", help="Import it once, for all workers; repeatable.")
 @options.log_level
-@click.option("--node", "nodes", multiple=True, type=options.ADDRESS, help="Use this running node; repeatable.")
+@click.option("--node", "nodes", multiple=True, type=options.WAY, help="Use this running node; repeatable.")
+@click.option("--hosts", metavar="FILE", help="Use the nodes of this file of hosts, and start them if need be.")
 @options.journal_option
 @options.patience_options
 @options.inbox_options
@@ -40,6 +41,7 @@ def run(**given: Any) -> int:
       zmqtasks run package.module:fit --kwargs cases.jsonl --timeout "2 min" --max-memory "2 GiB" > results.jsonl
       zmqtasks run package.module:convert --paths --only-failed -o results.db
       zmqtasks run math:pow --spread pairs.jsonl --node 127.0.0.1:7700
+      zmqtasks run package.module:fit cases.jsonl -o results.db --hosts hosts.toml
 
     Ctrl-C once finishes what runs, twice stops at once. Exit codes: 0 all succeeded, 1 a task failed, 2 usage or input,
     3 cannot import, 4 cannot bind or connect, 130 interrupted.

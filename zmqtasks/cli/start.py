@@ -31,6 +31,8 @@ def run_here(given: dict[str, Any]) -> int:
     """Be `zmqtasks run`; return the exit code."""
     source = _source(given)
     _check_output(given)
+    if given["hosts"]:
+        return _run_on_hosts(given, source)
     if given["nodes"]:
         _refuse_with(given, OWN_NODE, "a node that is started here; those of --node have their own")
         where = _where(given, tuple(given["nodes"]))
@@ -42,6 +44,18 @@ def run_here(given: dict[str, Any]) -> int:
         # What workers print goes to standard error: standard output is for results.
         where = Where(node=NodeOptions(**own), output="stderr")
     return _run(given, source, where)
+
+
+def _run_on_hosts(given: dict[str, Any], source: Source) -> int:
+    """Be `zmqtasks run --hosts`."""
+    from zmqtasks.cluster.cluster import Cluster
+
+    if given["nodes"]:
+        raise click.UsageError("--hosts and --node exclude each other")
+    _refuse_with(given, ("bind", "advertise", "insecure", *OWN_NODE), "other nodes; say it in the file of hosts")
+    with Cluster(given["hosts"]) as cluster:
+        where = Where(source=cluster, connect_s=given["connect_timeout"], lease_s=given["lease"] or LEASE_S)
+        return _run(given, source, where)
 
 
 def run_on_nodes(given: dict[str, Any]) -> int:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--node", "nodes", multiple=True, type=options.ADDRESS, help="Of a node or a sink; repeatable.")
+@click.option("--node", "nodes", multiple=True, type=options.WAY, help="Of a node or a sink; repeatable.")
 @click.option("--file", "files", multiple=True, metavar="FILE", help="Of results; may be in use; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON for each that answers.")
 @click.option("--timeout", type=options.SECONDS, default="3 s", show_default=True, help="Wait so long for an answer.")
@@ -73,7 +73,7 @@ def _tell_files(files: tuple[str, ...], *, as_json: bool) -> int:
         except (OSError, ValueError) as error:
             say(f"error: cannot read {file}: {error}")
             code = Exit.USAGE
-    _print_json(rows) if as_json else _print_table(rows)
+    _print_json(rows) if as_json else print_table(rows)
     return code
 
 
@@ -89,7 +89,7 @@ def _tell_peers(nodes: tuple[str, ...], place: Place, timeout: float, *, as_json
             [row | {"metrics": each.to_json() if each else None} for row, each in zip(rows, figures, strict=True)]
         )
     else:
-        _print_table(rows)
+        print_table(rows)
     refused = [f"{node} {answers[node]}" for node in nodes if isinstance(answers[node], str)]
     for line in refused:
         say(f"error: {line}")
@@ -126,7 +126,7 @@ def _show(name: str, value: Any) -> str:
     return f"{value / MIB:.0f} MiB" if name == "memory" else "" if value is None else str(value)
 
 
-def _print_table(rows: list[dict[str, Any]]) -> None:
+def print_table(rows: list[dict[str, Any]]) -> None:
     """Print aligned columns, numbers to the right; in a pipe the same as on a terminal. No trouble, no such column."""
     if not rows:
         return

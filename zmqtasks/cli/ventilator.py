@@ -14,7 +14,7 @@ from zmqtasks.cli import options
 
 @click.command()
 @options.function_and_input
-@click.option("--node", "nodes", multiple=True, required=True, type=options.ADDRESS, help="A running node; repeatable.")
+@click.option("--node", "nodes", multiple=True, required=True, type=options.WAY, help="A running node; repeatable.")
 @click.option("--sink", type=options.ADDRESS, help="The running sink that records the results.")
 @click.option("-o", "--output", metavar="OUT", help="Without --sink: where results go, as with run.")
 @click.option("--append", is_flag=True, help="OUT may hold results of other jobs; add to them.")

@@ -5,9 +5,11 @@ Owns the command line. What it means is done in `node_program.py`. Imports the m
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from zmqtasks.cli import options
 
@@ -23,6 +25,13 @@ PART = click.FloatRange(0, 1, min_open=True)
     help="Listen here; port 0 for any that is free.",
 )
 @click.option("--advertise", type=options.ADDRESS, help="Address that others shall connect to instead.")
+@click.option("--local", is_flag=True, help="Open no port: only this user's programs on this machine connect.")
+@click.option(
+    "--tunnels",
+    type=click.Path(file_okay=False, path_type=Path),
+    hidden=True,
+    help="Folder of sockets that lead to clients.",
+)
 @options.door_options
 @click.option("--workers", type=click.IntRange(1), help="Worker processes; one a core by default.")
 @click.option("--standby", type=click.IntRange(0), default=1, show_default=True, help="Idle processes to step in.")
@@ -70,7 +79,14 @@ PART = click.FloatRange(0, 1, min_open=True)
     "--label-output/--no-label-output", default=True, help="Whether lines of workers name worker and task; they do."
 )
 def worker(
-    bind: str, advertise: str | None, insecure: bool, key: str | None, folders: tuple[str, ...], **own: Any
+    bind: str,
+    advertise: str | None,
+    local: bool,
+    tunnels: Path | None,
+    insecure: bool,
+    key: str | None,
+    folders: tuple[str, ...],
+    **own: Any,
 ) -> int:
     """Be a node: run the tasks that clients and ventilators send, in worker processes.
 
@@ -85,7 +101,12 @@ def worker(
       zmqtasks worker --bind 10.0.0.7:7700 --key mesh.key
       zmqtasks worker --initializer package.module:open_database --finalizer package.module:close_database
     """
-    options.check_bind(bind, advertise, insecure=insecure, key=key)
+    if local:
+        given = click.get_current_context().get_parameter_source("bind")
+        if advertise is not None or given is not ParameterSource.DEFAULT:
+            raise click.UsageError("--local opens no port; leave out --bind and --advertise")
+    else:
+        options.check_bind(bind, advertise, insecure=insecure, key=key)
     if own["memory"] == 0:
         raise click.UsageError("--memory must be above 0")
     if own["memory_pause"] > own["memory_stop"]:
@@ -93,4 +114,6 @@ def worker(
     from zmqtasks.cli.node_program import be_node
     from zmqtasks.place import Place
 
-    return be_node(Place((bind,), () if advertise is None else (advertise,), key=key), folders, own)
+    advertised = () if advertise is None else (advertise,)
+    place = Place((), tunnels=tunnels) if local else Place((bind,), advertised, key=key)
+    return be_node(place, folders, own)

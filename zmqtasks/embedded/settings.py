@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from zmqtasks.embedded.finding import NodeSource
 from zmqtasks.options import NodeOptions, TaskOptions
 from zmqtasks.records import field_names
 
@@ -18,7 +19,7 @@ _OF_NODES = set(field_names(NodeOptions)) - _OF_TASKS
 
 
 def split(
-    addresses: Sequence[str], functions: Sequence[object], workers: int | None, settings: dict[str, Any]
+    addresses: Sequence[object], functions: Sequence[object], workers: int | None, settings: dict[str, Any]
 ) -> tuple[NodeOptions, TaskOptions]:
     """Return the options of a node that is started here, and those of all calls.
 
@@ -46,6 +47,19 @@ def split(
         )
     of_calls = {name: value for name, value in settings.items() if name in _OF_TASKS}
     return NodeOptions(**of_node), TaskOptions(**of_calls)
+
+
+def told_apart(addresses: Sequence[str | NodeSource]) -> tuple[tuple[str, ...], NodeSource | None]:
+    """Return the addresses of nodes, and what knows of others.
+
+    Raises:
+        ValueError: two know of nodes; one client hears of one.
+    """
+    endpoints = tuple([address for address in addresses if isinstance(address, str)])
+    sources = [address for address in addresses if not isinstance(address, str)]
+    if len(sources) > 1:
+        raise ValueError(f"a client uses one cluster, not {len(sources)}; put the hosts into one file")
+    return endpoints, sources[0] if sources else None
 
 
 def encoded(function: Callable[..., object] | None, args: tuple[Any, ...] = ()) -> bytes:

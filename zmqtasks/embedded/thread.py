@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
 
 from zmqtasks import doors
+from zmqtasks.embedded.finding import Finder, NodeSource
 from zmqtasks.embedded.output import OnOutput, OutputFeed, print_line
 from zmqtasks.embedded.own_node import NodeSettings, OwnNode
 from zmqtasks.embedded.watching import NodeInfo, NodeState, Watching, node_info
@@ -21,6 +22,7 @@ from zmqtasks.errors import JournalError, LocalProtocolError, NoNodes, NotAuthor
 from zmqtasks.journal import FileJournal
 from zmqtasks.messages import Address, Output, PeerId, Query, Settled
 from zmqtasks.options import NodeOptions
+from zmqtasks.peer import Link
 from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.folder import PrivateFolder
 from zmqtasks.processes.launch import Launched
@@ -59,6 +61,7 @@ class Where(Value):
         ahead: the process of a node of our own that was launched already, and waits for its settings; or None.
         journal: file of the journal, or None for none.
         watching: those who watch this client, or None.
+        source: knows of nodes that come and go, beside or in place of `addresses`; or None.
 
     Raises:
         ValueError: a lease below `LEAST_LEASE_S`.
@@ -80,6 +83,7 @@ class Where(Value):
     ahead: Launched | None = None
     journal: str | None = None
     watching: Watching | None = None
+    source: NodeSource | None = None
 
     def __post_init__(self) -> None:
         if self.lease_s < LEAST_LEASE_S:
@@ -119,6 +123,8 @@ class Embedded:
         self.journal, self.resuming = _opened(where.journal)
         self._folder = PrivateFolder()
         self._own: OwnNode | None = None
+        self._finder: Finder | None = None
+        self._found: dict[str, Link] = {}
         self._feed = OutputFeed(where.on_output)
         self._to_end: set[PeerId] = set()
         self._rest = asyncio.Event()
@@ -220,8 +226,11 @@ class Embedded:
         self.loop.set_exception_handler(self._on_defect)
         if self._where.sink in self._where.addresses:
             raise NoNodes(f"{self._where.sink} is given as a node and as the sink; each is a program of its own")
-        key, insecure = self._where.key, self._where.insecure
-        bind = self._where.bind
+        bind, key, insecure = self._where.bind, self._where.key, self._where.insecure
+        if self._where.source:
+            self._finder = self._where.source.finder()
+            inbox = self._finder.inbox()
+            bind, key, insecure = bind or inbox.bind, inbox.key, inbox.insecure
         if bind is None:
             bind = doors.choose((*self._where.addresses, *filter(None, [self._where.sink])), key=key, insecure=insecure)
         doors.check(bind, self._where.advertise, key=key, insecure=insecure)
@@ -242,10 +251,11 @@ class Embedded:
             self.sink = Sink(
                 self.peer, self._collector, self._settle if self._where.watching else self.ventilator.settle
             )
-        if self._where.addresses:
-            for endpoint in self._where.addresses:
-                self.ventilator.add_node(Address("", "", (endpoint,)))
-        else:
+        for endpoint in self._where.addresses:
+            self.ventilator.add_node(Address("", "", (endpoint,)))
+        if self._finder:
+            await self._join(self._finder)
+        elif not self._where.addresses:
             await self._start_own()
         await self._wait_for_answers()
         if self._where.watching:
@@ -255,6 +265,21 @@ class Embedded:
         """Settle an outcome where somebody watches."""
         assert self._where.watching
         self._where.watching.settle(said, self.ventilator.settle)
+
+    async def _join(self, finder: Finder) -> None:
+        """Hear of nodes from now on."""
+        address = self.peer.network.address
+        advertised = await finder.open(f"{self._folder.path}/{self.peer.id}", self._nodes_found)
+        if advertised:
+            self.peer.network.address = address._replace(endpoints=advertised)
+
+    def _nodes_found(self, endpoints: Sequence[str]) -> None:
+        """Open sessions with nodes that have come, and end those with nodes that have gone."""
+        for endpoint in set(self._found) - set(endpoints):
+            self.ventilator.drop_node(self._found.pop(endpoint))
+        for endpoint in endpoints:
+            if endpoint not in self._found:
+                self._found[endpoint] = self.ventilator.add_node(Address("", "", (endpoint,)))
 
     async def _start_own(self) -> None:
         where = self._where
@@ -324,6 +349,8 @@ class Embedded:
         waited = f"within {self._where.connect_s:g} s"
         if self.ventilator.nodes():
             return f"the sink at {self._where.sink} did not answer {waited}; start it with: zmqtasks sink"
+        if self._finder:
+            return f"no node of {self._where.source} answered {waited}"
         if not self._where.addresses:
             return f"the node of this program did not answer {waited}"
         tried = ", ".join(self._where.addresses)
@@ -350,6 +377,8 @@ class Embedded:
     async def _shut(self, in_order: bool) -> None:
         if hasattr(self, "ventilator"):
             await self._hear_the_rest()
+            if self._finder:
+                await self._finder.close()
             self.ventilator.close()
             if hasattr(self, "sink"):
                 self.sink.close()

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from zmqtasks.errors import BindError
 from zmqtasks.messages import Address, Bulk, Control, Memory, Message, Output, PeerId
 from zmqtasks.options import Limits
 from zmqtasks.transport import endings
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from zmqtasks.transport.handshakes import Guard
     from zmqtasks.transport.inbox import Inbox
 
+TUNNEL = "tunnel://"
+"""Begins the address of a peer that nobody can connect to: its name in a folder of sockets that lead to it."""
 LONGEST_PATH = 107
 """sizeof(sockaddr_un.sun_path) - 1 on Linux."""
 
@@ -106,6 +109,7 @@ class ZmqNetwork:
         bind: endpoints to bind with ZeroMQ, e.g. ("tcp://127.0.0.1:0",); () for this host alone.
         advertise: endpoints others shall use instead of the bound ones; then this host has no way of its own either.
         folder: private folder for a Unix socket; None for none.
+        tunnels: folder with sockets that lead to peers elsewhere, through ssh; None for none.
         limits: of one message.
         pair: the keys of the mesh: all ways between hosts are encrypted, and both ends have to prove that they have it.
         on_refused: told where we are not let in, why, and whether that is certain.
@@ -123,6 +127,7 @@ class ZmqNetwork:
         bind: tuple[str, ...] = (),
         advertise: tuple[str, ...] = (),
         folder: Path | None = None,
+        tunnels: Path | None = None,
         limits: Limits | None = None,
         pair: KeyPair | None = None,
         on_refused: Callable[[str, str, bool], None] = lambda endpoint, why, certain: None,
@@ -135,6 +140,7 @@ class ZmqNetwork:
         self._refusals = Refusals(loop.time)
         self._limits = limits or Limits()
         self._host = host
+        self._tunnels = tunnels
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._socket: zmq.Socket[bytes] | None = None
         self._inbox: Inbox | None = None
@@ -244,7 +250,19 @@ class ZmqNetwork:
             for endpoint in address.endpoints:
                 if endpoint.startswith(SCHEME) and _is_listening(endpoint.removeprefix(SCHEME)):
                     return endpoint
-        return next((e for e in address.endpoints if not e.startswith(SCHEME)), address.endpoints[0])
+        endpoint = next((e for e in address.endpoints if not e.startswith(SCHEME)), address.endpoints[0])
+        return self._led_through(endpoint) if endpoint.startswith(TUNNEL) else endpoint
+
+    def _led_through(self, endpoint: str) -> str:
+        """Return the socket here that leads to a peer which can be reached through a tunnel alone.
+
+        Raises:
+            BindError: there can be none.
+        """
+        name = endpoint.removeprefix(TUNNEL)
+        if self._tunnels is None or "/" in name:
+            raise BindError(f"{endpoint} is reached by the nodes of its own cluster alone, through tunnels")
+        return f"{SCHEME}{self._tunnels}/{name}"
 
     def close(self) -> None:
         """Close inbox and context; what says goodbye has its moment. Idempotent."""
