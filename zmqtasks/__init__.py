@@ -65,6 +65,9 @@ if TYPE_CHECKING:
     from zmqtasks.options import TaskOptions as TaskOptions
     from zmqtasks.options import parse_bytes as parse_bytes
     from zmqtasks.options import parse_duration as parse_duration
+    from zmqtasks.task_class import LogEvents as LogEvents
+    from zmqtasks.task_class import Worker as Worker
+    from zmqtasks.task_class import WorkerConfig as WorkerConfig
     from zmqtasks.tasks import task as task
     from zmqtasks.wire.references import Reference as Reference
 
@@ -90,6 +93,7 @@ _HOMES = {
     "task": "tasks",
 }
 _HOMES |= dict.fromkeys(("HIGH", "NORMAL"), "options")
+_HOMES |= dict.fromkeys(("LogEvents", "Worker", "WorkerConfig"), "task_class")
 _HOMES |= dict.fromkeys(("Task", "current_task", "progress", "requeue", "respawn", "retry", "stop_node"), "control")
 _HOMES |= dict.fromkeys(
     (

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 from zmqtasks.embedded.finding import NodeSource
 from zmqtasks.embedded.futures import TWIN, AwaitedFuture
@@ -24,6 +24,9 @@ from zmqtasks.options import key_file
 from zmqtasks.waits import CONNECT_S, LEASE_S
 from zmqtasks.wire.references import Reference
 
+if TYPE_CHECKING:
+    from zmqtasks.task_class import Worker
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -34,7 +37,11 @@ class _AsyncCalls:
     _registry: Registry | None
     _view: View
 
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+    @overload
+    def submit(self, fn: type[Worker[T]], /, *args: Any, **kwargs: Any) -> asyncio.Future[T]: ...
+    @overload
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]: ...
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> asyncio.Future[Any]:
         """Schedule `fn(*args, **kwargs)` on a worker; await what is returned for the result.
 
         Cancelling the awaited future cancels the call, also on a node, unless it was begun; `zmqtasks.kill` stops it
@@ -49,9 +56,17 @@ class _AsyncCalls:
         setattr(wrapped, TWIN, future)
         return wrapped
 
-    async def map(
+    @overload
+    def map(
+        self, fn: type[Worker[T]], *iterables: Iterable[Any], buffersize: int | None = None, ordered: bool = True
+    ) -> AsyncIterator[T]: ...
+    @overload
+    def map(
         self, fn: Callable[..., T], *iterables: Iterable[Any], buffersize: int | None = None, ordered: bool = True
-    ) -> AsyncIterator[T]:
+    ) -> AsyncIterator[T]: ...
+    async def map(
+        self, fn: Callable[..., Any], *iterables: Iterable[Any], buffersize: int | None = None, ordered: bool = True
+    ) -> AsyncIterator[Any]:
         """Yield `fn` of the arguments, as `Client.map` does: lazily, and bounded in flight both ways.
 
         Args:

@@ -12,7 +12,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 from zmqtasks.embedded.launching import launch_ahead
 from zmqtasks.embedded.views import View
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from zmqtasks.embedded.registry import Registry
     from zmqtasks.embedded.watching import Watcher
     from zmqtasks.sharing import Line
+    from zmqtasks.task_class import Worker
     from zmqtasks.wire.references import Reference
 
 P = ParamSpec("P")
@@ -45,8 +46,17 @@ class _Calls(Shares, Executor):
         serializer: str = self._view.changes.get("serializer", self._registry.serializer)
         return serializer
 
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> TaskFuture:
+    @overload
+    def submit(self, fn: type[Worker[Any]], /, *args: Any, **kwargs: Any) -> TaskFuture: ...
+    @overload
+    def submit(self, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> TaskFuture: ...
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> TaskFuture:
         """Schedule `fn(*args, **kwargs)` on a worker and return its future.
+
+        Args:
+            fn: a function, or a task class (`zmqtasks.Worker`), whose `run` is called then.
+            args: of the call.
+            kwargs: the same.
 
         Returns:
             A `concurrent.futures.Future`. Its exception is what the task raised, with the remote traceback as its
@@ -59,6 +69,17 @@ class _Calls(Shares, Executor):
         """
         return self._registry.submit(self._view, fn, args, kwargs)
 
+    @overload
+    def map(
+        self,
+        fn: type[Worker[T]],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        ordered: bool = True,
+    ) -> Iterator[T]: ...
+    @overload
     def map(
         self,
         fn: Callable[..., T],
@@ -67,14 +88,23 @@ class _Calls(Shares, Executor):
         chunksize: int | None = None,
         buffersize: int | None = None,
         ordered: bool = True,
-    ) -> Iterator[T]:
+    ) -> Iterator[T]: ...
+    def map(
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        ordered: bool = True,
+    ) -> Iterator[Any]:
         """Return an iterator over `fn` of the arguments, as the built-in `map` does; it starts at once.
 
         Arguments are pulled as the mesh and the consumer get on: a bounded number is in flight, both ways. Leaving the
         iterator gives up what has not run.
 
         Args:
-            fn: called with one argument of each iterable.
+            fn: called with one argument of each iterable; a function, or a task class.
             iterables: the shortest one ends it; they may be endless.
             timeout: seconds from now until each result has to be there.
             chunksize: accepted as in the standard library; the mesh sizes its chunks itself.

@@ -18,7 +18,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from zmqtasks.errors import RequeueRequested, RespawnRequested, RetryRequested, StopRequested
+from zmqtasks.errors import ControlFlow, RequeueRequested, RespawnRequested, RetryRequested, StopRequested
 from zmqtasks.records import Value, field
 
 if TYPE_CHECKING:
@@ -63,6 +63,26 @@ class Running(Protocol):
 
     def current_task(self) -> Task | None:
         """Return the task at hand; None between two."""
+
+    def runs_again(self, error: BaseException) -> bool | None:
+        """Tell whether the task at hand is run again if it raises this; None where there are no retries for it."""
+
+    def restart_clock(self) -> None:
+        """Have the time of the task at hand begin now."""
+
+
+class Parting(ControlFlow):
+    """Raised by the object of a task class: the task has ended so, and a handler asked for what comes then.
+
+    Args:
+        value: what the task returned.
+        error: what it raised instead, or asks for; None for nothing.
+        stop: the node shall end; otherwise, another worker shall take the place of this one.
+    """
+
+    def __init__(self, value: object, error: BaseException | None, *, stop: bool) -> None:
+        super().__init__()
+        self.value, self.error, self.stop = value, error, stop
 
 
 running: Running | None = None

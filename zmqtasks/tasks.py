@@ -49,4 +49,6 @@ def task(function: Any = None, /, **options: Any) -> Any:
 def options_of(function: Callable[..., Any]) -> dict[str, Any]:
     """Return the options a function was marked with, or {}."""
     marked = getattr(function, TASK_MARK, None)
+    if isinstance(function, type) and callable(marked):  # a task class, which may find it out anew
+        marked = marked()
     return marked if isinstance(marked, dict) else {}

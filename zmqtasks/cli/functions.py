@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from zmqtasks.cli.exits import Exit, Refusal, one_line
@@ -33,11 +33,12 @@ def search_here(*folders: str) -> None:
     sys.path[:] = [*wanted, *(entry for entry in sys.path if entry and entry not in wanted)]
 
 
-def load(name: str, changes: dict[str, Any]) -> Function:
+def load(name: str, changes: dict[str, Any], folders: Sequence[str] = ()) -> Function:
     """Import a function and encode it.
 
     Args:
-        name: "module:function".
+        name: "module:function", or "module:Class" of a task class.
+        folders: to look in before the current one.
         changes: fields of `TaskOptions`; they go before what `@task` says.
 
     Raises:
@@ -48,12 +49,12 @@ def load(name: str, changes: dict[str, Any]) -> Function:
     from zmqtasks.wire import payload
     from zmqtasks.wire.fingerprint import fingerprint
 
-    search_here()
+    search_here(*folders)
     function = _resolve(name, payload.resolve)
     try:
         options = TaskOptions().replace(**{**options_of(function), **changes})
         body = payload.pack_function(function, options.serializer)
-    except (ValueError, SerializationError) as error:
+    except (ValueError, TypeError, SerializationError) as error:
         raise Refusal(Exit.USAGE, str(error)) from error
     return Function(body, payload.function_name(function), options, fingerprint(function))
 

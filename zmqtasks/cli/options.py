@@ -132,11 +132,23 @@ def inbox_for(
     return inbox
 
 
+def python_path(command: F) -> F:
+    """Add where modules are looked for before the current folder."""
+    return click.option(
+        "--python-path",
+        "folders",
+        multiple=True,
+        type=click.Path(exists=True, file_okay=False),
+        help="Look for modules here first, then in the current folder; repeatable.",
+    )(command)
+
+
 def function_and_input(command: F) -> F:
     """Add MODULE:FUNCTION, INPUT and how INPUT is read."""
     for decorate in (
         click.argument("function", type=FUNCTION, metavar="MODULE:FUNCTION"),
         click.argument("inputs", nargs=-1, metavar="[INPUT]..."),
+        python_path,
         click.option("--lines", is_flag=True, help="INPUT is plain text: a line is the argument."),
         click.option("--paths", is_flag=True, help="INPUT are the arguments: paths; of a folder, all files below it."),
         click.option("--match", metavar="PATTERN", help='Of a folder with --paths, only such names: "*.py".'),

@@ -68,7 +68,7 @@ def run_on_nodes(given: dict[str, Any]) -> int:
 
 
 def _run(given: dict[str, Any], source: Source, where: Where) -> int:
-    function = load(given["function"], options.changed_options(given))
+    function = load(given["function"], options.changed_options(given), given["folders"])
     if given["only_failed"]:
         _refuse_with(given, ("journal",), "all tasks of an input; --only-failed goes by what is in OUT")
         return _run_again(given, function, source, where)

@@ -67,13 +67,7 @@ PART = click.FloatRange(0, 1, min_open=True)
     help="Kept of objects that clients put, at most.",
 )
 @click.option("--preload", multiple=True, metavar="MODULE", help="Import it once, for all workers; repeatable.")
-@click.option(
-    "--python-path",
-    "folders",
-    multiple=True,
-    type=click.Path(exists=True, file_okay=False),
-    help="Look for modules here first, then in the current folder; repeatable.",
-)
+@options.python_path
 @options.log_level
 @click.option(
     "--label-output/--no-label-output", default=True, help="Whether lines of workers name worker and task; they do."

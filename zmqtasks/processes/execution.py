@@ -13,6 +13,7 @@ from collections.abc import Callable
 from time import monotonic_ns
 from typing import Any, NamedTuple, cast
 
+from zmqtasks.control import Parting
 from zmqtasks.errors import (
     ControlFlow,
     RequeueRequested,
@@ -26,12 +27,12 @@ from zmqtasks.errors import (
 from zmqtasks.messages import Body, Chunk, Job, JobId, Outcome, OutcomeKind, PeerId
 from zmqtasks.options import KIB, MIB, Limits
 from zmqtasks.processes.claims import LONG_NS, Claims
-from zmqtasks.processes.coroutines import as_function
 from zmqtasks.processes.exits import own_peak_bytes
 from zmqtasks.processes.loops import CALLS, CALLS_OF_FOUR, TINY_NS, CallEach, Function, Values
 from zmqtasks.processes.messenger import Messenger
 from zmqtasks.processes.progress import ATTEMPT, CHUNK, INDEX, PHASE, STARTED, WorkPhase
 from zmqtasks.processes.running import AtHand, as_timeout
+from zmqtasks.processes.task_objects import TaskObjects
 from zmqtasks.wire import payload
 from zmqtasks.wire.payload import Form
 
@@ -48,7 +49,8 @@ IDLE, LOADING, RUNNING, PACKING, IMPORTING = (int(phase) for phase in WorkPhase)
 class _Job:
     """A job in this worker: its function is opened at its first chunk, and a failure to do so is kept."""
 
-    def __init__(self, job: Job, own_host: str) -> None:
+    def __init__(self, job: Job, own_host: str, objects: TaskObjects) -> None:
+        self._objects = objects
         self.options = job.options
         self.serializer = job.options.serializer
         self.compression = job.options.compression
@@ -68,12 +70,22 @@ class _Job:
             raise self._failure
         if self._function is None:
             try:
-                self._function = as_function(payload.unpack_function(self._packed, self.serializer))
+                function = payload.unpack_function(self._packed, self.serializer)
             except BaseException as error:  # importing runs the user's code: it may even call sys.exit()
                 self._failure = error
                 raise
+            self._function = self._objects.called_for(function)
             self._packed = b""
         return self._function
+
+    def runs_again(self, error: BaseException, runs: int) -> bool | None:
+        """Tell whether a task that was run so often before is run again if it raises this; None for no retries."""
+        options = self.options
+        if isinstance(error, RetryRequested):
+            return not 0 < options.retries <= runs
+        if not options.retry or not options.retries:
+            return None
+        return runs < options.retries
 
     def loop_for(self, form: Form, waiting: int) -> tuple[CallEach, int]:
         """Return the loop for the next of so many tasks that wait, and how many it may take."""
@@ -148,6 +160,7 @@ class Execution:
         self.at_hand = AtHand()
         self.messenger: Messenger | None = None
         """Told whose task is at hand."""
+        self.objects = TaskObjects(stop_node)
         self._claims = Claims(slot, skipped)
 
     def take_place(self, slot: memoryview) -> None:
@@ -157,7 +170,7 @@ class Execution:
 
     def add_job(self, job: Job) -> None:
         """Make a job known."""
-        self._jobs[job.id] = _Job(job, self._host)
+        self._jobs[job.id] = _Job(job, self._host, self.objects)
 
     def end_job(self, job: JobId) -> None:
         """Forget a job; unknown ones are no matter."""
@@ -215,7 +228,7 @@ class Execution:
             if not batch:
                 return
             results: list[Any] = []
-            self.at_hand.begin(at.chunk, start + done, results, at.job.options)
+            self.at_hand.begin(at.chunk, start + done, results, at.job)
             begun_ns = self._begin(start + done)
             try:
                 ended_ns, failure = call(function, batch, slot, results, self._sent_ns + FLUSH_NS)
@@ -264,7 +277,13 @@ class Execution:
             case RequeueRequested():
                 self._add(at, index, index + 1, OutcomeKind.RETURNED, b"", elapsed_s)
             case RespawnRequested():
-                self.leaving = "a task asked for it"  # of the task itself nothing is told: it was not run
+                self.leave()  # of the task itself nothing is told: it was not run
+            case Parting(value=value, error=ended, stop=stop):
+                self.leave(stop=stop)
+                if ended is None:
+                    self._succeed(at, index, [value], elapsed_ns)
+                else:
+                    self._end_raised(at, index, ended, elapsed_ns)
             case StopRequested(hand_back=hand_back):
                 self._stop_node()  # before the outcome: a task that is handed back shall not come back here
                 if hand_back:
@@ -273,6 +292,13 @@ class Execution:
                     self._succeed(at, index, [None], elapsed_ns)
             case _:
                 self._fail(at, index, index + 1, error, elapsed_ns)
+
+    def leave(self, *, stop: bool = False) -> None:
+        """Begin nothing more, because a task or an object asked for it; with `stop`, the node shall end instead."""
+        if stop:
+            self._stop_node()
+        else:
+            self.leaving = "a task asked for it"
 
     def _succeed(self, at: _At, start: int, results: list[Any], elapsed_ns: int) -> None:
         if not results:

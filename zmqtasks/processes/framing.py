@@ -300,20 +300,24 @@ class WorkerEnd:
         return True
 
     def _read(self, left: float | None, shield: Opening | None) -> list[Frame]:
-        if shield is not None:
-            poll = select.poll()
-            poll.register(self._sock.fileno(), select.POLLIN)
-            try:
-                shield.open()
-                ready = poll.poll(None if left is None else left * 1000)
-            finally:
-                shield.shut()
-            if not ready:
-                return []
+        if (shield is not None or left is not None) and not self._is_readable(left, shield):
+            return []
         frames = self._reader.receive(self._sock)
         if frames is None:
             raise SupervisorGone
         return frames
+
+    def _is_readable(self, left: float | None, shield: Opening | None) -> bool:
+        poll = select.poll()
+        poll.register(self._sock.fileno(), select.POLLIN)
+        patience_ms = None if left is None else left * 1000
+        if shield is None:
+            return bool(poll.poll(patience_ms))
+        try:
+            shield.open()
+            return bool(poll.poll(patience_ms))
+        finally:
+            shield.shut()
 
     def _sort(self, frames: Iterable[Frame]) -> list[Callable[[], None]]:
         """Keep frames for `receive`, and give the others to those who take them."""
@@ -325,6 +329,14 @@ class WorkerEnd:
             elif (tell := take(body)) is not None:
                 told.append(tell)
         return told
+
+    def has_come(self, timeout_s: float) -> bool:
+        """Wait until there is a frame to receive; tell whether it came in time.
+
+        Raises:
+            SupervisorGone: the stream has ended.
+        """
+        return self.wait_until(lambda: self._frames, timeout_s)
 
     def borrow(self, pid: int, number: int, token: int, nbytes: int) -> Loan:
         """Return the next loan that came with the frames."""

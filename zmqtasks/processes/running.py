@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Container
 from time import monotonic_ns
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from zmqtasks import control
 from zmqtasks.errors import TaskInterrupted, TaskTimeout
@@ -36,6 +36,7 @@ from zmqtasks.processes.progress import (
     PHASE,
     RENEWED,
     STALLED,
+    STARTED,
     TOTAL,
 )
 
@@ -44,15 +45,24 @@ INTERRUPT_SIGNAL = signal.SIGRTMIN + 8 if hasattr(signal, "SIGRTMIN") else signa
 STACK_CHARS = 64 * KIB
 
 
+class KnownJob(Protocol):
+    """A job, as this worker knows it."""
+
+    options: TaskOptions
+
+    def runs_again(self, error: BaseException, runs: int) -> bool | None:
+        """Tell whether a task that was run so often before is run again if it raises this; None for no retries."""
+
+
 class AtHand:
     """The tasks that a loop goes through now: a batch at a time, so that it costs nothing a task."""
 
     def __init__(self) -> None:
-        self._batch: tuple[Chunk, int, list[Any], TaskOptions] | None = None
+        self._batch: tuple[Chunk, int, list[Any], KnownJob] | None = None
 
-    def begin(self, chunk: Chunk, first: int, results: list[Any], options: TaskOptions) -> None:
+    def begin(self, chunk: Chunk, first: int, results: list[Any], job: KnownJob) -> None:
         """Take note of a batch of a chunk that begins with task `first`, and puts what comes of each into `results`."""
-        self._batch = chunk, first, results, options
+        self._batch = chunk, first, results, job
 
     def end(self) -> None:
         """Take note that it is through."""
@@ -62,8 +72,8 @@ class AtHand:
         """Return the options of this task where it runs now; None where it has ended, though the slot tells it late."""
         if self._batch is None:
             return None
-        _, first, results, options = self._batch
-        return options if first + len(results) <= index else None
+        _, first, results, job = self._batch
+        return job.options if first + len(results) <= index else None
 
     def task(self) -> control.Task | None:
         """Return the task that runs now."""
@@ -71,6 +81,13 @@ class AtHand:
             return None
         chunk, first, results, _ = self._batch
         return control.Task(f"{chunk.job}#{first + len(results)}", chunk.runs, *chunk.stamp)
+
+    def runs_again(self, error: BaseException) -> bool | None:
+        """Tell whether the task that runs now is run again if it raises this; None where there are no retries."""
+        if self._batch is None:
+            return None
+        chunk, _, _, job = self._batch
+        return job.runs_again(error, chunk.runs)
 
 
 class Shield:
@@ -135,6 +152,14 @@ class RunningTask:
     def current_task(self) -> control.Task | None:
         """Return the task at hand; None between two. From any thread of it."""
         return self._at_hand.task()
+
+    def runs_again(self, error: BaseException) -> bool | None:
+        """Tell whether the task at hand is run again if it raises this; None where there are no retries for it."""
+        return self._at_hand.runs_again(error)
+
+    def restart_clock(self) -> None:
+        """Have the time of the task at hand begin now."""
+        self._slot[STARTED] = monotonic_ns()
 
     def progress(self, done: int, total: int) -> None:
         """Show how far the task is; from any thread of it. The task it is of comes last, and makes it hold."""

@@ -18,6 +18,7 @@ import types
 from typing import Any, NamedTuple, NoReturn
 
 from zmqtasks import control
+from zmqtasks.errors import StopRequested
 from zmqtasks.messages import NO_SESSION, Outcome, PeerId, Results, Tasks
 from zmqtasks.options import Limits
 from zmqtasks.processes import brand, cgroup, linux, streams
@@ -213,12 +214,21 @@ class Worker:
         if self._settings.initializer:
             self._initialize(slot)
         self._end.send(_READY)
-        while not self._execution.leaving:
+        while self._has_something_to_do():
             kind, body = self._end.receive()
             if kind is _STOP:
                 return
             self._take(codec.decode(body, self._limits, self._end.borrow))
         self._end.send(FrameKind.LEAVING, self._execution.leaving.encode())
+
+    def _has_something_to_do(self) -> bool:
+        """Wait for a frame where objects want to hear that there is none; tell whether this worker goes on."""
+        execution = self._execution
+        if not execution.leaving and execution.objects.starving:
+            wish = execution.objects.wait(self._end.has_come)
+            if wish is not None:
+                execution.leave(stop=isinstance(wish, StopRequested))
+        return not execution.leaving
 
     def _take(self, message: object) -> None:
         assert isinstance(message, Tasks)

@@ -1,0 +1,173 @@
+"""The object of a task class in this worker, and the order in which its methods are called.
+
+    initialize → for each task: pre_task → run → post_task → its handler → ... → finalize
+
+Owns what becomes of what they raise, and of what they ask for: an error of a hook or a handler is logged, never fatal.
+`task_objects.py` makes one for each class; the loops of `loops.py` call it like a function.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Callable
+from logging import ERROR, INFO, WARNING
+from typing import Any, NamedTuple
+
+from zmqtasks import control
+from zmqtasks.control import Parting, Task
+from zmqtasks.errors import (
+    ControlFlow,
+    RequeueRequested,
+    RespawnRequested,
+    RetryRequested,
+    StopRequested,
+    TaskInterrupted,
+)
+from zmqtasks.processes.coroutines import as_function
+from zmqtasks.records import replace
+from zmqtasks.task_class import Worker, config_of
+
+Wishes = tuple[type[ControlFlow], ...]
+PARTING: Wishes = (RespawnRequested, StopRequested)
+AGAIN: Wishes = (RetryRequested, RequeueRequested)
+
+
+class _Ending(NamedTuple):
+    """How a run ended: with a value, or with what it raised."""
+
+    value: Any = None
+    error: BaseException | None = None
+
+
+class Lifecycle:
+    """Run the tasks of one class with one object.
+
+    Args:
+        cls: the task class.
+        stop_node: called where `finalize` asks for the end of the node.
+
+    Raises:
+        BaseException: what the class's `generate_config`, `__init__` or `initialize` raises.
+    """
+
+    def __init__(self, cls: type[Worker[Any]], stop_node: Callable[[], None]) -> None:
+        self._stop_node = stop_node
+        self._pid = os.getpid()
+        self._worker = worker = cls()
+        self.config = worker.config = config_of(cls)
+        self._run = as_function(worker.run)
+        self._has_pre = cls.pre_task is not Worker.pre_task
+        self._has_post = cls.post_task is not Worker.post_task
+        self._hears_success = cls.on_success is not Worker.on_success or self.config.log_events.success
+        worker.initialize()
+        atexit.register(self._finalize)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run one task with all that belongs to it.
+
+        Raises:
+            Parting: a handler asked for another worker, or for the end of the node.
+            BaseException: what the task raised, or asks for.
+        """
+        running = control.running
+        assert running is not None
+        task = replace(running.current_task() or Task(), args=args, kwargs=kwargs)
+        wish = self._asked_by("pre_task", (*AGAIN, *PARTING, TaskInterrupted), task) if self._has_pre else None
+        ending = _Ending(error=wish) if wish is not None else self._ran(task, running)
+        parting = None
+        if self._has_post:
+            parting = self._asked_by("post_task", PARTING, task, ending.error is None, ending.error)
+        if ending.error is not None or self._hears_success:
+            ending, asked = self._handle(task, ending)
+            parting = parting or asked
+        if parting is not None:
+            raise Parting(ending.value, ending.error, stop=isinstance(parting, StopRequested))
+        if ending.error is None:
+            return ending.value
+        try:
+            raise ending.error
+        finally:
+            del ending  # its traceback holds this frame: what it refers to shall go with it
+
+    def _ran(self, task: Task, running: control.Running) -> _Ending:
+        if self._has_pre:
+            running.restart_clock()
+        try:
+            ending = _Ending(self._run(task))
+        except TaskInterrupted as interruption:  # what follows is within its grace
+            return _Ending(error=interruption)
+        except BaseException as error:
+            ending = _Ending(error=error)
+        if ending.error is not None or self._has_post or self._hears_success:
+            running.restart_clock()
+        return ending
+
+    # What becomes of a run
+
+    def _handle(self, task: Task, ending: _Ending) -> tuple[_Ending, ControlFlow | None]:
+        """Call the handlers of an ending; return what it has become, and whether they asked to part."""
+        error = ending.error
+        match error:
+            case None:
+                self._log("success", INFO, "task %s succeeded", task.id)
+                return ending, self._asked_by("on_success", PARTING, task, ending.value)
+            case RetryRequested():
+                return ending, self._tell_whether_again(task, error)
+            case RequeueRequested():
+                self._log("requeue", INFO, "task %s asked to be handed back", task.id)
+                return ending, self._asked_by("on_requeue", PARTING, task)
+            case StopRequested():
+                self._log("stop", INFO, "task %s stops its node", task.id)
+                return ending, self._asked_by("on_stop", PARTING, task)
+            case RespawnRequested():
+                return ending, None
+            case TaskInterrupted():
+                self._log("timeout", ERROR, "task %s: %s", task.id, error)
+                wish = self._asked_by("on_timeout", (*AGAIN, *PARTING), task)
+            case _:
+                self._log("failure", ERROR, "task %s failed", task.id, failure=error)
+                wish = self._asked_by("on_failure", (*AGAIN, *PARTING), task, error)
+        if isinstance(wish, AGAIN):
+            return self._handle(task, _Ending(error=wish))
+        return ending, self._tell_whether_again(task, error) or wish
+
+    def _tell_whether_again(self, task: Task, error: BaseException) -> ControlFlow | None:
+        """Tell the object whether a task that wants to, or has failed, is run again; return what it asks for."""
+        assert control.running is not None
+        again = control.running.runs_again(error)
+        if again is None:
+            return None
+        if again:
+            self._log("retry", INFO, "task %s will be run again", task.id)
+            return self._asked_by("on_retry", PARTING, task)
+        self._log("max_retries", ERROR, "task %s has used up its retries", task.id)
+        return self._asked_by("on_max_retries", PARTING, task)
+
+    # Calling what the user wrote
+
+    def _asked_by(self, name: str, allowed: Wishes, *args: Any) -> ControlFlow | None:
+        """Call a method; return what it asks for, where it may. All else that it raises is logged."""
+        try:
+            getattr(self._worker, name)(*args)
+        except ControlFlow as wish:
+            if isinstance(wish, allowed):
+                return wish
+            reason = wish if isinstance(wish, TaskInterrupted) else f"it may not ask for this: {type(wish).__name__}"
+            self._worker.logger.error("%s was cut short: %s", name, reason)
+        except BaseException:  # even sys.exit(): it must not change what becomes of the task
+            self._worker.logger.exception("%s raised", name)
+        return None
+
+    def starve(self, seconds: float) -> ControlFlow | None:
+        """Tell the object that there was no task for so long; return what it asks for."""
+        self._log("starvation", WARNING, "no task for %.1f s", seconds)
+        return self._asked_by("on_starvation", PARTING, seconds)
+
+    def _finalize(self) -> None:
+        if os.getpid() == self._pid and isinstance(self._asked_by("finalize", PARTING), StopRequested):
+            self._stop_node()
+
+    def _log(self, event: str, level: int, text: str, *args: Any, failure: BaseException | None = None) -> None:
+        if getattr(self.config.log_events, event):
+            self._worker.logger.log(level, text, *args, exc_info=failure)
