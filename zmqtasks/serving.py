@@ -78,6 +78,7 @@ def open_node(
             finalizer=settings.finalizer or None,
             end_timeout_s=options.end_timeout,
             recycle_memory=options.recycle_memory,
+            one_chunk=options.max_tasks_per_worker == 1,
             sys_path=settings.sys_path,
             cleanup_dir=settings.cleanup_dir,
             owner_dir=settings.owner_dir,

@@ -77,6 +77,14 @@ def test_a_worker_has_nothing_of_the_rehearsal() -> None:
         assert crew.force.progress(0).chunk == 1
 
 
+def test_a_worker_of_one_chunk_ends_by_itself() -> None:
+    with Crew(one_chunk=True) as crew:
+        crew.ready()
+        assert crew.results(tasks.double, [4]) == {0: 8}
+        ended = crew.exited()
+        assert (ended.signal, ended.exit_code, ended.progress.phase) == (None, 0, WorkPhase.IDLE)
+
+
 def test_what_a_task_forks_cares_for_the_threads_of_its_worker() -> None:
     """What the standard library does after a fork is put off in the zygote, and in it alone."""
     with Crew() as crew:

@@ -75,6 +75,8 @@ class Settings(NamedTuple):
     """Folder of the node's cgroup, or nothing."""
     log_level: str = "WARNING"
     """Of the root logger."""
+    one_chunk: bool = False
+    """Whether it ends by itself after the first chunk, rather than to wait for being told."""
 
     @property
     def has_functions(self) -> bool:
@@ -85,7 +87,14 @@ class Settings(NamedTuple):
         """Return the body of the frame."""
         limits = [self.limits.message_bytes, self.limits.header_bytes, self.limits.items]
         head = [self.supervisor, self.slot, self.node, self.host, limits, self.sys_path]
-        own = [len(self.initializer), self.end_timeout_s, self.recycle_memory, self.group, self.log_level]
+        own = [
+            len(self.initializer),
+            self.end_timeout_s,
+            self.recycle_memory,
+            self.group,
+            self.log_level,
+            self.one_chunk,
+        ]
         return json.dumps([head, own]).encode() + b"\n" + self.initializer + self.finalizer
 
     @classmethod
@@ -93,10 +102,10 @@ class Settings(NamedTuple):
         """Return what `pack` made a body of."""
         head, _, functions = body.partition(b"\n")
         (supervisor, slot, node, host, limits, sys_path), own = json.loads(head)
-        length, end_timeout_s, memory, group, log_level = own
+        length, *others = own
         initializer, finalizer = functions[:length], functions[length:]
         where = supervisor, slot, node, host, Limits(*limits), sys_path
-        return cls(*where, initializer, finalizer, end_timeout_s, memory, group, log_level)
+        return cls(*where, initializer, finalizer, *others)
 
 
 def main(channel_fd: int, progress_fd: int) -> NoReturn:
@@ -135,6 +144,7 @@ class Worker:
         self._limits = inner_limits(settings.limits)
         self._end = end or WorkerEnd()
         self._sent = 0
+        self._one_chunk = False
         nowhere = slot_to_rehearse()
         self._execution = Execution(
             self._send,
@@ -189,6 +199,7 @@ class Worker:
         linux.raise_oom_score(OOM_SCORE)
         linux.take_part_in_fences()
         _reseed()
+        self._one_chunk = settings.one_chunk
         if settings.recycle_memory is not None:
             self._execution.why_leave = OwnMemory(settings.recycle_memory).why_leave
 
@@ -203,7 +214,10 @@ class Worker:
         slot[PHASE] = int(WorkPhase.IDLE)
 
     def serve(self, channel: socket.socket, slot: memoryview) -> None:
-        """Be ready, and run what comes until a STOP frame, or until there is a reason to leave, and tell that."""
+        """Be ready, and run what comes until a STOP frame, or until there is a reason to leave, and tell that.
+
+        One that runs one chunk only ends by itself: its node knows when it was told of all of that.
+        """
         self._end.attach(channel)
         self._running.take_place(slot)
         self._execution.take_place(slot)
@@ -218,7 +232,11 @@ class Worker:
             kind, body = self._end.receive()
             if kind is _STOP:
                 return
-            self._take(codec.decode(body, self._limits, self._end.borrow))
+            message = codec.decode(body, self._limits, self._end.borrow)
+            assert isinstance(message, Tasks)
+            self._take(message)
+            if self._one_chunk and message.chunks and not self._execution.leaving:
+                return
         self._end.send(FrameKind.LEAVING, self._execution.leaving.encode())
 
     def _has_something_to_do(self) -> bool:
@@ -230,8 +248,7 @@ class Worker:
                 execution.leave(stop=isinstance(wish, StopRequested))
         return not execution.leaving
 
-    def _take(self, message: object) -> None:
-        assert isinstance(message, Tasks)
+    def _take(self, message: Tasks) -> None:
         for object_id in message.dropped:
             references.here.drop(object_id)
         for put in message.objects:

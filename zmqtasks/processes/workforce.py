@@ -69,6 +69,7 @@ class Workforce:
         finalizer: encoded function without arguments that each worker runs when it ends in order.
         end_timeout_s: how long finalizer and exit handlers may take together.
         recycle_memory: a worker that holds more than so many bytes after a task leaves; None for never.
+        one_chunk: whether workers end by themselves after the first chunk.
         sys_path: module search path of workers; None for that of this process.
         cleanup_dir: folder to remove at the end, also when this process is killed (zygote only).
         owner_dir: folder of the program this one works for; removed where both are killed (zygote only).
@@ -99,6 +100,7 @@ class Workforce:
         finalizer: bytes | None = None,
         end_timeout_s: float = 5.0,
         recycle_memory: int | None = None,
+        one_chunk: bool = False,
         sys_path: Sequence[str] | None = None,
         cleanup_dir: str | None = None,
         owner_dir: str | None = None,
@@ -139,6 +141,7 @@ class Workforce:
             recycle_memory,
             group,
             log_level,
+            one_chunk,
         )
         self._recorder = recorder
         self._table = ProgressTable(slots, recorder.fd if recorder else None)
