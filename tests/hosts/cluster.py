@@ -2,8 +2,9 @@
 
     python -m tests.hosts.cluster --tasks 100000 [--tunnel]        the long form
 
-One host is cut off and healed, one is killed, one is added, one is drained; then the cluster is ended. The job is given
-from a Python program, and by the command. Every result has to be right, and nothing may be left on any host.
+One host is cut off and healed, one is killed, one is added, one is drained; then the cluster is ended, once in order
+and once by the death of its keeper. The job is given from a Python program, and by the command. Every result has to be
+right, and nothing may be left on any host.
 """
 
 from __future__ import annotations
@@ -125,6 +126,11 @@ class Stage:
         files = [str(path) for host in self.others for path in (self.folder / f"h{host.number}").iterdir()]
         return [*map(str, sshd.programs_with(self.mark)), *files]
 
+    def keeper(self) -> int:
+        """Return the process that holds the cluster."""
+        (published,) = (self.folder / "state").rglob("keeper.json")
+        return int(json.loads(published.read_text())["pid"])
+
     def kill(self, number: int) -> None:
         """Kill the far program of a host."""
         room = f"TMPDIR={self.folder / f'h{number}'}"
@@ -195,6 +201,12 @@ def play(played: Stage, tasks: int, *, cut_s: float, say: Callable[[str], object
     assert sorted((row["task"], row["value"]) for row in rows) == [(n, n * n) for n in range(tasks)]
     say(played.expect("cluster", "down", hosts).stderr)
     wait_until(lambda: not played.left(), played.left)
+    played.list_hosts(1)
+    played.expect("cluster", "up", hosts)
+    assert played.left()
+    os.kill(played.keeper(), signal.SIGKILL)
+    wait_until(lambda: not played.left(), played.left)
+    say("nothing is left where the keeper was killed, either")
 
 
 def _faults(played: Stage, one: netns.Host, two: netns.Host, cut_s: float) -> Iterator[str]:
