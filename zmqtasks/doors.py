@@ -13,13 +13,27 @@ from collections.abc import Iterable
 from zmqtasks.errors import BindError, NotAuthorised
 
 WILDCARDS = ("*", "0.0.0.0", "::")
-ENDPOINT = re.compile(r"tcp://(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^\[\]:/\s]+):(?P<port>[0-9]{1,5}|\*)")
+ENDPOINT = re.compile(
+    r"tcp://((?P<key>[^@/\s]+)@)?(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^\[\]:/@\s]+):(?P<port>[0-9]{1,5}|\*)"
+)
 
 
 def host_of(endpoint: str) -> str:
     """Return the host of a tcp endpoint, without brackets; "" where there is none."""
     match = ENDPOINT.fullmatch(endpoint)
     return match["host"].strip("[]") if match else ""
+
+
+def key_of(endpoint: str) -> str:
+    """Return whose key has to be proved at an endpoint, `tcp://KEY@HOST:PORT`; "" where it does not say."""
+    return endpoint.removeprefix("tcp://").rpartition("@")[0] if endpoint.startswith("tcp://") else ""
+
+
+def with_key(endpoint: str, key: str) -> str:
+    """Return a tcp endpoint where this key has to be proved, or where none has to be for ""; another as it is."""
+    if not endpoint.startswith("tcp://"):
+        return endpoint
+    return f"tcp://{key}{'@' if key else ''}{endpoint.removeprefix('tcp://').rpartition('@')[2]}"
 
 
 def is_local(endpoint: str) -> bool:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 import zmqtasks
 from zmqtasks.errors import BindError
 from zmqtasks.machines import session
+from zmqtasks.machines.authority import Member
 from zmqtasks.messages import (
     PROTOCOL_VERSIONS,
     Address,
@@ -38,6 +39,7 @@ from zmqtasks.messages import (
 from zmqtasks.options import Limits
 from zmqtasks.sessions import GOODBYE_S, UNKNOWN_SESSION, Guest, GuestRole, Link, LinkRole, Loop, Report, Timer
 from zmqtasks.transport.network import Network, Wire
+from zmqtasks.transport.refusals import Refusals
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +96,8 @@ class Peer:
         self._rejected_at: dict[SessionId, float] = {}
         self._rejecting = 0
         self._warned_at = float("-inf")
-        network.listen(self._receive)
+        self._refusals = Refusals(loop.time)
+        network.listen(self._receive, self._revoke)
 
     @property
     def id(self) -> PeerId:
@@ -178,39 +181,63 @@ class Peer:
 
     # What comes in
 
-    def _receive(self, message: Message) -> bool:
-        """Give a message to its session; return False where there was none."""
+    def _receive(self, message: Message, sender: Member | None = None) -> bool:
+        """Give a message to its session; return False where there was none, or it is not of this sender."""
         guest: Guest | None = None
         link: Link | None = None
         match message:
             case Tasks() | Results() | Stored():
-                if guest := self._sessions_of_guests.get(message.session):
+                if guest := self._guest_of(message, sender):
                     guest.handle(session.BulkReceived(message))
             case Hello():
-                return self._greet(message)
+                return self._greet(message, sender)
             case Status() if message.session.epoch == self.epoch:
-                if link := self.links.get(message.session):
+                if link := self._link_of(message, sender):
                     link.handle(session.StatusReceived(message))
             case Status():
-                if guest := self._sessions_of_guests.get(message.session):
+                if guest := self._guest_of(message, sender):
                     guest.handle(session.StatusReceived(message))
                 elif message.state not in (PeerState.BYE, PeerState.REJECT):
                     self._reject(message.session, message.address, UNKNOWN_SESSION)
             case Output():
-                if link := self.links.get(message.session):
+                if link := self._link_of(message, sender):
                     link.hear_output(message)
             case Errands() if message.session.epoch == self.epoch:
-                if (link := self.links.get(message.session)) and link.partner:
+                if (link := self._link_of(message, sender)) and link.partner:
                     self.on_errands(link.partner, message)
             case Errands():
-                if guest := self._sessions_of_guests.get(message.session):
+                if guest := self._guest_of(message, sender):
                     self.on_errands(guest.id, message)
             case Cancel() | Query():
-                if guest := self._sessions_of_guests.get(message.session):
+                if guest := self._guest_of(message, sender):
                     guest.deliver(message)
         return guest is not None or link is not None
 
-    def _greet(self, hello: Hello) -> bool:
+    def _guest_of(self, message: Message, sender: Member | None) -> Guest | None:
+        guest = self._sessions_of_guests.get(message.session)
+        return guest if guest and (sender is None or self._owns(sender, guest, message)) else None
+
+    def _link_of(self, message: Message, sender: Member | None) -> Link | None:
+        link = self.links.get(message.session)
+        return link if link and (sender is None or self._owns(sender, link, message)) else None
+
+    def _owns(self, sender: Member, end: Guest | Link, message: Message) -> bool:
+        """Tell whether a session is with this sender: others may know its number, too."""
+        if end.key == sender.key:
+            return True
+        self._refusals.tell(sender.name, f"it sent {type(message).__name__.upper()} in a session that is not its own")
+        return False
+
+    def _revoke(self, keys: frozenset[str]) -> None:
+        """End the sessions of those whose keys are not known any more, or may do less."""
+        for guest in [guest for guest in self.guests.values() if guest.key in keys]:
+            logger.warning("the key of %s %s was revoked: its session is over", guest.role, guest.id)
+            guest.handle(session.PartnerEnded())
+        for link in [link for link in self.links.values() if link.key in keys]:
+            logger.warning("the key of %s was revoked: the session with it is over", link.partner or link.address)
+            link.forsake()
+
+    def _greet(self, hello: Hello, sender: Member | None) -> bool:
         """Echo a known session, replace an older one, or open a new one.
 
         Returns:
@@ -218,6 +245,8 @@ class Peer:
         """
         peer = hello.address.peer
         known = self.guests.get(peer)
+        if known and sender is not None and not self._owns(sender, known, hello):
+            return False
         if known and known.machine.session == hello.session:
             known.handle(session.HelloReceived())
             return True
@@ -228,7 +257,7 @@ class Peer:
         if reason := self._objection(hello):
             self._reject(hello.session, hello.address, reason)
             return False
-        self._admit(hello, known)
+        self._admit(hello, known, "" if sender is None else sender.key)
         return False
 
     def _objection(self, hello: Hello) -> str:
@@ -241,10 +270,10 @@ class Peer:
             return f"incompatible: this peer speaks protocol {ours}, the other {theirs}; install the same zmqtasks"
         return ""
 
-    def _admit(self, hello: Hello, known: Guest | None) -> None:
+    def _admit(self, hello: Hello, known: Guest | None, key: str) -> None:
         handler = self._hosts[hello.role]
         try:
-            guest = Guest(self, hello, handler, known=known is not None)
+            guest = Guest(self, hello, handler, known=known is not None, key=key)
         except BindError as error:
             self._log_seldom("cannot answer %s: %s", hello.address.peer, error)
             return

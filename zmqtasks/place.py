@@ -15,7 +15,8 @@ from zmqtasks.messages import PeerId
 from zmqtasks.peer import Peer
 from zmqtasks.processes.usage import host_id
 from zmqtasks.records import Value
-from zmqtasks.transport.keys import KeyPair, read_pair
+from zmqtasks.transport.keyring import Keyring
+from zmqtasks.transport.keys import read_pair
 from zmqtasks.transport.network import ZmqNetwork
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def open_peer(
         BindError: an endpoint cannot be bound.
         KeyFileError: the key cannot be used.
     """
-    pair: KeyPair | None = None if place.key is None else read_pair(place.key)
+    keyring = None if place.key is None else Keyring(*read_pair(place.key))
     network = ZmqNetwork(
         loop,
         peer_id or os.urandom(8).hex(),
@@ -64,7 +65,7 @@ def open_peer(
         bind=place.bind,
         advertise=place.advertise,
         folder=place.folder,
-        pair=pair,
+        keyring=keyring,
         on_refused=on_refused,
         tunnels=place.tunnels,
     )

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from zmqtasks import doors
 from zmqtasks.errors import LocalProtocolError
 from zmqtasks.machines import session
 from zmqtasks.messages import (
@@ -225,6 +226,16 @@ class Link(_End):
         """Pass on what workers printed; output is neither numbered nor acknowledged."""
         self._handler.link_printed(self, output)
 
+    @property
+    def key(self) -> str:
+        """Return the key of its own that the partner has to prove; "" where none is asked for."""
+        return doors.key_of(self.address.endpoints[0])
+
+    def forsake(self) -> None:
+        """End the session and open the next one, for which there may be no way for now."""
+        if self.machine.state is not session.State.CLOSED:
+            self.handle(session.LeaveRequested())
+
     def close(self) -> None:
         """End the session in order, and start no other; idempotent."""
         if self._closed:
@@ -347,8 +358,10 @@ class Guest(_End):
 
     machine: session.Incoming
 
-    def __init__(self, peer: Peer, hello: Hello, handler: GuestRole, *, known: bool) -> None:
+    def __init__(self, peer: Peer, hello: Hello, handler: GuestRole, *, known: bool, key: str = "") -> None:
         super().__init__(peer)
+        self.key = key
+        """Its own, which it has proved; "" where that was not asked for."""
         self.address = hello.address
         self.role = hello.role
         self.limits = hello.limits

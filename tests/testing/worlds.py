@@ -101,4 +101,4 @@ class Listener:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.heard: list[Message] = []
-        network.listen(self.heard.append)
+        network.listen(lambda message, sender: self.heard.append(message))

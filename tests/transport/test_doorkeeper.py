@@ -14,6 +14,7 @@ from zmqtasks.errors import BindError
 from zmqtasks.messages import Address, Message, Query, SessionId
 from zmqtasks.options import Limits
 from zmqtasks.transport.doorkeeper import ANSWERS_AT, Doorkeeper
+from zmqtasks.transport.keyring import Keyring
 from zmqtasks.transport.keys import KeyPair, new_pair
 from zmqtasks.transport.network import ZmqNetwork
 from zmqtasks.transport.refusals import Refusals
@@ -30,9 +31,9 @@ class House:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self.network = ZmqNetwork(self.loop, "a" * 16, "here", bind=("tcp://127.0.0.1:0",), pair=MESH)
+        self.network = ZmqNetwork(self.loop, "a" * 16, "here", bind=("tcp://127.0.0.1:0",), keyring=Keyring(MESH))
         self.heard: list[Message] = []
-        self.network.listen(self.heard.append)
+        self.network.listen(lambda message, sender: self.heard.append(message))
         self.endpoint = self.network.address.endpoints[0]
         self.context = zmq.Context()
 
@@ -91,10 +92,14 @@ def test_who_is_not_let_in_learns_why_and_tries_again(theirs: KeyPair | None, ex
     loop = asyncio.new_event_loop()
     told: list[tuple[str, bool]] = []
     stranger = ZmqNetwork(
-        loop, "b" * 16, "there", pair=OTHER, on_refused=lambda endpoint, why, certain: told.append((why, certain))
+        loop,
+        "b" * 16,
+        "there",
+        keyring=Keyring(OTHER),
+        on_refused=lambda endpoint, why, certain: told.append((why, certain)),
     )
     context = zmq.Context()
-    keeper = Doorkeeper(context, MESH, Refusals(loop.time))
+    keeper = Doorkeeper(context, Keyring(MESH), Refusals(loop.time))
     keeper.attend(loop)
     inbox, endpoints = bound_pull(context, ("tcp://127.0.0.1:0",), Limits(), theirs)
     wire = stranger.reach(Address("a" * 16, "here", endpoints))
@@ -103,7 +108,7 @@ def test_who_is_not_let_in_learns_why_and_tries_again(theirs: KeyPair | None, ex
             wait_until_async(lambda: sum(certain and expected in why for why, certain in told) >= 2, lambda: told)
         )
         if theirs is not None:
-            keeper._pair = theirs
+            keeper._keyring = Keyring(theirs)
             wire.send_control(QUESTION)
             loop.run_until_complete(wait_until_async(lambda: inbox.poll(0)))
     finally:
@@ -126,7 +131,7 @@ def test_a_peer_does_not_start_where_strangers_are_not_refused(monkeypatch: pyte
     loop = asyncio.new_event_loop()
 
     def start() -> None:
-        ZmqNetwork(loop, "a" * 16, "here", bind=("tcp://127.0.0.1:0",), pair=MESH).close()
+        ZmqNetwork(loop, "a" * 16, "here", bind=("tcp://127.0.0.1:0",), keyring=Keyring(MESH)).close()
 
     start()
     with monkeypatch.context() as patch:

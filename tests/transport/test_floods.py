@@ -45,7 +45,7 @@ class Place:
         self.intake = local._intake
         self.context = zmq.Context()
 
-    def _hear(self, message: Message) -> bool:
+    def _hear(self, message: Message, sender: object) -> bool:
         if isinstance(message, Query):
             self.heard.append(message)
         return isinstance(message, Query)

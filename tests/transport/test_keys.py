@@ -20,7 +20,7 @@ def test_a_key_is_written_for_its_owner_alone_and_read_again(tmp_path: Path) -> 
     finally:
         os.umask(mask)
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
-    assert read_pair(path) == pair
+    assert read_pair(path) == (pair, None)
     assert pair.secret.hex() not in repr(pair)
 
 
@@ -29,7 +29,7 @@ def test_a_key_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
     write_pair(path, pair)
     with pytest.raises(KeyFileError, match="exists already"):
         write_pair(path, new_pair())
-    assert read_pair(path) == pair
+    assert read_pair(path) == (pair, None)
     with pytest.raises(KeyFileError, match="No such file"):
         write_pair(str(tmp_path / "no" / "mesh.key"), pair)
 

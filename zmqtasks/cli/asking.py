@@ -10,7 +10,7 @@ import contextlib
 
 from zmqtasks.machines.session import Closed
 from zmqtasks.messages import Address, Output, Role, Status
-from zmqtasks.peer import Link
+from zmqtasks.peer import Link, Peer
 from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.folder import PrivateFolder
 from zmqtasks.records import replace
@@ -37,7 +37,7 @@ async def _ask(nodes: tuple[str, ...], place: Place, timeout_s: float) -> dict[s
     try:
         peer = open_peer(asyncio.get_running_loop(), replace(place, folder=folder.path), on_refused=asking.not_let_in)
         for node in dict.fromkeys(nodes):
-            peer.open(Address("", "", (node,)), Role.OBSERVER, asking)
+            asking.ask(peer, node)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asking.over.wait(), timeout_s)
         peer.close()
@@ -52,10 +52,17 @@ class _Asking:
     def __init__(self, nodes: tuple[str, ...], timeout_s: float) -> None:
         self.over = asyncio.Event()
         self.answers: dict[str, Status | str] = dict.fromkeys(nodes, f"did not answer within {timeout_s:g} s")
+        self._given = dict(zip(nodes, nodes, strict=True))  # as it was given, by the endpoint with its key
         self._waiting = set(nodes)
 
+    def ask(self, peer: Peer, node: str) -> None:
+        """Open a session with the peer at an address."""
+        address = peer.network.complete(Address("", "", (node,)))
+        self._given[address.endpoints[0]] = node
+        peer.open(address, Role.OBSERVER, self)
+
     def _answered(self, link: Link, answer: Status | str) -> None:
-        address = link.address.endpoints[0]
+        address = self._given[link.address.endpoints[0]]
         self.answers[address] = answer
         self._done(address)
 
@@ -66,10 +73,11 @@ class _Asking:
 
     def not_let_in(self, endpoint: str, why: str, certain: bool) -> None:
         """Note that a peer has refused the connection."""
-        if endpoint in self._waiting:
-            self.answers[endpoint] = f"did not let us in: {why}"
+        address = self._given.get(endpoint, endpoint)
+        if address in self._waiting:
+            self.answers[address] = f"did not let us in: {why}"
             if certain:
-                self._done(endpoint)
+                self._done(address)
 
     def link_opened(self, link: Link, status: Status) -> None:
         self._answered(link, status)

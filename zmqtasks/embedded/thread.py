@@ -128,6 +128,8 @@ class Embedded:
         self._feed = OutputFeed(where.on_output)
         self._to_end: set[PeerId] = set()
         self._rest = asyncio.Event()
+        self._given: dict[str, str] = {}
+        """Endpoints as they were named to us, by the same with a key."""
         self._refused: dict[str, str] = {}
         """Why the peers at these endpoints do not let us in."""
         self._closed = False
@@ -242,7 +244,7 @@ class Embedded:
             on_refused=self._not_let_in,
         )
         self._answered = asyncio.Event()
-        sink = Address("", "", (self._where.sink,)) if self._where.sink else None
+        sink = self._partner(self._where.sink) if self._where.sink else None
         self._collector.begin(self.resuming)
         self.ventilator = Ventilator(
             self.peer, sink, on_nodes=self._nodes_changed, on_output=self._printed, resuming=self.resuming
@@ -252,7 +254,7 @@ class Embedded:
                 self.peer, self._collector, self._settle if self._where.watching else self.ventilator.settle
             )
         for endpoint in self._where.addresses:
-            self.ventilator.add_node(Address("", "", (endpoint,)))
+            self.ventilator.add_node(self._partner(endpoint))
         if self._finder:
             await self._join(self._finder)
         elif not self._where.addresses:
@@ -279,7 +281,7 @@ class Embedded:
             self.ventilator.drop_node(self._found.pop(endpoint))
         for endpoint in endpoints:
             if endpoint not in self._found:
-                self._found[endpoint] = self.ventilator.add_node(Address("", "", (endpoint,)))
+                self._found[endpoint] = self.ventilator.add_node(self._partner(endpoint))
 
     async def _start_own(self) -> None:
         where = self._where
@@ -305,9 +307,16 @@ class Embedded:
         if refused:
             self._collector.broken(NoNodes(refused))
 
+    def _partner(self, endpoint: str) -> Address:
+        """Return the address of a peer that was named to us, with the key that has to be proved there."""
+        address = self.peer.network.complete(Address("", "", (endpoint,)))
+        self._given[address.endpoints[0]] = endpoint
+        return address
+
     def _not_let_in(self, endpoint: str, why: str, certain: bool) -> None:
-        self._refused[endpoint] = why
-        if certain and set(self._where.addresses) <= self._refused.keys():
+        self._refused[self._given.get(endpoint, endpoint)] = why
+        partners = set(self._where.addresses)
+        if certain and partners and partners <= self._refused.keys():
             self._answered.set()
 
     def _nodes_seen(self) -> list[NodeInfo]:

@@ -26,6 +26,7 @@ from zmqtasks.peer import Loop
 from zmqtasks.testing.clock import FakeClock
 from zmqtasks.testing.connections import LEAST_RTO_S, MOST_RTO_S, SCHEME, Conditions, Connection, SimWire
 from zmqtasks.testing.story import describe
+from zmqtasks.transport.intake import OnMessage
 from zmqtasks.wire import codec
 
 LIMITS = Limits()
@@ -224,10 +225,10 @@ class SimInbox:
         self.connects = True
         self._network = network
         self._loop = loop
-        self._on_message: Callable[[Message], object] | None = None
+        self._on_message: OnMessage | None = None
         self._waiting: deque[Message] = deque()
 
-    def listen(self, on_message: Callable[[Message], object]) -> None:
+    def listen(self, on_message: OnMessage, on_revoked: Callable[[frozenset[str]], None] = lambda keys: None) -> None:
         """Begin to deliver what comes."""
         self._on_message = on_message
         self._loop.call_soon(self.drain)
@@ -238,7 +239,11 @@ class SimInbox:
             message = self._waiting.popleft()
             if self._network.story is not None:
                 self._network.tell(f"  < {self.place} {describe(message)}")
-            self._on_message(message)
+            self._on_message(message, None)
+
+    def complete(self, address: Address) -> Address:
+        """Return the address as it is: here nobody has a key."""
+        return address
 
     def can_borrow(self, address: Address, memory: Memory) -> bool:
         """Tell that nothing can: here messages are not encoded, and nothing is copied."""

@@ -16,7 +16,8 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from zmqtasks.errors import BindError
-from zmqtasks.transport.keys import KeyPair, new_pair
+from zmqtasks.transport.keyring import Keyring
+from zmqtasks.transport.keys import new_pair
 from zmqtasks.transport.refusals import Refusals
 from zmqtasks.transport.sockets import connected_push
 
@@ -41,13 +42,13 @@ class Doorkeeper:
 
     Args:
         context: of this peer.
-        pair: of the mesh: who has it is a member.
+        keyring: of this peer: whose key is there may come in.
         refusals: told of whom was refused.
     """
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], pair: KeyPair, refusals: Refusals) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], keyring: Keyring, refusals: Refusals) -> None:
         self._context = context
-        self._pair = pair
+        self._keyring = keyring
         self._refusals = refusals
         self._loop: asyncio.AbstractEventLoop | None = None
         self._probe = b""
@@ -77,7 +78,7 @@ class Doorkeeper:
         if len(question) != _QUESTION_FRAMES or question[7] != b"CURVE":
             return [*head, b"400", b"no key", b"", b""]
         key = question[8]
-        if key == self._pair.public:
+        if self._keyring.member(key.hex()):
             return [*head, b"200", b"OK", key.hex().encode(), b""]
         if key != self._probe:
             self._refusals.tell(question[5].decode(errors="replace"), f"its key {key.hex()} is not known here")
@@ -91,7 +92,7 @@ class Doorkeeper:
         """
         stranger = new_pair()
         self._probe = stranger.public
-        socket = connected_push(self._context, _from_here(endpoint), stranger, self._pair.public)
+        socket = connected_push(self._context, _from_here(endpoint), stranger, self._keyring.pair.public)
         monitor = socket.get_monitor_socket(_VERDICTS)
         try:
             verdict = self._await_verdict(monitor)

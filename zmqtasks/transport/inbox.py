@@ -11,6 +11,7 @@ import zmq
 
 from zmqtasks.options import KIB
 from zmqtasks.transport.intake import Intake
+from zmqtasks.transport.keyring import Keyring
 
 FRAMES_A_TURN = 256
 """After so many frames the loop sees to its other business first."""
@@ -30,13 +31,21 @@ class Inbox:
         loop: calls back in its own thread.
         socket: bound; owned from now on.
         intake: gets each frame.
+        keyring: tells who has sent it, where each peer has a key of its own; else None.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, socket: zmq.Socket[bytes], intake: Intake) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        socket: zmq.Socket[bytes],
+        intake: Intake,
+        keyring: Keyring | None = None,
+    ) -> None:
         self._loop = loop
         self._socket = socket
         self._descriptor: int = socket.FD
         self._intake = intake
+        self._keyring = keyring
         self._skipping = self._pausing = False
         self._useless = 0  # since the last pause
         # ZeroMQ's descriptor is edge-triggered: it must be drained until EAGAIN each time. The `zmq.asyncio` sockets
@@ -59,6 +68,8 @@ class Inbox:
         if self._skipping or frame.more:
             self._skipping = frame.more
             is_fine = self._intake.reject("a message of several frames")
+        elif self._keyring is not None:
+            is_fine = self._take_from(frame, self._keyring)
         else:
             is_fine = self._intake.take(frame.buffer if len(frame) >= COPY_BELOW_BYTES else frame.bytes)
         if not is_fine:
@@ -66,6 +77,14 @@ class Inbox:
             if self._useless >= USELESS_A_TURN:
                 self._pause()
         return True
+
+    def _take_from(self, frame: zmq.Frame, keyring: Keyring) -> bool:
+        """Take a frame of a connection whose key libzmq has seen proved; it may have been revoked since."""
+        key = str(frame.get("User-Id"))
+        sender = keyring.member(key)
+        if sender is None:
+            return self._intake.refuse(key, "its key is not known here any more")
+        return self._intake.take(frame.buffer if len(frame) >= COPY_BELOW_BYTES else frame.bytes, sender)
 
     def _pause(self) -> None:
         """Read nothing for a while, and do not watch the descriptor: what comes meanwhile would keep it readable."""

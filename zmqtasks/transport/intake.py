@@ -10,13 +10,17 @@ import logging
 from collections.abc import Callable
 
 from zmqtasks.errors import RemoteProtocolError
+from zmqtasks.machines.authority import Member, objection, signed
 from zmqtasks.machines.patience import Patience
 from zmqtasks.messages import Message
 from zmqtasks.options import Limits
+from zmqtasks.transport.refusals import Refusals
 from zmqtasks.wire import codec
 from zmqtasks.wire.loans import LoanLost, borrow_by_name
 
 logger = logging.getLogger(__name__)
+
+OnMessage = Callable[[Message, Member | None], object]
 
 
 class Intake:
@@ -24,19 +28,24 @@ class Intake:
 
     Args:
         limits: of one message.
-        on_message: gets each decoded message; returns False where nobody here wants it.
+        on_message: gets each decoded message, and whose key of its own was proved for it, or None where that was not
+            asked for; returns False where nobody here wants it.
         clock: returns monotonic seconds.
+        refusals: told who has sent what his key may not.
     """
 
-    def __init__(self, limits: Limits, on_message: Callable[[Message], object], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, limits: Limits, on_message: OnMessage, clock: Callable[[], float], refusals: Refusals | None = None
+    ) -> None:
         self.malformed = self.strays = 0
         self.limits = limits
         self._on_message = on_message
         self._clock = clock
+        self._refusals = refusals or Refusals(clock)
         self._patience = Patience(clock())
         self._debug = logger.isEnabledFor(logging.DEBUG)
 
-    def take(self, frame: bytes | memoryview) -> bool:
+    def take(self, frame: bytes | memoryview, sender: Member | None = None) -> bool:
         """Take one frame; return False where its sender is to be slowed. A useless one is counted, and that is all."""
         try:
             message = codec.decode(frame, self.limits, borrow_by_name)
@@ -48,7 +57,11 @@ class Intake:
             return self.reject(str(error))
         if self._debug:
             logger.debug("< %s", type(message).__name__)
-        if self._on_message(message) is False:
+        if sender is not None:
+            if why := objection(sender, message):
+                return self.refuse(sender.name, why)
+            message = signed(message, sender)
+        if self._on_message(message, sender) is False:
             self.strays += 1
             return self._spend()
         return True
@@ -61,6 +74,12 @@ class Intake:
         self.malformed += 1
         if str(self.malformed).rstrip("0") == "1":
             logger.warning("ignored %d malformed frame(s); the last: %s", self.malformed, what)
+        return self._spend()
+
+    def refuse(self, who: str, why: str) -> bool:
+        """Count what somebody may not send; return False where he is to be slowed."""
+        self.strays += 1
+        self._refusals.tell(who, why)
         return self._spend()
 
     def _spend(self) -> bool:

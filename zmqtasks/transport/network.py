@@ -14,15 +14,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from zmqtasks import doors
 from zmqtasks.errors import BindError
-from zmqtasks.messages import Address, Bulk, Control, Memory, Message, Output, PeerId
+from zmqtasks.messages import Address, Bulk, Control, Memory, Output, PeerId
 from zmqtasks.options import Limits
 from zmqtasks.transport import endings
-from zmqtasks.transport.intake import Intake
-from zmqtasks.transport.keys import KeyPair
+from zmqtasks.transport.intake import Intake, OnMessage
+from zmqtasks.transport.keyring import Keyring
 from zmqtasks.transport.local import SCHEME, LocalInbox, LocalLane
 from zmqtasks.transport.outlet import Lane, Outlet
 from zmqtasks.transport.refusals import Refusals
+from zmqtasks.transport.shut import ShutLane
 from zmqtasks.wire import loans
 from zmqtasks.wire.lending import Pool
 from zmqtasks.wire.loans import Loan
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 
 TUNNEL = "tunnel://"
 """Begins the address of a peer that nobody can connect to: its name in a folder of sockets that lead to it."""
+RELOAD_S = 1.0
+"""How often the folder of known keys is looked at."""
 LONGEST_PATH = 107
 """sizeof(sockaddr_un.sun_path) - 1 on Linux."""
 
@@ -77,8 +81,17 @@ class Network(Protocol):
     memory: Memory | None
     """Where loans of this process are found, if there can be any."""
 
-    def listen(self, on_message: Callable[[Message], object]) -> None:
-        """Begin to deliver what comes; `on_message` returns False where nobody wants it."""
+    def listen(self, on_message: OnMessage, on_revoked: Callable[[frozenset[str]], None]) -> None:
+        """Begin to deliver what comes.
+
+        Args:
+            on_message: gets each message, and the key of its own that its sender has proved, or None; returns False
+                where nobody wants it.
+            on_revoked: gets keys that are not known any more, or may do less than before.
+        """
+
+    def complete(self, address: Address) -> Address:
+        """Return an address that somebody gave, with the keys that have to be proved there."""
 
     def drain(self) -> None:
         """Deliver what has come so far."""
@@ -111,7 +124,7 @@ class ZmqNetwork:
         folder: private folder for a Unix socket; None for none.
         tunnels: folder with sockets that lead to peers elsewhere, through ssh; None for none.
         limits: of one message.
-        pair: the keys of the mesh: all ways between hosts are encrypted, and both ends have to prove that they have it.
+        keyring: with one, all ways between hosts are encrypted, and both ends have to prove a key that is known.
         on_refused: told where we are not let in, why, and whether that is certain.
 
     Raises:
@@ -129,11 +142,12 @@ class ZmqNetwork:
         folder: Path | None = None,
         tunnels: Path | None = None,
         limits: Limits | None = None,
-        pair: KeyPair | None = None,
+        keyring: Keyring | None = None,
         on_refused: Callable[[str, str, bool], None] = lambda endpoint, why, certain: None,
     ) -> None:
         self._loop = loop
-        self._pair = pair
+        self._keyring = keyring
+        self._reload: asyncio.TimerHandle | None = None
         self._on_refused = on_refused
         self._guard: Guard | None = None
         self._doorkeeper: Doorkeeper | None = None
@@ -159,7 +173,8 @@ class ZmqNetwork:
         except Exception:
             self.close()
             raise
-        self.address = Address(peer, host, advertise or endpoints)
+        own_key = keyring.own_key if keyring is not None else ""
+        self.address = Address(peer, host, tuple(doors.with_key(e, own_key) for e in advertise or endpoints))
         self._example = self._examples.write(()) if loans.AVAILABLE else None
         self.memory = Memory(os.getpid(), self._example.fd, self._example.token) if self._example is not None else None
 
@@ -167,11 +182,13 @@ class ZmqNetwork:
         """Bind the inbox for other hosts; with keys, behind a doorkeeper that has shown to refuse strangers."""
         from zmqtasks.transport import sockets  # a program that stays on its host need not have ZeroMQ loaded
 
-        if self._pair is not None:
+        keyring = self._keyring
+        if keyring is not None:
             from zmqtasks.transport.doorkeeper import Doorkeeper
 
-            self._doorkeeper = Doorkeeper(self._zmq(), self._pair, self._refusals)
-        self._socket, endpoints = sockets.bound_pull(self._zmq(), bind, self._limits, self._pair)
+            self._doorkeeper = Doorkeeper(self._zmq(), keyring, self._refusals)
+        pair = None if keyring is None else keyring.pair
+        self._socket, endpoints = sockets.bound_pull(self._zmq(), bind, self._limits, pair)
         if self._doorkeeper is not None:
             for endpoint in endpoints:
                 self._doorkeeper.try_door(endpoint)
@@ -185,13 +202,17 @@ class ZmqNetwork:
             self._context = sockets.new_context()
         return self._context
 
-    def listen(self, on_message: Callable[[Message], object]) -> None:
+    def listen(self, on_message: OnMessage, on_revoked: Callable[[frozenset[str]], None] = lambda keys: None) -> None:
         """Begin to deliver what comes."""
-        intake = Intake(self._limits, on_message, self._loop.time)
+        keyring = self._keyring
+        intake = Intake(self._limits, on_message, self._loop.time, self._refusals)
+        if keyring is not None and not keyring.is_shared:
+            self._reload = self._loop.call_later(RELOAD_S, self._look_for_keys, keyring, on_revoked)
         if self._socket is not None:
             from zmqtasks.transport.inbox import Inbox
 
-            self._inbox = Inbox(self._loop, self._socket, intake)
+            each_its_own = None if keyring is None or keyring.is_shared else keyring
+            self._inbox = Inbox(self._loop, self._socket, intake, each_its_own)
             if self._doorkeeper is not None:
                 from zmqtasks.transport.handshakes import Guard
 
@@ -199,6 +220,22 @@ class ZmqNetwork:
                 self._guard = Guard(self._loop, self._socket, self._refusals)
         if self._local is not None:
             self._local.listen(intake)
+
+    def _look_for_keys(self, keyring: Keyring, on_revoked: Callable[[frozenset[str]], None]) -> None:
+        self._reload = self._loop.call_later(RELOAD_S, self._look_for_keys, keyring, on_revoked)
+        if revoked := keyring.reload():
+            on_revoked(revoked)
+
+    def complete(self, address: Address) -> Address:
+        """Return an address that somebody gave, with the keys that have to be proved there.
+
+        Raises:
+            NotAuthorised: it is not clear whose key that is.
+        """
+        keyring = self._keyring
+        if keyring is None:
+            return address
+        return address._replace(endpoints=tuple(keyring.complete(endpoint) for endpoint in address.endpoints))
 
     def drain(self) -> None:
         """Deliver what has come so far."""
@@ -225,7 +262,15 @@ class ZmqNetwork:
         def refused(why: str, certain: bool) -> None:
             self._on_refused(endpoint, why, certain)
 
-        return lambda most, taken: PushLane(self._loop, self._zmq(), endpoint, most, taken, self._pair, refused)
+        def new_lane(most: int | None, taken: int | None) -> Lane | None:
+            if self._keyring is not None and self._keyring.server(endpoint) is None:
+                return None
+            return PushLane(self._loop, self._zmq(), endpoint, most, taken, self._keyring, refused)
+
+        def lane(most: int | None, taken: int | None) -> Lane:
+            return new_lane(most, taken) or ShutLane(lambda: new_lane(most, taken))
+
+        return lane
 
     def prefers(self, address: Address, endpoint: str) -> bool:
         """Tell whether a new way to `address` would be better than the one through `endpoint`."""
@@ -266,6 +311,8 @@ class ZmqNetwork:
 
     def close(self) -> None:
         """Close inbox and context; what says goodbye has its moment. Idempotent."""
+        if self._reload is not None:
+            self._reload.cancel()
         for inbox in (self._guard, self._inbox, self._local, self._doorkeeper):
             if inbox is not None:
                 inbox.close()

@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 import zmq
 
+from zmqtasks import doors
 from zmqtasks.transport.handshakes import Knocking
-from zmqtasks.transport.keys import KeyPair
+from zmqtasks.transport.keyring import Keyring
 from zmqtasks.transport.sockets import HIGH_WATER_MARK, connected_push
 
 AGAIN_S = 1.0
@@ -29,7 +30,7 @@ class PushLane:
         endpoint: where the inbox is bound.
         most: frames kept while there is no connection, older ones go; None for all.
         taken: frames ZeroMQ takes before it refuses; None for its own measure.
-        pair: the keys of the mesh, which both sides have to prove; or None.
+        keyring: ours, of which both sides have to prove a key; or None.
         on_refused: told why the other side does not let us in, and whether that is certain.
 
     Raises:
@@ -43,14 +44,15 @@ class PushLane:
         endpoint: str,
         most: int | None,
         taken: int | None,
-        pair: KeyPair | None = None,
+        keyring: Keyring | None = None,
         on_refused: Callable[[str, bool], None] = lambda why, certain: None,
     ) -> None:
         self._loop = loop
-        self._endpoint = endpoint
+        self._endpoint = doors.with_key(endpoint, "")
         self._on_refused = on_refused
         self._again: asyncio.TimerHandle | None = None
-        self._socket = connected_push(context, endpoint, pair, most=taken or HIGH_WATER_MARK)
+        ours, theirs = (None, None) if keyring is None else (keyring.pair, keyring.server(endpoint))
+        self._socket = connected_push(context, self._endpoint, ours, theirs, taken or HIGH_WATER_MARK)
         self._waiting: deque[bytes | bytearray] = deque(maxlen=most)
         self._watched = False
         self._knocking = Knocking(loop, self._socket, self._refused)

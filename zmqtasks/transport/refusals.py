@@ -9,12 +9,14 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 
+from zmqtasks.machines.patience import Patience
+
 logger = logging.getLogger(__name__)
 
 AGAIN_S = 600.0
 """The same refusal is told again after so long."""
-APART_S = 0.1
-"""Between two lines; what is refused in between is only counted."""
+BURST, A_SECOND = 20, 5
+"""So many lines at once, and so many more each second; what is refused beyond is only counted."""
 MOST_REMEMBERED = 1000
 
 
@@ -28,7 +30,7 @@ class Refusals:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._told: OrderedDict[tuple[str, str], float] = OrderedDict()
-        self._last = float("-inf")
+        self._patience = Patience(clock(), BURST, A_SECOND)
         self._untold = 0
         self.count = 0
 
@@ -38,11 +40,11 @@ class Refusals:
         self.count += 1
         if now - self._told.get((who, why), float("-inf")) < AGAIN_S:
             return
-        if now - self._last < APART_S:
+        if not self._patience.spend(now):
             self._untold += 1
             return
         more = f" (and {self._untold} others)" if self._untold else ""
-        self._untold, self._last = 0, now
+        self._untold = 0
         self._told[who, why] = now
         self._told.move_to_end((who, why))
         if len(self._told) > MOST_REMEMBERED:

@@ -1,0 +1,63 @@
+"""Which key may say what, for each role and each message."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from tests.wire.samples import SAMPLES
+from zmqtasks.machines.authority import KeyRole, Member, objection, signed
+from zmqtasks.messages import Hello, Message, Role, Status
+from zmqtasks.records import replace
+
+HELLO = SAMPLES["hello"]
+assert isinstance(HELLO, Hello)
+MESSAGES: dict[str, Message] = {
+    **{f"HELLO {role}": replace(HELLO, role=role) for role in Role},
+    **{
+        name.upper(): SAMPLES[name]
+        for name in ("tasks", "cancel", "query", "results", "output", "errands", "stored", "status")
+    },
+}
+MAY = {
+    "submit": {"HELLO ventilator", "HELLO observer", "TASKS", "CANCEL", "QUERY", "RESULTS", "ERRANDS", "STATUS"},
+    "node": {"HELLO node", "RESULTS", "OUTPUT", "ERRANDS", "STATUS"},
+    "sink": {"HELLO sink", "STORED", "STATUS"},
+    "admin": {"HELLO observer", "STATUS"},
+}
+
+
+def member(*roles: str) -> Member:
+    return Member("somebody", "ab" * 32, frozenset(map(KeyRole, roles)))
+
+
+@pytest.mark.parametrize("role", MAY)
+@pytest.mark.parametrize("name", MESSAGES)
+def test_a_role_may_say_what_it_is_for_and_nothing_else(role: str, name: str) -> None:
+    why = objection(member(role), MESSAGES[name])
+    assert (why == "") == (name in MAY[role])
+    if why:
+        action = f"open the session of a {name[6:]}" if name.startswith("HELLO") else f"send {name}"
+        assert why == f"its key has no role but {role}, and may not {action}"
+
+
+def test_each_message_of_the_protocol_is_judged() -> None:
+    """One that is new may be sent by nobody until the table names who may."""
+    assert {type(message) for message in MESSAGES.values()} == set(get_args(Message))
+
+
+def test_roles_add_up_and_none_is_nothing() -> None:
+    assert not objection(member("node", "submit"), MESSAGES["TASKS"])
+    assert not objection(member("node", "submit"), MESSAGES["OUTPUT"])
+    assert objection(member(), MESSAGES["STATUS"]) == "its key has no role but none, and may not send STATUS"
+
+
+def test_who_says_where_it_is_is_reached_there_only_with_its_own_key() -> None:
+    for message in (HELLO, SAMPLES["status"]):
+        assert isinstance(message, Hello | Status)
+        lying = replace(message, address=message.address._replace(endpoints=("tcp://cd@10.0.0.1:1", "unix:///x")))
+        found = signed(lying, member("node"))
+        assert isinstance(found, Hello | Status)
+        assert found.address.endpoints == (f"tcp://{'ab' * 32}@10.0.0.1:1", "unix:///x")
+    assert signed(SAMPLES["tasks"], member("node")) is SAMPLES["tasks"]

@@ -1,0 +1,86 @@
+"""Which key may say what: the roles of a key against the messages of the protocol.
+
+Owns the table. Knows no key by itself and no socket. Called by `transport/intake.py` for each message of a peer with a
+key of its own; where members share one, and between programs of one user on one host, everybody may say everything.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from zmqtasks.doors import with_key
+from zmqtasks.messages import (
+    Address,
+    Cancel,
+    Errands,
+    Hello,
+    Message,
+    Output,
+    Query,
+    Results,
+    Role,
+    Status,
+    Stored,
+    Tasks,
+)
+from zmqtasks.records import Value, replace
+
+
+class KeyRole(StrEnum):
+    """What the holder of a key may be."""
+
+    SUBMIT = "submit"
+    """A client or a ventilator."""
+    NODE = "node"
+    SINK = "sink"
+    ADMIN = "admin"
+    """Somebody who looks at nodes and sinks, and tells them to drain or to stop."""
+
+
+class Member(Value):
+    """A key that is known here, what it is called here, and what it may be.
+
+    `key` is the public key in hexadecimal digits.
+    """
+
+    name: str
+    key: str
+    roles: frozenset[KeyRole]
+
+
+_OPENS = {
+    Role.VENTILATOR: {KeyRole.SUBMIT},
+    Role.NODE: {KeyRole.NODE},
+    Role.SINK: {KeyRole.SINK},
+    Role.OBSERVER: {KeyRole.ADMIN, KeyRole.SUBMIT},
+}
+_SENDS: dict[type[Message], set[KeyRole]] = {
+    Status: set(KeyRole),
+    Tasks: {KeyRole.SUBMIT},
+    Cancel: {KeyRole.SUBMIT},
+    Query: {KeyRole.SUBMIT},
+    Results: {KeyRole.NODE, KeyRole.SUBMIT},  # a ventilator tells a standalone sink what it decided itself
+    Output: {KeyRole.NODE},
+    Errands: {KeyRole.NODE, KeyRole.SUBMIT},  # of a task to its home, and what it is answered
+    Stored: {KeyRole.SINK},
+}
+"""Who is not named here for a message may not send it; nor may anybody a message that is not named."""
+
+
+def objection(member: Member, message: Message) -> str:
+    """Return why a member may not send a message; "" where it may."""
+    if isinstance(message, Hello):
+        allowed, what = _OPENS.get(message.role, set()), f"open the session of a {message.role}"
+    else:
+        allowed, what = _SENDS.get(type(message), set()), f"send {type(message).__name__.upper()}"
+    if not allowed.isdisjoint(member.roles):
+        return ""
+    return f"its key has no role but {', '.join(sorted(member.roles)) or 'none'}, and may not {what}"
+
+
+def signed(message: Message, member: Member) -> Message:
+    """Return a message whose sender is reached only where its key is proved, whatever address it gave."""
+    if not isinstance(message, Hello | Status):
+        return message
+    peer, host, endpoints = message.address
+    return replace(message, address=Address(peer, host, tuple(with_key(e, member.key) for e in endpoints)))
