@@ -112,6 +112,8 @@ class TaskOptions(Value):
             allows.
         retries: how often a task that failed (exception, timeout, memory) is run again.
         backoff: seconds before the first retry; doubled for each further one.
+        jitter: up to this part of a pause is added to it, so that what failed together does not come back together.
+        retry_on: which failures are worth a retry: exception types, or a function of an exception; None for all.
         priority: higher goes first among the calls of one client; `zmqtasks.HIGH` goes before all others, the latest
             first.
         retry: False makes each task at-most-once: it is never run twice, and may end as `TaskLost`.
@@ -142,6 +144,8 @@ class TaskOptions(Value):
     delay: float = 0.0
     not_before: Moment | None = None
     expires: float | None = None
+    jitter: float = 0.25
+    retry_on: Any = None
 
     def __post_init__(self) -> None:
         for name in ("timeout", "grace", "stall_timeout", "expires"):
@@ -157,6 +161,11 @@ class TaskOptions(Value):
             amend(self, "not_before", Moment.of(self.not_before))
         if self.expires is not None and self.expires <= self.delay:
             raise ValueError(f"expires ({self.expires:g} s) must be above delay ({self.delay:g} s)")
+        if isinstance(self.jitter, bool) or not isinstance(self.jitter, int | float) or not 0 <= self.jitter <= 1:
+            raise ValueError(f"jitter must be from 0 to 1, not {self.jitter!r}")
+        parts = self.retry_on if isinstance(self.retry_on, tuple) else (self.retry_on,)
+        if self.retry_on is not None and not all(callable(part) or isinstance(part, str) for part in parts):
+            raise ValueError(f"retry_on must be exception types, or a function of an exception, not {self.retry_on!r}")
         if self.retries < 0:
             raise ValueError(f"retries must be 0 or more, not {self.retries}")
         if self.crash_limit < 1:

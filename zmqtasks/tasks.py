@@ -11,6 +11,7 @@ from typing import Any, TypeVar, overload
 
 from zmqtasks.options import TaskOptions
 from zmqtasks.wire.functions import TASK_MARK
+from zmqtasks.wire.retrying import pack_retry_on
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,6 +45,26 @@ def task(function: Any = None, /, **options: Any) -> Any:
         return target
 
     return mark if function is None else mark(function)
+
+
+def options_for(function: Callable[..., Any], changes: dict[str, Any], defaults: TaskOptions) -> TaskOptions:
+    """Return the options of calls of a function: what is nearest to the call goes before.
+
+    Args:
+        function: it, or a task class, with the options that it was marked with.
+        changes: fields that the call changes.
+        defaults: what holds where neither says otherwise.
+
+    Raises:
+        TypeError: no such option.
+        ValueError: a value out of range.
+        SerializationError: `retry_on` cannot travel.
+    """
+    marked = options_of(function)
+    options = defaults.replace(**{**marked, **changes}) if marked or changes else defaults
+    if options.retry_on is None:
+        return options
+    return options.replace(retry_on=pack_retry_on(options.retry_on, options.serializer))
 
 
 def options_of(function: Callable[..., Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from zmqtasks.machines.blame import (
     Judgement,
     Ledger,
     Verdict,
+    pause_s,
 )
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import OutcomeKind
@@ -29,7 +30,7 @@ OWN_FAILURES = [OutcomeKind.ERROR, OutcomeKind.TIMEOUT, OutcomeKind.OUT_OF_MEMOR
 
 @pytest.mark.parametrize("kind", OWN_FAILURES)
 def test_a_failure_of_its_own_is_tried_again_while_retries_last(kind: OutcomeKind) -> None:
-    ledger = Ledger(TaskOptions(retries=2, backoff=0.5))
+    ledger = Ledger(TaskOptions(retries=2, backoff=0.5, jitter=0.0))
     assert [ledger.failed(7, kind) for _ in range(3)] == [
         Judgement(AGAIN, 0.5),
         Judgement(AGAIN, 1.0),
@@ -58,6 +59,29 @@ def test_runs_are_counted_where_nothing_bounds_them() -> None:
     for runs in range(1, 100):
         assert ledger.asked(3, 0.0).verdict is AGAIN
         assert ledger.runs_from(3, 10) == (runs, 1)
+
+
+def test_a_pause_is_longer_by_a_part_that_differs_from_task_to_task_and_try_to_try() -> None:
+    options = TaskOptions(retries=9, backoff=2.0, jitter=0.5)
+    pauses = [Ledger(options, "client:1").failed(index, OutcomeKind.ERROR).delay_s for index in range(1_000)]
+    assert all(2.0 <= pause <= 3.0 for pause in pauses)
+    assert len(set(pauses)) == 1_000
+    tenths = [sum(2.0 + tenth / 10 <= pause < 2.1 + tenth / 10 for pause in pauses) for tenth in range(10)]
+    assert all(80 <= number <= 120 for number in tenths), "evenly spread"
+    assert pause_s(options, "client:1", 7, 0) == pauses[7], "the same for who is asked again"
+    assert len({pause_s(options, job, 7, 0) for job in ("a:1", "a:2", "b:1")}) == 3
+    assert len({pause_s(options, "a:1", 7, tries) / 2**tries for tries in range(9)}) == 9
+
+
+@pytest.mark.parametrize(
+    ("retry_on", "again"), [(None, "ETM"), (";", ""), ("TIMEOUT;", "T"), ("TIMEOUT,OUT_OF_MEMORY;", "TM")]
+)
+def test_what_is_not_worth_another_run_is_final(retry_on: str | None, again: str) -> None:
+    kinds = {"E": OutcomeKind.ERROR, "T": OutcomeKind.TIMEOUT, "M": OutcomeKind.OUT_OF_MEMORY}
+    for letter, kind in kinds.items():
+        ledger = Ledger(TaskOptions(retries=1, retry_on=retry_on))
+        assert (ledger.failed(0, kind).verdict is AGAIN) == (letter in again)
+        assert ledger.asked(1, 0.0).verdict is AGAIN, "its worker has judged that"
 
 
 def test_without_retries_the_first_failure_is_final() -> None:
@@ -173,7 +197,7 @@ class AgainstCounters(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ledger = Ledger(TaskOptions(retries=2, backoff=1.0, crash_limit=2))
+        self.ledger = Ledger(TaskOptions(retries=2, backoff=1.0, jitter=0.0, crash_limit=2))
         self.tries: Counter[int] = Counter()
         self.crashes: Counter[int] = Counter()
         self.losses: Counter[int] = Counter()
@@ -244,7 +268,7 @@ TestAgainstCounters.settings = RANDOM
 
 
 def test_long_run_of_5_000_failures_of_one_task() -> None:
-    ledger = Ledger(TaskOptions(retries=10_000, backoff=0.1))
+    ledger = Ledger(TaskOptions(retries=10_000, backoff=0.1, jitter=0.0))
     waits = [ledger.failed(0, OutcomeKind.ERROR).delay_s for _ in range(5_000)]
     assert waits == sorted(waits)
     assert waits[-1] == LONGEST_BACKOFF_S

@@ -535,7 +535,7 @@ def test_without_retries_a_task_may_ask_as_often_as_it_likes() -> None:
 
 def test_a_retry_waits_for_its_backoff() -> None:
     history = History()
-    history.job(1, options=TaskOptions(retries=2, backoff=1.5))
+    history.job(1, options=TaskOptions(retries=2, backoff=1.5, jitter=0.0))
     history.node()
     assert history.settle(1, 0, 1, ERROR) == []
     assert (history.dispatch.waiting(), history.dispatch.next_deadline()) == (1, 1.5)
@@ -1443,7 +1443,7 @@ def test_long_run_of_20_000_tasks_that_fail_once() -> None:
     with within(10.0):
         dispatch = Dispatch()
         consumer = Consumer(dispatch)
-        dispatch.handle(JobOpened("j", TaskOptions(retries=1, backoff=10.0), 1e-4), 0.0)
+        dispatch.handle(JobOpened("j", TaskOptions(retries=1, backoff=10.0, jitter=0.0), 1e-4), 0.0)
         dispatch.handle(TasksAdded("j", 20_000), 0.0)
         consumer.take(dispatch.handle(NodeOpened("n", 4, WIDE), 0.0))
         for job, attempt, start, stop, _ in iter_growing(consumer.sent):
@@ -1483,7 +1483,7 @@ def test_long_run_of_5_000_lost_nodes() -> None:
 
 def test_long_run_of_5_000_retries_of_one_task() -> None:
     dispatch = Dispatch()
-    dispatch.handle(JobOpened("j", TaskOptions(retries=10_000, backoff=0.001)), 0.0)
+    dispatch.handle(JobOpened("j", TaskOptions(retries=10_000, backoff=0.001, jitter=0.0)), 0.0)
     dispatch.handle(TasksAdded("j", 1), 0.0)
     dispatch.handle(NodeOpened("n", 2, WIDE), 0.0)
     now, waits = 0.0, []

@@ -64,7 +64,7 @@ def test_what_is_aboard_and_not_begun_is_asked_back_and_has_expired_then() -> No
 
 
 def test_what_waits_for_its_next_try_does_not_expire() -> None:
-    history = an_expiring_job(1, retries=1, backoff=5.0)
+    history = an_expiring_job(1, retries=1, backoff=5.0, jitter=0.0)
     history.node()
     assert history.settle(1, 0, 1, ERROR) == []
     assert history.at(2.0) == []

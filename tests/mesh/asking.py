@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +61,42 @@ def run_counts(ledger: str, wishes: tuple[str, ...]) -> list[int]:
                 zmqtasks.stop_node(hand_back=True)
     assert len({line.split(maxsplit=1)[1] for line in lines}) == 1, "date and trace are as before"
     return [int(line.split()[0]) for line in lines]
+
+
+class Temporary(Exception):
+    """Will be better next time."""
+
+
+def is_temporary(error: BaseException) -> bool:
+    return "temporary" in str(error)
+
+
+def badly_asked(error: BaseException) -> bool:
+    raise RuntimeError("the predicate is broken")
+
+
+def fail(ledger: str, error: str) -> None:
+    with open(ledger, "a") as file:
+        file.write("run\n")
+    match error:
+        case "hang":
+            time.sleep(60)
+        case "Temporary":
+            raise Temporary
+        case _:
+            raise {"OSError": OSError, "ValueError": ValueError}[error](f"{error}, temporary or not")
+
+
+class Retried(zmqtasks.Worker[None]):
+    config = zmqtasks.WorkerConfig(retries=2, retry_on=(OSError, Temporary))
+
+    def run(self, task: zmqtasks.Task) -> None:
+        fail(*task.args)
+
+    def on_retry(self, task: zmqtasks.Task) -> None:
+        with open(task.args[0], "a") as file:
+            file.write("on_retry\n")
+
+    def on_max_retries(self, task: zmqtasks.Task) -> None:
+        with open(task.args[0], "a") as file:
+            file.write("on_max_retries\n")

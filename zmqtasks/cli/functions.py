@@ -45,14 +45,14 @@ def load(name: str, changes: dict[str, Any], folders: Sequence[str] = ()) -> Fun
         Refusal: it cannot be imported (exit code 3), or cannot be a task with these options (2).
     """
     from zmqtasks.errors import SerializationError
-    from zmqtasks.tasks import options_of
+    from zmqtasks.tasks import options_for
     from zmqtasks.wire import payload
     from zmqtasks.wire.fingerprint import fingerprint
 
     search_here(*folders)
     function = _resolve(name, payload.resolve)
     try:
-        options = TaskOptions().replace(**{**options_of(function), **changes})
+        options = options_for(function, changes, TaskOptions())
         body = payload.pack_function(function, options.serializer)
     except (ValueError, TypeError, SerializationError) as error:
         raise Refusal(Exit.USAGE, str(error)) from error

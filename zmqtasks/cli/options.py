@@ -174,6 +174,16 @@ def task_options(command: F) -> F:
         click.option(
             "--expires", type=POSITIVE_SECONDS, help="A task that has not begun by then never does, and fails."
         ),
+        click.option(
+            "--jitter", type=click.FloatRange(0, 1), help="Add up to this part of the pause; 0.25 by default."
+        ),
+        click.option(
+            "--retry-on",
+            multiple=True,
+            type=FUNCTION,
+            metavar="MODULE:TYPE",
+            help="Only such exceptions are worth a retry: builtins:OSError; repeatable.",
+        ),
         click.option("--no-retry", is_flag=True, help="Never run a task twice, even when its node is lost."),
         click.option("--show-output", is_flag=True, help="Show what workers print, wherever they are, as it comes."),
         click.option("--serializer", type=click.Choice(SERIALIZERS), help="How arguments and results travel."),
@@ -246,8 +256,19 @@ def patience_options(command: F) -> F:
 
 def changed_options(given: dict[str, Any]) -> dict[str, Any]:
     """Return those fields of `TaskOptions` that the command line sets; the rest is left to the function."""
-    names = ["timeout", "max_memory", "retries", "backoff", "serializer", "compression", "grace", "stall_timeout"]
+    names = [
+        "timeout",
+        "max_memory",
+        "retries",
+        "backoff",
+        "jitter",
+        "serializer",
+        "compression",
+        "grace",
+        "stall_timeout",
+    ]
     names += ["priority", "delay", "expires"]
     changes = {name: given[name] for name in names if given[name] is not None}
     changes |= {"output": True} if given["show_output"] else {}
+    changes |= {"retry_on": given["retry_on"]} if given["retry_on"] else {}
     return changes | ({"retry": False} if given["no_retry"] else {})

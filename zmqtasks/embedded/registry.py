@@ -29,7 +29,7 @@ from zmqtasks.machines.dispatch_moves import Finish
 from zmqtasks.messages import JobId, ObjectId, Outcome, OutcomeKind, Range
 from zmqtasks.options import KIB, Limits, TaskOptions
 from zmqtasks.resuming import Kin, Resuming
-from zmqtasks.tasks import options_of
+from zmqtasks.tasks import options_for
 from zmqtasks.wire import payload
 from zmqtasks.wire.fingerprint import fingerprint
 from zmqtasks.wire.functions import TASK_MARK
@@ -147,7 +147,7 @@ class Registry:
     def _job_for(self, view: View, function: Callable[..., Any]) -> SubmittedJob:
         """Return the job that a function has with the options of this view, open or to be opened."""
         mark = getattr(function, TASK_MARK, None)
-        options = _options_for(function, view.changes, self._defaults)
+        options = options_for(function, view.changes, self._defaults)
         body, name = self._function_body(function, options.serializer)
         with self._lock:
             job = self._submitted_job(body, name, options)
@@ -179,7 +179,7 @@ class Registry:
         bound: int | None,
     ) -> Mapping:
         """Open a mapping and pull its first arguments; see `Client.map`."""
-        options = _options_for(function, view.changes, self._defaults)
+        options = options_for(function, view.changes, self._defaults)
         body, name = self._function_body(function, options.serializer)
         with self._lock:
             self._check_open()
@@ -557,13 +557,6 @@ class Registry:
                 self._mapping_ended()
         for job_id, index in list(self._unanswered):
             self._answer(job_id, index, index + 1)
-
-
-def _options_for(function: Callable[..., Any], changes: dict[str, Any], defaults: TaskOptions) -> TaskOptions:
-    marked = options_of(function)
-    if not marked and not changes:
-        return defaults
-    return defaults.replace(**{**marked, **changes})
 
 
 def _is_plain(function: object) -> bool:

@@ -7,6 +7,7 @@ Keeps numbers only for tasks something happened to. Called by `filling.py`,
 | what happened                                     | what follows                                              |
 |---------------------------------------------------|-----------------------------------------------------------|
 | exception, timeout, memory limit, too big         | run again while `retries` last, after `backoff`; then final |
+| the same, and `retry_on` does not name it         | final at once; a worker asks for another run after exceptions |
 | it asks for it itself                             | run again after its delay; at most `retries` times, if set |
 | crash: its worker died while it ran               | run again, alone; at `crash_limit` final                  |
 | loss: it was aboard a node that was lost          | run again; from 2 alone on a worker, from 4 alone on a node |
@@ -23,7 +24,7 @@ from enum import Enum, auto
 from typing import Any, NamedTuple
 
 from zmqtasks.machines.ranges import RangeSet
-from zmqtasks.messages import OutcomeKind
+from zmqtasks.messages import JobId, OutcomeKind
 from zmqtasks.options import TaskOptions
 
 LOSSES_UNTIL_ALONE_IN_CHUNK = 2
@@ -64,8 +65,11 @@ class Judgement(NamedTuple):
 class Ledger:
     """The blame of one job's tasks."""
 
-    def __init__(self, options: TaskOptions) -> None:
+    def __init__(self, options: TaskOptions, job: JobId = "") -> None:
         self._options = options
+        self._job = job
+        self._kinds = None if options.retry_on is None else options.retry_on.partition(";")[0].split(",")
+        """Of failures that are worth another run; None for all."""
         self._tries: dict[int, int] = {}
         self._crashes: dict[int, int] = {}
         self._strikes: dict[int, float] = {}
@@ -81,11 +85,10 @@ class Ledger:
             again = self._crashes[index] < self._options.crash_limit
             return Judgement(Verdict.AGAIN if again else Verdict.FINAL)
         tries = self._tries.get(index, 0)
-        if tries >= self._options.retries:
+        if tries >= self._options.retries or (self._kinds is not None and kind.name not in self._kinds):
             return Judgement(Verdict.FINAL)
         self._tries[index] = tries + 1
-        # 2 ** tries overflows a float after 1,024 retries; the longest wait is reached long before.
-        return Judgement(Verdict.AGAIN, min(self._options.backoff * 2 ** min(tries, 32), LONGEST_BACKOFF_S))
+        return Judgement(Verdict.AGAIN, pause_s(self._options, self._job, index, tries))
 
     def asked(self, index: int, delay_s: float) -> Judgement:
         """Count that a task asked to be run again and judge it; also at-most-once, for it is the task that asks."""
@@ -188,6 +191,18 @@ class Ledger:
 
     def __repr__(self) -> str:
         return f"<Ledger tries={self._tries} crashes={self._crashes} strikes={self._strikes} losses={self._losses}>"
+
+
+def pause_s(options: TaskOptions, job: JobId, index: int, tries: int) -> float:
+    """Return how long a task waits before it is run again, having failed `tries` times before.
+
+    The part that `jitter` adds is drawn from job, task and tries: no two of them have the same, and each that is asked
+    gets the same. Source: multiplicative hashing, Knuth, TAOCP 6.4.
+    """
+    # 2 ** tries overflows a float after 1,024 retries; the longest wait is reached long before.
+    least_s: float = min(options.backoff * 2 ** min(tries, 32), LONGEST_BACKOFF_S)
+    seed = int.from_bytes(job.encode(), "big") + index + tries * 0x85EBCA6B
+    return least_s * (1 + options.jitter * (seed * 0x9E3779B1 % 2**32) / 2**32)
 
 
 def _within(counts: Mapping[int, float], start: int, stop: int) -> list[int]:

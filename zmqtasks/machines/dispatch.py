@@ -129,7 +129,7 @@ class Dispatch:
     def _job_opened(self, event: JobOpened, now: float) -> list[Command]:
         if event.job in self._book.jobs:
             raise LocalProtocolError(f"{type(event).__name__}: {event.job} is open already in {self!r}")
-        job = JobAccount(event.job, event.options, event.task_s, Ledger(event.options))
+        job = JobAccount(event.job, event.options, event.task_s, Ledger(event.options, event.job))
         job.proven = 1 if event.task_s is None else FAMILIAR_TASKS // GROWTH
         self._book.jobs[job.id] = job
         return []

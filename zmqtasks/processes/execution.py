@@ -7,6 +7,7 @@ caller gives `send`. An exception of a task, whatever it is, becomes that task's
 
 from __future__ import annotations
 
+import logging
 import os
 import traceback
 from collections.abc import Callable
@@ -22,8 +23,10 @@ from zmqtasks.errors import (
     SerializationError,
     StopRequested,
     TaskInterrupted,
+    TaskTimeout,
     TooBig,
 )
+from zmqtasks.machines.blame import pause_s
 from zmqtasks.messages import Body, Chunk, Job, JobId, Outcome, OutcomeKind, PeerId
 from zmqtasks.options import KIB, MIB, Limits
 from zmqtasks.processes.claims import LONG_NS, Claims
@@ -35,6 +38,8 @@ from zmqtasks.processes.running import AtHand, as_timeout
 from zmqtasks.processes.task_objects import TaskObjects
 from zmqtasks.wire import payload
 from zmqtasks.wire.payload import Form
+
+logger = logging.getLogger(__name__)
 
 FLUSH_NS = 5_000_000
 """Results wait no longer than this for company; the first ones of a long chunk are on their way while it runs."""
@@ -64,6 +69,8 @@ class _Job:
         self._packed = job.function
         self._function: Function | None = None
         self._failure: BaseException | None = None
+        self._judge: Callable[[BaseException], bool] | None = None
+        """Tells which exceptions are worth another run."""
 
     def function(self) -> Function:
         if self._failure is not None:
@@ -83,9 +90,20 @@ class _Job:
         options = self.options
         if isinstance(error, RetryRequested):
             return not 0 < options.retries <= runs
-        if not options.retry or not options.retries:
+        if not options.retry or not options.retries or not self._is_worth_it(error):
             return None
         return runs < options.retries
+
+    def _is_worth_it(self, error: BaseException) -> bool:
+        if self.options.retry_on is None:
+            return True
+        if self._judge is None:
+            try:
+                self._judge = payload.unpack_retry_on(self.options.retry_on, self.serializer)
+            except BaseException:
+                logger.exception("retry_on cannot be opened here, and counts as no")
+                self._judge = lambda error: False
+        return self._judge(TaskTimeout() if isinstance(error, TaskInterrupted) else error)
 
     def loop_for(self, form: Form, waiting: int) -> tuple[CallEach, int]:
         """Return the loop for the next of so many tasks that wait, and how many it may take."""
@@ -339,12 +357,26 @@ class Execution:
         kind = OutcomeKind.TOO_BIG if issubclass(type(error), TooBig) else OutcomeKind.ERROR
         if issubclass(type(error), TaskInterrupted):
             kind, error = OutcomeKind.TIMEOUT, as_timeout(cast("TaskInterrupted", error), node=self._node)
+        if (
+            kind is OutcomeKind.ERROR
+            and at.job.options.retry_on is not None
+            and at.job.runs_again(error, at.chunk.runs)
+        ):
+            self._ask_for_more(at, start, stop, elapsed_ns)
+            return
         body = payload.pack_failure(error, serializer=at.job.serializer, exit_known=self._place(error))
         if len(body) > self._most_bytes:
             kind = OutcomeKind.TOO_BIG
             body = payload.pack_failure(TooBig(f"the {type(error).__qualname__} it raised takes {len(body)} bytes"))
         for index in range(start, stop):
             self._add(at, index, index + 1, kind, body, elapsed_ns / 1e9)
+
+    def _ask_for_more(self, at: _At, start: int, stop: int, elapsed_ns: int) -> None:
+        """Have tasks run again that have failed: where `retry_on` says which, the ventilator cannot know it."""
+        chunk = at.chunk
+        for index in range(start, stop):
+            delay_s = pause_s(at.job.options, chunk.job, index, chunk.runs)
+            self._add(at, index, index + 1, OutcomeKind.RETRY, b"", elapsed_ns / 1e9, delay_s)
 
     def _place(self, error: BaseException) -> dict[str, Any]:
         """Return where a task called `sys.exit()`: what is told of other deaths is told of this one, too."""

@@ -47,6 +47,8 @@ _OPTIONS: dict[str, Callable[[object, str], object]] = {
     "max_memory": _integer_or_none,
     "retries": integer,
     "backoff": seconds,
+    "jitter": seconds,
+    "retry_on": text,
     "priority": _signed,
     "retry": flag,
     "crash_limit": integer,

@@ -10,6 +10,7 @@ clients, workers, nodes, stores and commands.
     loans                   `Pool`, `Keeper`, `shared`, `in_memory`
     references              `Reference`, `noted`
     compression             `choose`
+    retrying                `pack_retry_on`, `unpack_retry_on`
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from zmqtasks.wire.lending import Keeper, Pool, shared
 from zmqtasks.wire.loans import in_memory
 from zmqtasks.wire.packing import Run, pack
 from zmqtasks.wire.references import Reference, noted
+from zmqtasks.wire.retrying import pack_retry_on, unpack_retry_on
 from zmqtasks.wire.unpacking import Unpacked, count_of, unpack
 
 __all__ = [
@@ -52,10 +54,12 @@ __all__ = [
     "pack_failure",
     "pack_function",
     "pack_name",
+    "pack_retry_on",
     "resolve",
     "shared",
     "travels_by_name",
     "unpack",
     "unpack_failure",
     "unpack_function",
+    "unpack_retry_on",
 ]
