@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from zmqtasks.metrics import Metrics as Metrics
     from zmqtasks.metrics import Moments as Moments
     from zmqtasks.observe.hooks import Hooks as Hooks
+    from zmqtasks.observe.logs import logstash_handler as logstash_handler
     from zmqtasks.observe.meter import Meter as Meter
     from zmqtasks.options import HIGH as HIGH
     from zmqtasks.options import NORMAL as NORMAL
@@ -88,6 +89,7 @@ _HOMES = {
     "TaskState": "embedded.info",
     "info": "embedded.futures",
     "kill": "embedded.futures",
+    "logstash_handler": "observe.logs",
     "parse_bytes": "options",
     "parse_duration": "options",
     "task": "tasks",

@@ -38,6 +38,7 @@ class Task(Value):
         trace_id: as `options(trace_id=...)` of the client said; nothing where it said none.
         args: of the call, where it is run by a `Worker`; a function has its own.
         kwargs: the same.
+        name: of the function, for people.
     """
 
     id: str = ""
@@ -46,6 +47,7 @@ class Task(Value):
     trace_id: str = ""
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
 
     @property
     def date(self) -> datetime:

@@ -214,6 +214,7 @@ class NodeOptions(Value):
         start_timeout: seconds that a worker's initializer may take.
         end_timeout: seconds that a worker's finalizer and exit handlers may take.
         log_level: of the root logger in workers: "DEBUG", "INFO", "WARNING", "ERROR" or "CRITICAL".
+        log_format: of what workers log: "text", or "json" for a line of JSON a record (extra `logs`).
         label_output: whether each line that workers print is passed on with the names of worker and task.
         window_tasks: most tasks held for one client, queued or running.
         window_bytes: most bytes of arguments held for all clients together, in equal parts, and of results that sinks
@@ -236,6 +237,7 @@ class NodeOptions(Value):
     start_timeout: float = 300.0
     end_timeout: float = 5.0
     log_level: str = "WARNING"
+    log_format: str = "text"
     label_output: bool = False
     window_tasks: int = 1_000_000
     window_bytes: int = 256 * MIB
@@ -267,6 +269,8 @@ class NodeOptions(Value):
             )
         if self.log_level not in LOG_LEVELS:
             raise ValueError(f"log_level must be one of {', '.join(LOG_LEVELS)}, not {self.log_level!r}")
+        if self.log_format not in LOG_FORMATS:
+            raise ValueError(f"log_format must be one of {', '.join(LOG_FORMATS)}, not {self.log_format!r}")
         if self.method not in ("auto", "zygote", "spawn"):
             raise ValueError(f'method must be "auto", "zygote" or "spawn", not {self.method!r}')
 
@@ -293,6 +297,7 @@ def state_folder() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "zmqtasks"
 
 
+LOG_FORMATS = ("text", "json")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SERIALIZERS = ("pickle", "msgpack")
 COMPRESSIONS = ("auto", "none", "lz4", "zlib", "gzip", "bzip2", "lzma")

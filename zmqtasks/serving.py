@@ -85,6 +85,7 @@ def open_node(
             output=settings.output,  # type: ignore[arg-type]
             style=OutputStyle(options.label_output, settings.clients_alone),
             log_level=options.log_level,
+            log_format=options.log_format,
             zygote=zygote,
             recorder=recorder,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from pathlib import Path
@@ -48,3 +49,18 @@ def eat() -> None:
 def stop(seconds: float) -> None:
     time.sleep(seconds)
     zmqtasks.stop_node()
+
+
+def log(text: str) -> None:
+    logging.getLogger("tests.watched").warning(text)
+
+
+def fail_to_log(text: str) -> None:
+    try:
+        raise ValueError(text)
+    except ValueError:
+        logging.getLogger("tests.watched").exception("it failed")
+
+
+def send_logs(port: int, buffered: bool) -> None:
+    logging.getLogger().addHandler(zmqtasks.logstash_handler("127.0.0.1", port, buffered=buffered, timeout=5.0))

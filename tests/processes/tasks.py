@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,18 @@ def generate(count: int) -> Any:
     return (number for number in range(count))
 
 
-async def coroutine(_: object) -> None:
-    return None
+class Awaitable:
+    """Something to await, which cannot be pickled."""
+
+    def __await__(self) -> Iterator[None]:
+        yield
+
+    def __reduce__(self) -> str:
+        raise TypeError("not to be pickled")
+
+
+def unawaited(_: object) -> Awaitable:
+    return Awaitable()
 
 
 def make_bytes(count: int) -> bytes:

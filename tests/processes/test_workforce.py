@@ -258,7 +258,7 @@ def test_memory_and_backlog(crew: Crew, tmp_path: Path) -> None:
 
 def test_bytes_that_cannot_be_sent_are_one_tasks_matter(crew: Crew) -> None:
     crew.ready()
-    for function in (tasks.generate, tasks.coroutine):
+    for function in (tasks.generate, tasks.unawaited):
         results = crew.results(function, [3, 4])
         assert [type(error) for error in results.values()] == [SerializationError] * 2
 

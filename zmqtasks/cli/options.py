@@ -12,7 +12,17 @@ import click
 
 from zmqtasks import doors
 from zmqtasks.errors import MeshError
-from zmqtasks.options import COMPRESSIONS, HIGH, LOG_LEVELS, NORMAL, SERIALIZERS, key_file, parse_bytes, parse_duration
+from zmqtasks.options import (
+    COMPRESSIONS,
+    HIGH,
+    LOG_FORMATS,
+    LOG_LEVELS,
+    NORMAL,
+    SERIALIZERS,
+    key_file,
+    parse_bytes,
+    parse_duration,
+)
 from zmqtasks.waits import LEAST_LEASE_S
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -210,6 +220,14 @@ def log_level(command: F) -> F:
     """Add from which level on workers log."""
     kind = click.Choice(LOG_LEVELS, case_sensitive=False)
     return click.option("--log-level", type=kind, help="Workers log from this level on; WARNING by default.")(command)
+
+
+def log_format(command: F) -> F:
+    """Add in which form this program and its workers log."""
+    text = "Of this program's log and of what workers log; json: a line each (pip install 'zmqtasks[logs]')."
+    return click.option("--log-format", type=click.Choice(LOG_FORMATS), default="text", show_default=True, help=text)(
+        command
+    )
 
 
 def inbox_options(command: F) -> F:

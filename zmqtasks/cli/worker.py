@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from zmqtasks.cli import options
+from zmqtasks.cli.logs import log_as_json
 
 PART = click.FloatRange(0, 1, min_open=True)
 
@@ -69,6 +70,7 @@ PART = click.FloatRange(0, 1, min_open=True)
 @click.option("--preload", multiple=True, metavar="MODULE", help="Import it once, for all workers; repeatable.")
 @options.python_path
 @options.log_level
+@options.log_format
 @click.option(
     "--label-output/--no-label-output", default=True, help="Whether lines of workers name worker and task; they do."
 )
@@ -105,6 +107,9 @@ def worker(
         raise click.UsageError("--memory must be above 0")
     if own["memory_pause"] > own["memory_stop"]:
         raise click.UsageError("--memory-pause must not be above --memory-stop")
+    if own["log_format"] == "json":
+        log_as_json()
+        own["label_output"] = False
     from zmqtasks.cli.node_program import be_node
     from zmqtasks.place import Place
 

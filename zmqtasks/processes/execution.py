@@ -56,7 +56,7 @@ class _Job:
 
     def __init__(self, job: Job, own_host: str, objects: TaskObjects) -> None:
         self._objects = objects
-        self.options = job.options
+        self.name, self.options = job.name, job.options
         self.serializer = job.options.serializer
         self.compression = job.options.compression
         self.leaves_host = job.sink.host != own_host

@@ -48,6 +48,7 @@ STACK_CHARS = 64 * KIB
 class KnownJob(Protocol):
     """A job, as this worker knows it."""
 
+    name: str
     options: TaskOptions
 
     def runs_again(self, error: BaseException, runs: int) -> bool | None:
@@ -79,8 +80,8 @@ class AtHand:
         """Return the task that runs now."""
         if self._batch is None:
             return None
-        chunk, first, results, _ = self._batch
-        return control.Task(f"{chunk.job}#{first + len(results)}", chunk.runs, *chunk.stamp)
+        chunk, first, results, job = self._batch
+        return control.Task(f"{chunk.job}#{first + len(results)}", chunk.runs, *chunk.stamp, name=job.name)
 
     def runs_again(self, error: BaseException) -> bool | None:
         """Tell whether the task that runs now is run again if it raises this; None where there are no retries."""

@@ -10,8 +10,11 @@ import fcntl
 import io
 import logging
 import os
+import socket
 import sys
-from typing import TextIO
+from typing import Any, TextIO
+
+from zmqtasks import control
 
 LOG_FORMAT = "%(levelname)s %(name)s: %(message)s"
 _SPARES_FROM = 64
@@ -99,20 +102,56 @@ def _put_back(fd: int) -> None:
 class _LastResort(logging.StreamHandler[TextIO]):
     """Writes to what `sys.stderr` is at the moment."""
 
-    def __init__(self) -> None:
+    def __init__(self, formatter: logging.Formatter) -> None:
         logging.Handler.__init__(self)  # not StreamHandler's: it would set the stream
-        self.setFormatter(logging.Formatter(LOG_FORMAT))
+        self.setFormatter(formatter)
 
     @property
     def stream(self) -> TextIO:  # type: ignore[override]
         return sys.stderr or _streams["stderr"]
 
 
-def log_to_stderr(level: str) -> None:
+def log_to_stderr(level: str, form: str = "text") -> None:
     """Have records of `level` and above written to standard error where the user sets up no logging.
 
     In the place where the standard library has its own handler for that: whatever handlers a task or an initializer
     sets up, `logging.basicConfig` among them, take over, and no line comes twice.
+
+    Args:
+        level: name of the level.
+        form: "text", or "json" for a line of JSON each.
     """
-    logging.lastResort = _LastResort()
+    logging.lastResort = _LastResort(json_formatter() if form == "json" else logging.Formatter(LOG_FORMAT))
     logging.getLogger().setLevel(level)
+    logging.setLogRecordFactory(_record_of_task)
+
+
+def _record_of_task(*args: Any, **kwargs: Any) -> logging.LogRecord:
+    """Make a record that knows the task it was logged in: `task_id`, `job_name`, `trace_id`; empty outside of one."""
+    record = logging.LogRecord(*args, **kwargs)
+    task = control.current_task()
+    record.task_id, record.job_name, record.trace_id = (task.id, task.name, task.trace_id) if task else ("", "", "")
+    return record
+
+
+def json_formatter() -> logging.Formatter:
+    """Return what makes a line of JSON of a record: what it says, when, where it comes from, and of which task.
+
+    Raises:
+        ValueError: the extra is not installed; the text says how.
+    """
+    try:
+        from pythonjsonlogger.json import JsonFormatter
+    except ImportError as error:
+        raise ValueError("JSON logs need python-json-logger: pip install 'zmqtasks[logs]'") from error
+
+    class Lines(JsonFormatter):
+        def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+            return {name: value for name, value in log_data.items() if value not in ("", None)}
+
+    return Lines(
+        "%(levelname)s %(name)s %(message)s %(pathname)s %(lineno)s %(funcName)s %(process)s",
+        rename_fields={"levelname": "level", "process": "pid", "funcName": "function", "lineno": "line"},
+        static_fields={"host": socket.gethostname()},
+        timestamp="@timestamp",
+    )

@@ -77,6 +77,8 @@ class Settings(NamedTuple):
     """Of the root logger."""
     one_chunk: bool = False
     """Whether it ends by itself after the first chunk, rather than to wait for being told."""
+    log_format: str = "text"
+    """Or "json": of records where a task sets up no logging."""
 
     @property
     def has_functions(self) -> bool:
@@ -94,6 +96,7 @@ class Settings(NamedTuple):
             self.group,
             self.log_level,
             self.one_chunk,
+            self.log_format,
         ]
         return json.dumps([head, own]).encode() + b"\n" + self.initializer + self.finalizer
 
@@ -172,7 +175,7 @@ class Worker:
         streams.open_streams()
         streams.keep_spares()
         linux.take_part_in_fences()  # whether that is inherited is not said, so each worker does it again
-        streams.log_to_stderr(self._settings.log_level)
+        streams.log_to_stderr(self._settings.log_level, self._settings.log_format)
 
     def live(self, channel: socket.socket, number: int) -> NoReturn:
         """Be a worker in slot `number` until told to stop, or until the supervisor is gone."""

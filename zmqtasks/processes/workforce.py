@@ -32,6 +32,7 @@ from zmqtasks.processes.progress import OVERRUN, STALLED, Progress, ProgressTabl
 from zmqtasks.processes.running import INTERRUPT_SIGNAL
 from zmqtasks.processes.seat import Seat, Surroundings
 from zmqtasks.processes.spawn import DirectSpawner, Spawner, SpawnRequest
+from zmqtasks.processes.streams import json_formatter
 from zmqtasks.processes.usage import tree_rss_bytes, tree_unique_bytes
 from zmqtasks.processes.voice import OutputStyle
 from zmqtasks.processes.worker import STACK_SIGNAL, Settings
@@ -77,12 +78,13 @@ class Workforce:
         output: where workers' output goes, "inherit" for stdout and stderr, or "stderr" for both.
         style: how it is passed on.
         log_level: of the root logger in workers.
+        log_format: "text" or "json", of what workers log.
         zygote: one that waits for its settings already, or None; owned from now on.
         recorder: where it is noted what workers have, or None; owned from now on.
 
     Raises:
         OSError: no descriptors or processes left.
-        ValueError: "zygote" where there can be none, or no such output.
+        ValueError: "zygote" where there can be none, no such output, or JSON logs without their extra.
     """
 
     def __init__(
@@ -108,11 +110,14 @@ class Workforce:
         output: Literal["inherit", "stderr"] = "inherit",
         style: OutputStyle = OutputStyle(),  # noqa: B008
         log_level: str = "WARNING",
+        log_format: str = "text",
         zygote: FirstZygote | None = None,
         recorder: FlightRecorder | None = None,
     ) -> None:
         if output not in _TARGETS:
             raise ValueError(f"output must be one of {', '.join(_TARGETS)}, not {output!r}")
+        if log_format == "json":
+            json_formatter()  # here it can still be told that the extra is missing
         self._loop = loop
         self._slots = slots
         self._cleanup_dir = cleanup_dir
@@ -142,6 +147,7 @@ class Workforce:
             group,
             log_level,
             one_chunk,
+            log_format,
         )
         self._recorder = recorder
         self._table = ProgressTable(slots, recorder.fd if recorder else None)
