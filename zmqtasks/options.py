@@ -221,6 +221,8 @@ class NodeOptions(Value):
             have not acknowledged.
         put_bytes: most bytes of objects that clients have put here, all together.
         preload: modules that workers shall find imported.
+        only: modules, and packages with all in them, whose `@task` functions may be called; none for any function.
+        no_pickle: open no pickle of others: only tasks with `serializer="msgpack"` are run.
         method: how workers are started: "auto", "zygote" (Linux) or "spawn".
     """
 
@@ -243,11 +245,14 @@ class NodeOptions(Value):
     window_bytes: int = 256 * MIB
     put_bytes: int = 4 * GIB
     preload: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    no_pickle: bool = False
     method: str = "auto"
 
     def __post_init__(self) -> None:
         if self.workers is not None and (isinstance(self.workers, bool) or self.workers < 1):
             raise ValueError(f"workers must be 1 or more, not {self.workers}")
+        amend(self, "only", (self.only,) if isinstance(self.only, str) else tuple(self.only))
         for name in ("standby", "max_tasks_per_worker"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")

@@ -86,6 +86,8 @@ def open_node(
             style=OutputStyle(options.label_output, settings.clients_alone),
             log_level=options.log_level,
             log_format=options.log_format,
+            only=options.only,
+            pickle=not options.no_pickle,
             zygote=zygote,
             recorder=recorder,
         )

@@ -69,6 +69,8 @@ PART = click.FloatRange(0, 1, min_open=True)
 )
 @click.option("--preload", multiple=True, metavar="MODULE", help="Import it once, for all workers; repeatable.")
 @options.python_path
+@click.option("--only", multiple=True, metavar="MODULE", help="Call @task functions of this module only; repeatable.")
+@click.option("--no-pickle", is_flag=True, help="Run tasks with --serializer msgpack only: no pickle is opened.")
 @options.log_level
 @options.log_format
 @click.option(
@@ -95,6 +97,7 @@ def worker(
       zmqtasks worker
       zmqtasks worker --bind 127.0.0.1:0 --workers 4 --preload numpy
       zmqtasks worker --bind 10.0.0.7:7700 --key mesh.key
+      zmqtasks worker --bind 10.0.0.7:7700 --key mesh.key --only package.tasks --no-pickle
       zmqtasks worker --initializer package.module:open_database --finalizer package.module:close_database
     """
     if local:

@@ -29,6 +29,7 @@ from zmqtasks.errors import (
 from zmqtasks.machines.blame import pause_s
 from zmqtasks.messages import Body, Chunk, Job, JobId, Outcome, OutcomeKind, PeerId
 from zmqtasks.options import KIB, MIB, Limits
+from zmqtasks.processes.allowed import Allowed
 from zmqtasks.processes.claims import LONG_NS, Claims
 from zmqtasks.processes.exits import own_peak_bytes
 from zmqtasks.processes.loops import CALLS, CALLS_OF_FOUR, TINY_NS, CallEach, Function, Values
@@ -54,8 +55,9 @@ IDLE, LOADING, RUNNING, PACKING, IMPORTING = (int(phase) for phase in WorkPhase)
 class _Job:
     """A job in this worker: its function is opened at its first chunk, and a failure to do so is kept."""
 
-    def __init__(self, job: Job, own_host: str, objects: TaskObjects) -> None:
+    def __init__(self, job: Job, own_host: str, objects: TaskObjects, allowed: Allowed) -> None:
         self._objects = objects
+        self._allowed = allowed
         self.name, self.options = job.name, job.options
         self.serializer = job.options.serializer
         self.compression = job.options.compression
@@ -77,7 +79,7 @@ class _Job:
             raise self._failure
         if self._function is None:
             try:
-                function = payload.unpack_function(self._packed, self.serializer)
+                function = self._allowed.open(self._packed, self.serializer)
             except BaseException as error:  # importing runs the user's code: it may even call sys.exit()
                 self._failure = error
                 raise
@@ -168,6 +170,8 @@ class Execution:
         self._limits = limits
         self._pool = pool
         self._stop_node = stop_node
+        self.allowed = Allowed()
+        """What may be called; a worker is told before its first job."""
         self.why_leave = why_leave
         """As given; a worker may find a reason later."""
         self._most_bytes = limits.message_bytes - 64 * KIB  # leaves room for the header of the message
@@ -188,7 +192,7 @@ class Execution:
 
     def add_job(self, job: Job) -> None:
         """Make a job known."""
-        self._jobs[job.id] = _Job(job, self._host, self.objects)
+        self._jobs[job.id] = _Job(job, self._host, self.objects, self.allowed)
 
     def end_job(self, job: JobId) -> None:
         """Forget a job; unknown ones are no matter."""

@@ -15,6 +15,7 @@ import socket
 import sys
 import traceback
 import types
+from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from zmqtasks import control
@@ -22,6 +23,7 @@ from zmqtasks.errors import StopRequested
 from zmqtasks.messages import NO_SESSION, Outcome, PeerId, Results, Tasks
 from zmqtasks.options import Limits
 from zmqtasks.processes import brand, cgroup, linux, streams
+from zmqtasks.processes.allowed import Allowed
 from zmqtasks.processes.execution import Execution
 from zmqtasks.processes.farewell import flush_streams, say_farewell
 from zmqtasks.processes.framing import SKIPPED_BODY, FrameKind, Passed, SupervisorGone, WorkerEnd, inner_limits
@@ -79,6 +81,10 @@ class Settings(NamedTuple):
     """Whether it ends by itself after the first chunk, rather than to wait for being told."""
     log_format: str = "text"
     """Or "json": of records where a task sets up no logging."""
+    only: Sequence[str] = ()
+    """Modules whose registered functions may be called; none for any function."""
+    pickle: bool = True
+    """Whether pickles of others are opened."""
 
     @property
     def has_functions(self) -> bool:
@@ -97,6 +103,8 @@ class Settings(NamedTuple):
             self.log_level,
             self.one_chunk,
             self.log_format,
+            list(self.only),
+            self.pickle,
         ]
         return json.dumps([head, own]).encode() + b"\n" + self.initializer + self.finalizer
 
@@ -203,6 +211,7 @@ class Worker:
         linux.take_part_in_fences()
         _reseed()
         self._one_chunk = settings.one_chunk
+        self._execution.allowed = Allowed(tuple(settings.only), settings.pickle)
         if settings.recycle_memory is not None:
             self._execution.why_leave = OwnMemory(settings.recycle_memory).why_leave
 

@@ -79,6 +79,8 @@ class Workforce:
         style: how it is passed on.
         log_level: of the root logger in workers.
         log_format: "text" or "json", of what workers log.
+        only: modules whose registered functions may be called; none for any function.
+        pickle: whether pickles of others are opened.
         zygote: one that waits for its settings already, or None; owned from now on.
         recorder: where it is noted what workers have, or None; owned from now on.
 
@@ -111,6 +113,8 @@ class Workforce:
         style: OutputStyle = OutputStyle(),  # noqa: B008
         log_level: str = "WARNING",
         log_format: str = "text",
+        only: Sequence[str] = (),
+        pickle: bool = True,
         zygote: FirstZygote | None = None,
         recorder: FlightRecorder | None = None,
     ) -> None:
@@ -148,6 +152,8 @@ class Workforce:
             log_level,
             one_chunk,
             log_format,
+            only,
+            pickle,
         )
         self._recorder = recorder
         self._table = ProgressTable(slots, recorder.fd if recorder else None)

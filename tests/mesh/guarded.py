@@ -1,0 +1,27 @@
+"""Functions for a node in safe mode: some are registered, and some are not."""
+
+from __future__ import annotations
+
+import os
+import os.path as paths
+from pathlib import Path
+
+import zmqtasks
+
+
+@zmqtasks.task
+def double(number: int) -> int:
+    return 2 * number
+
+
+def touch(path: str) -> None:
+    Path(path).touch()
+
+
+class Tools:
+    @staticmethod
+    def touch(path: str) -> None:
+        Path(path).touch()
+
+
+__all__ = ["Tools", "double", "os", "paths", "touch"]
