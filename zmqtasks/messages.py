@@ -71,6 +71,7 @@ class PeerState(StrEnum):
 
     UP = "up"
     DRAIN = "drain"
+    """Of a node: it takes no new work. Of an observer: the node shall come to that."""
     BYE = "bye"
     REJECT = "reject"
 
@@ -307,6 +308,8 @@ class Status(Value):
     """What ran when the sender's predecessor died, told until the partner has answered."""
     metrics: Metrics | None = None
     """Of a node, told to observers."""
+    within_s: float | None = None
+    """DRAIN of an observer: how long what runs may take to end; None for as long as the node allows."""
 
 
 class Tasks(Value):

@@ -12,10 +12,11 @@ from typing import Protocol
 
 from zmqtasks.counting import Counting
 from zmqtasks.crosscheck import CrossCheck, Resting
+from zmqtasks.departure import Departure
 from zmqtasks.errors import TaskLost, TooBig, WorkerCrashed, ZmqtasksError
 from zmqtasks.live_output import Listeners
 from zmqtasks.machines import holding_moves as moves
-from zmqtasks.machines import pressure, slots
+from zmqtasks.machines import leaving, pressure, slots
 from zmqtasks.machines.holding import Holding
 from zmqtasks.machines.session import Closed
 from zmqtasks.memory_watch import MemoryWatch
@@ -35,6 +36,7 @@ from zmqtasks.messages import (
     PeerState,
     Query,
     Role,
+    Status,
     Tasks,
     Window,
     ventilator_of,
@@ -152,6 +154,8 @@ class Node:
         self._counting = Counting()
         self._failed_starts = 0
         self._listeners = Listeners(peer.loop, peer.guests)  # type: ignore[arg-type]
+        self._departure = Departure(peer.loop, options, self._leave)
+        self._hold(moves.EndKnown(self._departure.wall_at))
         self._porter = Porter(peer.loop, peer.guests, self._workers.answer, self._workers.tell_lost)
         peer.on_errands = self._porter.heard
         peer.host(Role.VENTILATOR, self)
@@ -173,7 +177,7 @@ class Node:
             self._hold(moves.SessionReplaced(guest.id))
             self._redirect(guest.address)
 
-    def guest_delivered(self, guest: Guest, message: Bulk | Cancel | Query) -> None:
+    def guest_delivered(self, guest: Guest, message: Bulk | Cancel | Query | Status) -> None:
         """Take tasks, or give some up."""
         if isinstance(message, Tasks):
             if message.objects or message.dropped:
@@ -194,6 +198,8 @@ class Node:
             guest.speak()
         elif isinstance(message, Query):
             self._listeners.end(guest.id)
+        elif isinstance(message, Status) and guest.role is Role.OBSERVER:
+            self._departure.drain(message.within_s)
 
     def _refuse(self, ventilator: PeerId, new: tuple[Job, ...], refused: list[tuple[Chunk, TooBig]]) -> None:
         """End tasks that cannot be run here for want of an object."""
@@ -281,6 +287,9 @@ class Node:
                     self._workers.kill(slot)
                 case moves.TakeBack(slot, given):
                     self._take_back(slot, given)
+                case moves.TellLate():
+                    logger.warning("what waits here cannot be expected to end before the wall time: this node drains")
+                    self.drain()
         while self._unsent:
             self._unsent.pop().flush()
         self._await_idle()
@@ -512,8 +521,27 @@ class Node:
 
     # The end
 
-    def drain(self) -> None:
-        """Start nothing new, hand back what has not started, end when the rest has ended and is acknowledged."""
+    def drain(self, within_s: float | None = None) -> None:
+        """Start nothing new, hand back what has not started, end when the rest has ended and is acknowledged.
+
+        Args:
+            within_s: what runs longer is stopped, and handed back too; None for as long as the options of the node say.
+        """
+        self._departure.drain(within_s)
+
+    def _leave(self, command: leaving.Command) -> None:
+        match command:
+            case leaving.StartNothing():
+                self._start_nothing()
+            case leaving.StopRunning():
+                if busy := self._holding.busy():
+                    logger.warning("what %d workers still run is stopped, and handed back", busy)
+                self._hold(moves.WorkStopped())
+            case leaving.GiveUp():
+                logger.warning("not all results are acknowledged; this node waits no longer")
+                self._on_drained()
+
+    def _start_nothing(self) -> None:
         if self._draining:
             return
         self._draining = True
@@ -553,6 +581,7 @@ class Node:
         for timer in (self._timer, self._idle_timer):
             if timer:
                 timer.cancel()
+        self._departure.close()
         self._overseer.close()
         self._check.close()
         self._memory.close()

@@ -213,6 +213,8 @@ class NodeOptions(Value):
         memory_stop: above this part of it, the youngest task that may be run again is stopped, and run again later.
         start_timeout: seconds that a worker's initializer may take.
         end_timeout: seconds that a worker's finalizer and exit handlers may take.
+        drain_timeout: seconds that a drain gives what runs; then that is stopped and handed back. None for no bound.
+        walltime: seconds after its start by which the node has ended; None for no bound.
         log_level: of the root logger in workers: "DEBUG", "INFO", "WARNING", "ERROR" or "CRITICAL".
         log_format: of what workers log: "text", or "json" for a line of JSON a record (extra `logs`).
         label_output: whether each line that workers print is passed on with the names of worker and task.
@@ -238,6 +240,8 @@ class NodeOptions(Value):
     memory_stop: float = 0.95
     start_timeout: float = 300.0
     end_timeout: float = 5.0
+    drain_timeout: float | None = None
+    walltime: float | None = None
     log_level: str = "WARNING"
     log_format: str = "text"
     label_output: bool = False
@@ -256,11 +260,13 @@ class NodeOptions(Value):
         for name in ("standby", "max_tasks_per_worker"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
-        for name in ("max_worker_age", "timeout", "start_timeout", "end_timeout"):
+        for name in ("max_worker_age", "timeout", "start_timeout", "end_timeout", "walltime"):
             if getattr(self, name) is not None:
                 amend(self, name, parse_duration(getattr(self, name)))
                 if getattr(self, name) == 0:
                     raise ValueError(f"{name} must be above 0 seconds")
+        if self.drain_timeout is not None:
+            amend(self, "drain_timeout", parse_duration(self.drain_timeout))
         for name in ("recycle_memory", "max_memory", "memory"):
             if getattr(self, name) is not None:
                 amend(self, name, parse_bytes(getattr(self, name)))

@@ -177,6 +177,7 @@ class Peer:
             borrows=borrows,
             flight=report.flight,
             metrics=report.metrics,
+            within_s=report.within_s,
         )
 
     # What comes in

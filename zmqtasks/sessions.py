@@ -81,6 +81,7 @@ class Report(Value):
     reason: str = ""
     """What is wrong, for people; empty where nothing is."""
     metrics: Metrics | None = None
+    within_s: float | None = None
 
 
 class LinkRole(Protocol):
@@ -111,7 +112,7 @@ class GuestRole(Protocol):
     def guest_joined(self, guest: Guest, *, again: bool) -> None:
         """A session is open; `again` where it replaces an earlier one of the same peer."""
 
-    def guest_delivered(self, guest: Guest, message: Bulk | Cancel | Query) -> None:
+    def guest_delivered(self, guest: Guest, message: Bulk | Cancel | Query | Status) -> None:
         """The next bulk message in order, or a request. Bulk is acknowledged by `guest.processed(seq)`."""
 
     def guest_left(self, guest: Guest, closed: session.Closed) -> None:
@@ -190,6 +191,8 @@ class Link(_End):
         self._end_timer: Timer | None = None
         self._last_seq = 0
         self._closed = False
+        self._wanted = Report()
+        """What our part of each Status says."""
         self.lends = False
         """Whether the partner can read our memory: then large bodies are lent."""
         self._renew()
@@ -221,6 +224,12 @@ class Link(_End):
         """Send a request, best effort."""
         if self._wire and self.is_up:
             self._wire.send_control(make(self.machine.session))
+
+    def want_drained(self, within_s: float | None) -> None:
+        """Ask the partner, which is a node, to take nothing new and to end; with each Status, until it is over."""
+        self._wanted = Report(PeerState.DRAIN, within_s=within_s)
+        if self.is_up:
+            self._do(session.SendStatus(full=False))
 
     def hear_output(self, output: Output) -> None:
         """Pass on what workers printed; output is neither numbered nor acknowledged."""
@@ -295,7 +304,8 @@ class Link(_End):
             case session.Transmit(messages):
                 self._transmit(wire, messages)
             case session.SendStatus(_, state):
-                wire.send_control(self._peer.status(self.machine.session, Report(state)))
+                report = self._wanted if state is PeerState.UP else Report(state)
+                wire.send_control(self._peer.status(self.machine.session, report))
             case session.SendHello():
                 wire.send_control(self._peer.hello(self.machine.session, self._role))
             case session.Opened(status):
@@ -426,8 +436,10 @@ class Guest(_End):
                 self._wire.send_control(
                     self._peer.status(self.machine.session, report, self.machine, borrows=self.borrows)
                 )
-            case session.Heard():
+            case session.Heard(status):
                 self.answered = True
+                if status.state is PeerState.DRAIN:
+                    self._handler.guest_delivered(self, status)
             case session.Closed():
                 self._peer.part(self, GOODBYE_S)
                 self._handler.guest_left(self, command)

@@ -137,7 +137,7 @@ class Sink:
         if not teller or teller.address != guest.address:
             self._tellers[guest.id] = _Teller(self._peer, guest)
 
-    def guest_delivered(self, guest: Guest, message: Bulk | Cancel | Query) -> None:
+    def guest_delivered(self, guest: Guest, message: Bulk | Cancel | Query | Status) -> None:
         """Record what is new in these results; acknowledge them when that is stored."""
         if isinstance(message, Query):
             if not self._take(message.jobs):

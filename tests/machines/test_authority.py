@@ -15,16 +15,15 @@ HELLO = SAMPLES["hello"]
 assert isinstance(HELLO, Hello)
 MESSAGES: dict[str, Message] = {
     **{f"HELLO {role}": replace(HELLO, role=role) for role in Role},
-    **{
-        name.upper(): SAMPLES[name]
-        for name in ("tasks", "cancel", "query", "results", "output", "errands", "stored", "status")
-    },
+    **{name.upper(): SAMPLES[name] for name in ("tasks", "cancel", "query", "results", "output", "errands", "stored")},
+    "STATUS": SAMPLES["status-without-have"],
+    "DRAIN": SAMPLES["status-that-asks-for-a-drain"],
 }
 MAY = {
     "submit": {"HELLO ventilator", "HELLO observer", "TASKS", "CANCEL", "QUERY", "RESULTS", "ERRANDS", "STATUS"},
-    "node": {"HELLO node", "RESULTS", "OUTPUT", "ERRANDS", "STATUS"},
+    "node": {"HELLO node", "RESULTS", "OUTPUT", "ERRANDS", "STATUS", "DRAIN"},
     "sink": {"HELLO sink", "STORED", "STATUS"},
-    "admin": {"HELLO observer", "STATUS"},
+    "admin": {"HELLO observer", "STATUS", "DRAIN"},
 }
 
 
@@ -39,6 +38,7 @@ def test_a_role_may_say_what_it_is_for_and_nothing_else(role: str, name: str) ->
     assert (why == "") == (name in MAY[role])
     if why:
         action = f"open the session of a {name[6:]}" if name.startswith("HELLO") else f"send {name}"
+        action = "ask a node to drain" if name == "DRAIN" else action
         assert why == f"its key has no role but {role}, and may not {action}"
 
 

@@ -16,6 +16,7 @@ from zmqtasks.machines.holding_moves import (
     Command,
     DrainRequested,
     Emit,
+    EndKnown,
     Event,
     Give,
     GiveBack,
@@ -28,12 +29,14 @@ from zmqtasks.machines.holding_moves import (
     TakeBack,
     TasksNotBegun,
     TasksTaken,
+    TellLate,
     VentilatorGone,
     WorkerLeft,
     WorkerLost,
     WorkerOffered,
     WorkersUnavailable,
     WorkerWithdrawn,
+    WorkStopped,
 )
 from zmqtasks.messages import Address, Chunk, Held, Job, Outcome, OutcomeKind, Phase, Range, ventilator_of
 from zmqtasks.options import HIGH, TaskOptions
@@ -121,6 +124,41 @@ def test_what_waits_is_ordered_by_priority_and_of_high_the_latest_goes_first() -
     assert history(RangesCancelled("v", (Range("v:4", 0, 1),))) == [GiveBack(job_of("v:4"), 3, 0, 1)]
     order = [held.job for held in history.holding.inventory("v")]
     assert order == ["v:7", "v:3", "v:2", "v:6", "v:1", "v:5"]
+
+
+def test_when_a_drain_has_no_more_time_what_runs_is_killed_and_handed_back() -> None:
+    history = History(workers=3)
+    history.take(chunk_of(0, 4))
+    history.take(chunk_of(4, 5, attempt=2, job="v:2"), options=ONCE)
+    history.tell(said(0, 1))
+    assert history(DrainRequested()) == []
+    assert history(WorkStopped()) == [KillWorker(0), KillWorker(1)]
+    assert history(WorkerLost(0, 1, 2)) == [GiveBack(job_of(), 1, 1, 3), GiveBack(job_of(), 1, 3, 4)]
+    once = job_of("v:2", ONCE)
+    assert history(WorkerLost(1, 2, 4)) == [GiveBack(once, 2, 4, 5, LOST)]
+
+
+def test_what_cannot_be_expected_to_end_in_time_does_not_begin() -> None:
+    history = History(workers=1)
+    history(EndKnown(100.0))
+    history.take(chunk_of(0, 1))
+    history.tell(said(0, 1, each_s=30.0))
+    history.now = 69.0
+    assert given(history.take(chunk_of(1, 2, attempt=2))) == [(0, "v:1", 1, 2)]
+    history.now = 71.0
+    assert history.tell(said(1, 2, attempt=2, each_s=30.0))[1:] == []
+    assert history.take(chunk_of(2, 3, attempt=3)) == [TellLate()]
+    assert history(DrainRequested()) == [GiveBack(job_of(), 3, 2, 3)]
+
+
+def test_of_what_is_not_known_its_time_limit_is_what_it_may_take() -> None:
+    history = History(workers=1)
+    history(EndKnown(100.0), RoomTold(True, 0, 0))
+    assert history.take(chunk_of(0, 1), options=TaskOptions(timeout=120.0)) == [TellLate()]
+    assert history(RoomTold(False, 0, 0)) == [TellLate()]
+    history.take(chunk_of(5, 6, job="v:2"))
+    history(RangesCancelled("v", (Range("v:1", 0, 1),)))
+    assert history.holding.inventory("v") == (Held("v:2", 5, 6, 1, Phase.RUNNING),)
 
 
 def test_a_job_is_named_to_each_worker_once_and_forgotten_with_a_later_chunk() -> None:

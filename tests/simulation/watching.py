@@ -100,7 +100,7 @@ class _WatchedGuest:
         self._watch.tell(f"= {self._peer.place}: {guest!r} joined{' again' * again}")
         self._handler.guest_joined(guest, again=again)
 
-    def guest_delivered(self, guest: Guest, message: Bulk | Cancel | Query) -> None:
+    def guest_delivered(self, guest: Guest, message: Bulk | Cancel | Query | Status) -> None:
         self._handler.guest_delivered(guest, message)
 
     def guest_left(self, guest: Guest, closed: Closed) -> None:

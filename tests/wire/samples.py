@@ -84,6 +84,7 @@ SAMPLES: dict[str, Message] = {
         load=Load(8, 7, 120, 99_999, 3, 2**33, 1.5, 2),
         limits=SMALL,
     ),
+    "status-that-asks-for-a-drain": Status(SESSION, CLIENT, incarnation=7, state=PeerState.DRAIN, within_s=30.0),
     "status-with-a-flight": Status(
         SESSION,
         NODE,

@@ -15,6 +15,7 @@ import click
 from zmqtasks import __version__
 from zmqtasks.cli.bench import bench
 from zmqtasks.cli.cluster import cluster
+from zmqtasks.cli.drain import drain, stop
 from zmqtasks.cli.exits import Exit, Refusal, say
 from zmqtasks.cli.keygen import keygen
 from zmqtasks.cli.run import run
@@ -92,5 +93,5 @@ def program(verbose: int) -> None:
     logging.basicConfig(level=LEVELS[min(verbose, 2)], handlers=[handler], force=True)
 
 
-for _command in (run, worker, sink, ventilator, status, cluster, keygen, bench):
+for _command in (run, worker, sink, ventilator, status, drain, stop, cluster, keygen, bench):
     program.add_command(_command)

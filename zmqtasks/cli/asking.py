@@ -1,19 +1,20 @@
-"""Asking nodes and sinks how they are: a session as an observer with each, until all have answered or time is up.
+"""Asking nodes and sinks how they are, and nodes to end: a session as an observer with each.
 
-Owns these sessions. Called by `status`.
+Owns these sessions, until all have answered, or have ended, or time is up. Called by `status`, `drain` and `stop`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from zmqtasks.machines.session import Closed
-from zmqtasks.messages import Address, Output, Role, Status
+from zmqtasks.messages import Address, Output, PeerState, Role, Status
 from zmqtasks.peer import Link, Peer
 from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.folder import PrivateFolder
-from zmqtasks.records import replace
+from zmqtasks.records import Value, replace
 
 
 def ask(nodes: tuple[str, ...], place: Place, timeout_s: float) -> dict[str, Status | str]:
@@ -28,11 +29,30 @@ def ask(nodes: tuple[str, ...], place: Place, timeout_s: float) -> dict[str, Sta
         BindError: an address cannot be bound.
         KeyFileError: the key cannot be used.
     """
-    return asyncio.run(_ask(nodes, place, timeout_s))
-
-
-async def _ask(nodes: tuple[str, ...], place: Place, timeout_s: float) -> dict[str, Status | str]:
     asking = _Asking(nodes, timeout_s)
+    asyncio.run(_hold_sessions(asking, nodes, place, timeout_s))
+    return asking.answers
+
+
+def end(nodes: tuple[str, ...], place: Place, ending: Ending, timeout_s: float) -> dict[str, Status | str]:
+    """Ask nodes to drain; return what each said before it ended, or why it does not.
+
+    Args:
+        nodes: their addresses.
+        place: where to listen for the answers, and the key of the mesh.
+        ending: how they shall end, and whether that is waited for.
+        timeout_s: how long to wait for their answers.
+
+    Raises:
+        BindError: an address cannot be bound.
+        KeyFileError: the key cannot be used.
+    """
+    asking = _Ending(nodes, timeout_s, ending)
+    asyncio.run(_hold_sessions(asking, nodes, place, timeout_s))
+    return asking.answers
+
+
+async def _hold_sessions(asking: _Asking, nodes: tuple[str, ...], place: Place, timeout_s: float) -> None:
     folder = PrivateFolder()
     try:
         peer = open_peer(asyncio.get_running_loop(), replace(place, folder=folder.path), on_refused=asking.not_let_in)
@@ -40,14 +60,33 @@ async def _ask(nodes: tuple[str, ...], place: Place, timeout_s: float) -> dict[s
             asking.ask(peer, node)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asking.over.wait(), timeout_s)
+        if asking.has_begun:
+            asking.give_up()
+            await asking.over.wait()
         peer.close()
     finally:
         folder.close()
-    return asking.answers
+
+
+class Ending(Value):
+    """How nodes shall end.
+
+    Args:
+        within_s: how long what runs may take; None for as long as each node allows.
+        wait: whether the end is waited for, or only the answer.
+        on_end: called with the address of each that has ended.
+    """
+
+    within_s: float | None
+    wait: bool
+    on_end: Callable[[str], None]
 
 
 class _Asking:
     """Sessions as an observer, and what came of them; see `LinkRole`."""
+
+    has_begun = False
+    """Whether something is under way that is waited for, however long it takes."""
 
     def __init__(self, nodes: tuple[str, ...], timeout_s: float) -> None:
         self.over = asyncio.Event()
@@ -60,6 +99,9 @@ class _Asking:
         address = peer.network.complete(Address("", "", (node,)))
         self._given[address.endpoints[0]] = node
         peer.open(address, Role.OBSERVER, self)
+
+    def give_up(self) -> None:
+        """Wait for no answer any more."""
 
     def _answered(self, link: Link, answer: Status | str) -> None:
         address = self._given[link.address.endpoints[0]]
@@ -96,3 +138,44 @@ class _Asking:
 
     def link_refused(self, link: Link, reason: str) -> None:
         self._answered(link, f"refused: {reason}")
+
+
+class _Ending(_Asking):
+    """Sessions with nodes that shall end."""
+
+    def __init__(self, nodes: tuple[str, ...], timeout_s: float, ending: Ending) -> None:
+        super().__init__(nodes, timeout_s)
+        self._ending = ending
+        self._leaving: set[str] = set()
+
+    @property
+    def has_begun(self) -> bool:  # type: ignore[override]
+        """Whether a node has said that it drains, and its end is waited for."""
+        return self._ending.wait and bool(self._leaving & self._waiting)
+
+    def give_up(self) -> None:
+        """Wait for no answer any more, but for the end of those that have given one."""
+        for address in self._waiting - self._leaving:
+            self._done(address)
+
+    def link_opened(self, link: Link, status: Status) -> None:
+        if not status.load.workers:
+            self._answered(link, "is a sink, not a node; it ends with Ctrl-C or SIGTERM")
+            return
+        link.want_drained(self._ending.within_s)
+        self.link_heard(link, status)
+
+    def link_heard(self, link: Link, status: Status) -> None:
+        if status.state is not PeerState.DRAIN:
+            return
+        address = self._given[link.address.endpoints[0]]
+        self.answers[address] = status
+        self._leaving.add(address)
+        if not self._ending.wait:
+            self._done(address)
+
+    def link_closed(self, link: Link, closed: Closed) -> None:
+        address = self._given[link.address.endpoints[0]]
+        if address in self._leaving & self._waiting:
+            self._ending.on_end(address)
+            self._done(address)

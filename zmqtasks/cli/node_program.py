@@ -6,6 +6,7 @@ Owns nothing of the node itself. Called by `worker`.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,8 +21,11 @@ from zmqtasks.records import replace
 from zmqtasks.serving import WorkerSettings, open_node
 from zmqtasks.wire import payload
 
+WATCH_S = 1.0
+"""How often is looked for a file that calls for a drain."""
 
-def be_node(place: Place, folders: Sequence[str], own: dict[str, Any]) -> int:
+
+def be_node(place: Place, folders: Sequence[str], own: dict[str, Any], drain_file: str | None = None) -> int:
     """Be `zmqtasks worker`; return the exit code.
 
     Args:
@@ -29,6 +33,7 @@ def be_node(place: Place, folders: Sequence[str], own: dict[str, Any]) -> int:
         folders: where to look for modules first.
         own: fields of `NodeOptions`, where None means that nothing was said; and `initializer` and `finalizer`,
             "module:function" each.
+        drain_file: the node drains as soon as it exists.
 
     Raises:
         BindError: the address cannot be bound.
@@ -39,10 +44,10 @@ def be_node(place: Place, folders: Sequence[str], own: dict[str, Any]) -> int:
     functions = [payload.pack_name(name) if name else b"" for name in (own.pop("initializer"), own.pop("finalizer"))]
     settings = WorkerSettings(initializer=functions[0], finalizer=functions[1])
     node_options = NodeOptions(**{name: value for name, value in own.items() if value is not None})
-    return asyncio.run(_serve(place, node_options, settings))
+    return asyncio.run(_serve(place, node_options, settings, drain_file))
 
 
-async def _serve(place: Place, node_options: NodeOptions, settings: WorkerSettings) -> int:
+async def _serve(place: Place, node_options: NodeOptions, settings: WorkerSettings, drain_file: str | None) -> int:
     """Be the node.
 
     Raises:
@@ -60,6 +65,8 @@ async def _serve(place: Place, node_options: NodeOptions, settings: WorkerSettin
         except (OSError, ValueError) as error:
             raise Refusal(Exit.FAILED, f"the node cannot start: {error}") from error
         interrupts = LoopInterrupts(loop, on_first=lambda: _drain(node), on_second=drained.set)
+        if drain_file is not None:
+            _watch(loop, drain_file, node)
         workers = count(node_options.worker_count(), "worker")
         say(f"node {node.address.peer} ready at {', '.join(node.address.endpoints)}, {workers}")
         await drained.wait()
@@ -67,6 +74,15 @@ async def _serve(place: Place, node_options: NodeOptions, settings: WorkerSettin
     finally:
         folder.close()
     return Exit.INTERRUPTED if interrupts.count > 1 else Exit.OK
+
+
+def _watch(loop: asyncio.AbstractEventLoop, path: str, node: Node) -> None:
+    """Drain as soon as a file exists; look each second."""
+    if os.path.exists(path):
+        say(f"{path} is there")
+        _drain(node)
+    else:
+        loop.call_later(WATCH_S, _watch, loop, path, node)
 
 
 def _drain(node: Node) -> None:

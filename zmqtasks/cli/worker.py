@@ -51,6 +51,15 @@ PART = click.FloatRange(0, 1, min_open=True)
     show_default=True,
     help="Of the finalizer and exit handlers together, then killed.",
 )
+@click.option(
+    "--drain-timeout", type=options.SECONDS, help='Of a drain: what runs longer is stopped and handed back: "30 s".'
+)
+@click.option(
+    "--walltime",
+    type=options.POSITIVE_SECONDS,
+    help='End within this time: no task begins that cannot be expected to end: "2 h".',
+)
+@click.option("--drain-file", metavar="PATH", help="Drain as soon as this file exists, as after a notice.")
 @click.option("--timeout", type=options.POSITIVE_SECONDS, help='Of tasks that have none of their own, such as "2 min".')
 @click.option("--max-memory", type=options.BYTES, help='Of tasks that have none of their own, such as "2 GiB".')
 @click.option(
@@ -84,13 +93,15 @@ def worker(
     insecure: bool,
     key: str | None,
     folders: tuple[str, ...],
+    drain_file: str | None,
     **own: Any,
 ) -> int:
     """Be a node: run the tasks that clients and ventilators send, in worker processes.
 
     Workers look for functions in the current folder, then among what is installed. Ctrl-C or SIGTERM once: the node
     takes nothing new, hands back what has not begun, finishes the rest and ends with exit code 0; twice: at once.
-    A task that calls zmqtasks.stop_node() does the same as Ctrl-C once.
+    A task that calls zmqtasks.stop_node() does the same as Ctrl-C once, and so does `zmqtasks drain`. After
+    --drain-timeout what still runs is stopped and handed back, too.
 
     \b
     Examples:
@@ -98,6 +109,7 @@ def worker(
       zmqtasks worker --bind 127.0.0.1:0 --workers 4 --preload numpy
       zmqtasks worker --bind 10.0.0.7:7700 --key mesh.key
       zmqtasks worker --bind 10.0.0.7:7700 --key mesh.key --only package.tasks --no-pickle
+      zmqtasks worker --drain-timeout "30 s" --walltime "2 h" --drain-file /run/spot-notice
       zmqtasks worker --initializer package.module:open_database --finalizer package.module:close_database
     """
     if local:
@@ -118,4 +130,4 @@ def worker(
 
     advertised = () if advertise is None else (advertise,)
     place = Place((), tunnels=tunnels) if local else Place((bind,), advertised, key=key)
-    return be_node(place, folders, own)
+    return be_node(place, folders, own, drain_file)

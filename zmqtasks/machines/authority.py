@@ -16,6 +16,7 @@ from zmqtasks.messages import (
     Hello,
     Message,
     Output,
+    PeerState,
     Query,
     Results,
     Role,
@@ -71,6 +72,8 @@ def objection(member: Member, message: Message) -> str:
     """Return why a member may not send a message; "" where it may."""
     if isinstance(message, Hello):
         allowed, what = _OPENS.get(message.role, set()), f"open the session of a {message.role}"
+    elif isinstance(message, Status) and message.state is PeerState.DRAIN:
+        allowed, what = {KeyRole.NODE, KeyRole.ADMIN}, "ask a node to drain"  # a node says it of itself
     else:
         allowed, what = _SENDS.get(type(message), set()), f"send {type(message).__name__.upper()}"
     if not allowed.isdisjoint(member.roles):

@@ -27,6 +27,7 @@ from zmqtasks.machines.holding_moves import (
     Command,
     DrainRequested,
     Emit,
+    EndKnown,
     Event,
     Give,
     KillWorker,
@@ -38,6 +39,7 @@ from zmqtasks.machines.holding_moves import (
     TakeBack,
     TasksNotBegun,
     TasksTaken,
+    TellLate,
     VentilatorGone,
     WorkerLeft,
     WorkerLost,
@@ -45,6 +47,7 @@ from zmqtasks.machines.holding_moves import (
     WorkerSacrificed,
     WorkersUnavailable,
     WorkerWithdrawn,
+    WorkStopped,
 )
 from zmqtasks.machines.pieces import KnownJob, Line, Piece, Workplace, part_of
 from zmqtasks.machines.ranges import RangeSet
@@ -58,6 +61,8 @@ from zmqtasks.messages import (
     Phase,
 )
 from zmqtasks.records import replace
+
+INFINITY = float("inf")
 
 
 class Holding:
@@ -74,6 +79,8 @@ class Holding:
         self._workers: dict[int, Workplace] = {}
         self._now = 0.0
         self._draining = False
+        self._ends_at = INFINITY
+        self._is_late = False
         self._admission = Admission()
         self._was_short = False
         self._balance = Balance()
@@ -93,6 +100,8 @@ class Holding:
             RoomTold: self._room_told,
             WorkerSacrificed: self._worker_sacrificed,
             DrainRequested: self._drain_requested,
+            WorkStopped: self._work_stopped,
+            EndKnown: self._end_known,
         }
 
     def handle(self, event: Event, now: float) -> list[Command]:
@@ -104,6 +113,9 @@ class Holding:
         self._now = now
         commands = self._moves[type(event)](event) + self._assign()
         self._look_for_idle()
+        if self._is_late and not self._draining:
+            self._is_late = False
+            commands.append(TellLate())
         return commands
 
     def tick(self, now: float) -> list[Command]:
@@ -254,6 +266,20 @@ class Holding:
                 commands.append(piece.give_back(piece.next, piece.chunk.stop))
                 self._done_with(piece)
         return commands
+
+    def _work_stopped(self, event: WorkStopped) -> list[Command]:
+        return [command for slot, worker in self._workers.items() if worker.pieces for command in self._kill(slot)]
+
+    def _end_known(self, event: EndKnown) -> list[Command]:
+        self._ends_at = event.at
+        return []
+
+    def _in_time(self, piece: Piece) -> bool:
+        """Tell whether a piece can be expected to end before this node does; remember it where one cannot."""
+        if self._ends_at == INFINITY or self._now + piece.expected_s() <= self._ends_at:
+            return True
+        self._is_late = True
+        return False
 
     def _done_with(self, piece: Piece) -> None:
         piece.job.pieces -= 1
@@ -472,6 +498,8 @@ class Holding:
             if ventilator.queue and not ventilator.congested:
                 if worker.pieces and not (worker.pieces[0].is_short() and ventilator.queue[0].is_short()):
                     return None
+                if not self._in_time(ventilator.queue[0]):
+                    return None
                 self._turns.rotate(-1)
                 return ventilator.queue.popleft()
             self._turns.rotate(-1)
@@ -505,7 +533,7 @@ class Holding:
             fitting = (p for p in ventilator.aside if p.stopped and (not begun or self._admission.has_room(p.stopped)))
             if (piece := next(fitting, None)) is not None:  # type: ignore[assignment]
                 ventilator.aside.remove(piece)
-            elif not ventilator.queue:
+            elif not ventilator.queue or not self._in_time(ventilator.queue[0]):
                 continue
             self._turns.remove(id_)
             self._turns.append(id_)

@@ -136,6 +136,16 @@ class DrainRequested(Value):
     """Nothing new is started; what has not started goes back, uncounted."""
 
 
+class WorkStopped(Value):
+    """The node has no more time: what runs is ended, and goes back like what has not started."""
+
+
+class EndKnown(Value):
+    """What begins from now on has to end before this time."""
+
+    at: float
+
+
 Event = (
     TasksTaken
     | SessionReplaced
@@ -152,6 +162,8 @@ Event = (
     | RoomTold
     | WorkerSacrificed
     | DrainRequested
+    | WorkStopped
+    | EndKnown
 )
 
 # Commands
@@ -208,4 +220,8 @@ class KillWorker(Value):
     slot: int
 
 
-Command = Give | TakeBack | Emit | Blame | GiveBack | KillWorker
+class TellLate(Value):
+    """Tell that what waits cannot be expected to end in time."""
+
+
+Command = Give | TakeBack | Emit | Blame | GiveBack | KillWorker | TellLate

@@ -56,6 +56,12 @@ class Piece(Entity):
         """Tell whether it is known to take little time."""
         return self.job.task_s is not None and self.job.task_s * self.tasks <= AHEAD_S
 
+    def expected_s(self) -> float:
+        """Return how long it will take, as far as anybody can tell."""
+        if self.job.task_s is not None:
+            return self.job.task_s * self.tasks
+        return self.job.job.options.timeout or 0.0
+
     def overlaps(self, ranges: tuple[Range, ...]) -> RangeSet:
         """Return the parts of what is left that lie in the ranges."""
         parts = ((max(self.next, r.start), min(self.chunk.stop, r.stop)) for r in ranges if r.job == self.chunk.job)
@@ -85,7 +91,7 @@ class KnownJob(Entity):
 
     job: Job
     task_s: float | None = None
-    measured: tuple[float, int] = (0.0, 0)
+    measured: tuple[float, float] = (0.0, 0.0)
     ended: bool = False
     wanted: bool = True
     pieces: int = 0
@@ -94,7 +100,7 @@ class KnownJob(Entity):
         """Take the mean over about the last second of work."""
         spent, number = self.measured[0] + elapsed_s, self.measured[1] + tasks
         self.task_s = spent / number
-        self.measured = (spent, number) if spent < 1.0 else (spent / 2, max(1, number // 2))
+        self.measured = (spent, number) if spent < 1.0 else (spent / 2, number / 2)
 
 
 class Line(Entity):

@@ -91,6 +91,7 @@ def encode_status(message: Status) -> Parts:
         **({"b": True} if message.borrows else {}),
         **({} if message.flight is None else {"f": (message.flight.node, list(message.flight.begun))}),
         **({} if message.metrics is None else {"m": _pack_metrics(message.metrics)}),
+        **({} if message.within_s is None else {"d": message.within_s}),
     }, []
 
 
@@ -113,6 +114,7 @@ def decode_status(header: Header, _: Bodies) -> Status:
         borrows=flag(header.get("b", False), "b (borrows)"),
         flight=_flight(header["f"]) if "f" in header else None,
         metrics=_metrics(header["m"]) if "m" in header else None,
+        within_s=seconds(header["d"], "d (within)") if "d" in header else None,
     )
 
 
