@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -236,6 +238,20 @@ def test_a_class_is_called_from_asyncio_in_the_same_words() -> None:
             return [await client.submit(classes.Shout, "a"), *[v async for v in client.map(classes.Shout, ["b", "c"])]]
 
     assert asyncio.run(ask()) == ["A", "B", "C"]
+
+
+def test_a_task_is_begun_when_it_comes(client: zmqtasks.Client) -> None:
+    took = []
+    for _ in range(10):
+        began = time.monotonic()
+        client.submit(classes.Counter).result(30)
+        took.append(time.monotonic() - began)
+    assert min(took) < 0.2, "nobody polls"
+
+
+def test_a_client_installs_no_signal_handler(client: zmqtasks.Client) -> None:
+    assert client.submit(classes.Counter).result(30)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 # Configuration
