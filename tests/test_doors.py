@@ -41,3 +41,29 @@ def test_answers_come_where_partners_are_looked_at_from() -> None:
     for nowhere in ("tcp://no such host:1", "tcp://256.1.1.1:1"):
         with pytest.raises(MeshError, match=r"malformed|no way"):
             doors.choose((nowhere,), key="mesh.key", insecure=False)
+
+
+def test_a_range_of_ports_is_tried_from_its_beginning() -> None:
+    assert doors.candidates("tcp://h:7700-7702") == ("tcp://h:7700", "tcp://h:7701", "tcp://h:7702")
+    assert doors.candidates("tcp://[::1]:5-5") == ("tcp://[::1]:5",)
+    for single in ("tcp://h:7700", "tcp://h:*", "unix:///a-b"):
+        assert doors.candidates(single) == (single,)
+    for bad in ("tcp://h:7702-7700", "tcp://h:0-5", "tcp://h:1-65536"):
+        with pytest.raises(BindError, match="a range of ports goes from a lower to a higher one"):
+            doors.candidates(bad)
+    assert doors.at_ports("tcp://[::1]:0", "7700-7702") == "tcp://[::1]:7700-7702"
+    assert [doors.port_of(e) for e in (NEAR, "tcp://h:0", "tcp://h:1-2", "tcp://h:*", "unix:///x")] == [
+        7700,
+        0,
+        0,
+        0,
+        0,
+    ]
+
+
+def test_the_key_of_an_endpoint_stands_before_its_host() -> None:
+    assert doors.with_key("tcp://h:1", "ab") == "tcp://ab@h:1"
+    assert doors.with_key("tcp://cd@h:1", "") == "tcp://h:1"
+    assert (doors.key_of("tcp://ab@h:1"), doors.key_of("tcp://h:1"), doors.key_of("unix://a@b")) == ("ab", "", "")
+    assert doors.with_key("unix:///x", "ab") == "unix:///x"
+    assert doors.host_of("tcp://ab@[::1]:1") == "::1"

@@ -12,9 +12,10 @@ from collections.abc import Iterable
 
 from zmqtasks.errors import BindError, NotAuthorised
 
+MOST_PORT = 65535
 WILDCARDS = ("*", "0.0.0.0", "::")
 ENDPOINT = re.compile(
-    r"tcp://((?P<key>[^@/\s]+)@)?(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^\[\]:/@\s]+):(?P<port>[0-9]{1,5}|\*)"
+    r"tcp://((?P<key>[^@/\s]+)@)?(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^\[\]:/@\s]+):(?P<port>[0-9]{1,5}(-[0-9]{1,5})?|\*)"
 )
 
 
@@ -22,6 +23,33 @@ def host_of(endpoint: str) -> str:
     """Return the host of a tcp endpoint, without brackets; "" where there is none."""
     match = ENDPOINT.fullmatch(endpoint)
     return match["host"].strip("[]") if match else ""
+
+
+def port_of(endpoint: str) -> int:
+    """Return the port of a tcp endpoint; 0 where it is any, one of a range, or none is named."""
+    match = ENDPOINT.fullmatch(endpoint)
+    return int(match["port"]) if match and match["port"].isdecimal() else 0
+
+
+def candidates(endpoint: str) -> tuple[str, ...]:
+    """Return the endpoints that a bound one may become: for a range of ports, "tcp://HOST:7700-7720", one a port.
+
+    Raises:
+        BindError: the range is none.
+    """
+    match = ENDPOINT.fullmatch(endpoint)
+    if match is None or "-" not in match["port"]:
+        return (endpoint,)
+    first, last = map(int, match["port"].split("-"))
+    if not 0 < first <= last <= MOST_PORT:
+        raise BindError(f"{endpoint}: a range of ports goes from a lower to a higher one, 1 to {MOST_PORT}")
+    where = endpoint.rpartition(":")[0]
+    return tuple(f"{where}:{port}" for port in range(first, last + 1))
+
+
+def at_ports(endpoint: str, ports: str | None) -> str:
+    """Return an endpoint with other ports, such as "7700-7720"; the same for None."""
+    return endpoint if ports is None else f"{endpoint.rpartition(':')[0]}:{ports}"
 
 
 def key_of(endpoint: str) -> str:

@@ -130,10 +130,11 @@ def test_where_nobody_answers_nobody_comes_in(house: House) -> None:
 def test_a_peer_does_not_start_where_strangers_are_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = asyncio.new_event_loop()
 
-    def start() -> None:
-        ZmqNetwork(loop, "a" * 16, "here", bind=("tcp://127.0.0.1:0",), keyring=Keyring(MESH)).close()
+    def start(endpoint: str = "tcp://127.0.0.1:0") -> None:
+        ZmqNetwork(loop, "a" * 16, "here", bind=(endpoint,), keyring=Keyring(MESH)).close()
 
-    start()
+    for endpoint in ("tcp://127.0.0.1:0", "tcp://0.0.0.0:0", "tcp://[::1]:0", "tcp://[::]:0"):
+        start(endpoint)
     with monkeypatch.context() as patch:
         patch.setattr(Doorkeeper, "_judge", lambda self, question: [*question[:4], b"200", b"OK", b"", b""])
         with pytest.raises(BindError, match="should have been refused, but it was let in"):

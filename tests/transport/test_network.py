@@ -6,8 +6,26 @@ import asyncio
 import socket
 from pathlib import Path
 
+import pytest
+
+from zmqtasks import doors
+from zmqtasks.errors import BindError
 from zmqtasks.messages import Address
 from zmqtasks.transport.network import ZmqNetwork
+
+
+def test_of_a_range_of_ports_the_first_that_is_free_is_taken() -> None:
+    loop = asyncio.new_event_loop()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ranged = (f"tcp://127.0.0.1:{port}-{min(port + 20, 65535)}",)
+        network = ZmqNetwork(loop, "a" * 16, "here", bind=ranged)
+        assert port < doors.port_of(network.address.endpoints[0]) <= port + 20
+        network.close()
+        with pytest.raises(BindError, match=f"cannot bind tcp://127.0.0.1:{port}-{port}: the address is in use"):
+            ZmqNetwork(loop, "a" * 16, "here", bind=(f"tcp://127.0.0.1:{port}-{port}",))
+    loop.close()
+
 
 TCP = "tcp://127.0.0.1:9"
 

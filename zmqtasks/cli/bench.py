@@ -97,7 +97,7 @@ def _client(given: dict[str, Any]) -> Iterator[tuple[Client, int]]:
         return
     if given["workers"]:
         raise click.UsageError("--workers: for a node that is started here; those of --node have their own")
-    inbox = options.inbox_for(nodes, given["bind"], given["advertise"], insecure=given["insecure"], key=given["key"])
+    inbox = options.inbox_for(nodes, given)
     workers = _workers_of(nodes, inbox, given)
     lease = {"lease": given["lease"]} if given["lease"] else {}
     with Client(

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from zmqtasks import doors
-from zmqtasks.errors import MeshError
+from zmqtasks.errors import BindError, MeshError
 from zmqtasks.options import (
     COMPRESSIONS,
     HIGH,
@@ -54,6 +54,27 @@ def _address(text: str) -> str:
     if match is None or not match["port"].isdecimal() or int(match["port"]) > 65535:
         raise ValueError(f"{text!r} is not an address such as tcp://127.0.0.1:{NODE_PORT} or [::1]:{NODE_PORT}")
     return full
+
+
+def _inbox(text: str) -> str:
+    """Return an address to listen at: its port may be a range."""
+    full = text if "://" in text else f"tcp://{text}"
+    match = doors.ENDPOINT.fullmatch(full)
+    if match is None or "-" not in match["port"]:
+        return _address(text)
+    _ports(match["port"])
+    return full
+
+
+def _ports(text: str) -> str:
+    try:
+        doors.candidates(f"tcp://localhost:{text}")
+        ports = [int(port) for port in text.split("-")]
+    except (BindError, ValueError):
+        ports = []
+    if len(ports) not in (1, 2) or max(ports) > doors.MOST_PORT:
+        raise ValueError(f"{text!r} is not a port, or a range of ports such as {NODE_PORT}-{NODE_PORT + 20}")
+    return text
 
 
 def _way(text: str) -> str:
@@ -99,6 +120,8 @@ def _lease(text: str) -> float:
 
 
 ADDRESS = _Parsed("addr", _address)
+INBOX = _Parsed("addr", _inbox)
+PORTS = _Parsed("ports", _ports)
 WAY = _Parsed("addr", _way)
 FUNCTION = _Parsed("module:function", _function)
 SECONDS = _Parsed("duration", parse_duration)
@@ -125,20 +148,24 @@ def check_bind(bind: str, advertise: str | None, *, insecure: bool, key: str | N
         click.secho(text, fg="red", bold=True, err=True)
 
 
-def inbox_for(
-    partners: Sequence[str], bind: str | None, advertise: str | None, *, insecure: bool, key: str | None
-) -> tuple[str, ...]:
+def inbox_for(partners: Sequence[str], given: dict[str, Any]) -> tuple[str, ...]:
     """Return where to listen so that these partners can answer.
+
+    Args:
+        partners: addresses of nodes and sinks.
+        given: what `inbox_options` were given.
 
     Raises:
         click.UsageError: one is on another machine, and there is no key; or see `check_bind`.
     """
+    bind, key, insecure = given["bind"], given["key"], given["insecure"]
     try:
-        inbox = (bind,) if bind is not None else doors.choose(partners, key=key, insecure=insecure)
+        chosen = (bind,) if bind is not None else doors.choose(partners, key=key, insecure=insecure)
     except MeshError as error:
         raise click.UsageError(str(error)) from None
+    inbox = tuple(doors.at_ports(endpoint, given["ports"]) for endpoint in chosen)
     for endpoint in inbox:
-        check_bind(endpoint, advertise, insecure=insecure, key=key)
+        check_bind(endpoint, given["advertise"], insecure=insecure, key=key)
     return inbox
 
 
@@ -233,12 +260,19 @@ def log_format(command: F) -> F:
 def inbox_options(command: F) -> F:
     """Add where this program listens for answers from other machines."""
     for decorate in (
-        click.option("--bind", type=ADDRESS, help="Listen here for nodes on other machines; port 0 for any."),
+        click.option("--bind", type=INBOX, help="Listen here for nodes on other machines; port 0 for any."),
+        ports_option,
         click.option("--advertise", type=ADDRESS, help="Address that others shall connect to instead."),
         door_options,
     )[::-1]:
         command = decorate(command)
     return command
+
+
+def ports_option(command: F) -> F:
+    """Add from which ports one is taken."""
+    text = f"Listen at the first of these that is free: {NODE_PORT}-{NODE_PORT + 20}."
+    return click.option("--ports", type=PORTS, metavar="FIRST-LAST", help=text)(command)
 
 
 def door_options(command: F) -> F:

@@ -38,7 +38,7 @@ def run_here(given: dict[str, Any]) -> int:
         where = _where(given, tuple(given["nodes"]))
     else:
         _refuse_with(
-            given, ("bind", "advertise", "lease"), "nodes of --node; a node that is started here needs no port"
+            given, ("bind", "ports", "advertise", "lease"), "nodes of --node; a node that is started here needs no port"
         )
         own = {name: given[name] for name in OWN_NODE if given[name]}
         # What workers print goes to standard error: standard output is for results.
@@ -131,12 +131,12 @@ def _source(given: dict[str, Any]) -> Source:
 
 
 def _where(given: dict[str, Any], nodes: tuple[str, ...]) -> Where:
-    sink, bind, advertise = given.get("sink"), given["bind"], given["advertise"]
+    sink, advertise = given.get("sink"), given["advertise"]
     partners = [*nodes, *filter(None, [sink])]
     return Where(
         addresses=nodes,
         sink=sink,
-        bind=options.inbox_for(partners, bind, advertise, insecure=given["insecure"], key=given["key"]),
+        bind=options.inbox_for(partners, given),
         advertise=() if advertise is None else (advertise,),
         key=given["key"],
         insecure=given["insecure"],

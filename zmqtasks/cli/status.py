@@ -30,10 +30,7 @@ def status(
     files: tuple[str, ...],
     as_json: bool,
     timeout: float,
-    bind: str | None,
-    advertise: str | None,
-    insecure: bool,
-    key: str | None,
+    **inbox: Any,
 ) -> int:
     """Tell how nodes and sinks are: state, workers, tasks waiting and done since they were started.
 
@@ -54,8 +51,8 @@ def status(
         return code
     from zmqtasks.place import Place
 
-    inbox = options.inbox_for(nodes, bind, advertise, insecure=insecure, key=key)
-    place = Place(inbox, () if advertise is None else (advertise,), key=key)
+    advertise = () if inbox["advertise"] is None else (inbox["advertise"],)
+    place = Place(options.inbox_for(nodes, inbox), advertise, key=inbox["key"])
     return _tell_peers(nodes, place, timeout, as_json=as_json) or code
 
 

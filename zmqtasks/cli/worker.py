@@ -11,6 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from zmqtasks import doors
 from zmqtasks.cli import options
 from zmqtasks.cli.logs import log_as_json
 
@@ -20,11 +21,12 @@ PART = click.FloatRange(0, 1, min_open=True)
 @click.command()
 @click.option(
     "--bind",
-    type=options.ADDRESS,
+    type=options.INBOX,
     default=f"tcp://127.0.0.1:{options.NODE_PORT}",
     show_default=True,
     help="Listen here; port 0 for any that is free.",
 )
+@options.ports_option
 @click.option("--advertise", type=options.ADDRESS, help="Address that others shall connect to instead.")
 @click.option("--local", is_flag=True, help="Open no port: only this user's programs on this machine connect.")
 @click.option(
@@ -87,6 +89,7 @@ PART = click.FloatRange(0, 1, min_open=True)
 )
 def worker(
     bind: str,
+    ports: str | None,
     advertise: str | None,
     local: bool,
     tunnels: Path | None,
@@ -114,9 +117,10 @@ def worker(
     """
     if local:
         given = click.get_current_context().get_parameter_source("bind")
-        if advertise is not None or given is not ParameterSource.DEFAULT:
-            raise click.UsageError("--local opens no port; leave out --bind and --advertise")
+        if advertise is not None or ports is not None or given is not ParameterSource.DEFAULT:
+            raise click.UsageError("--local opens no port; leave out --bind, --ports and --advertise")
     else:
+        bind = doors.at_ports(bind, ports)
         options.check_bind(bind, advertise, insecure=insecure, key=key)
     if own["memory"] == 0:
         raise click.UsageError("--memory must be above 0")

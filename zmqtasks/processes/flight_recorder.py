@@ -25,6 +25,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from zmqtasks import doors
 from zmqtasks.machines.phases import WorkPhase
 from zmqtasks.messages import Chunk, Flight, Held, JobId, Outcome, PeerId, Phase
 from zmqtasks.processes.progress import ATTEMPT, CHUNK, FIELDS, INDEX, PHASE, SLOT_BYTES
@@ -68,7 +69,7 @@ def identity_of(bind: Iterable[str]) -> str:
 
     In another network namespace the same address is another place.
     """
-    fixed = sorted(endpoint for endpoint in bind if not endpoint.endswith((":0", ":*")) and "://" in endpoint)
+    fixed = sorted(endpoint for endpoint in bind if doors.port_of(endpoint))
     try:
         space = os.stat("/proc/self/ns/net").st_ino
     except OSError:

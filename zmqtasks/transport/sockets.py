@@ -10,6 +10,7 @@ import resource
 
 import zmq
 
+from zmqtasks import doors
 from zmqtasks.errors import BindError, IncompatibleVersion
 from zmqtasks.options import Limits
 from zmqtasks.transport.keys import KeyPair
@@ -86,13 +87,26 @@ def bound_pull(
     bound = []
     for endpoint in endpoints:
         try:
-            socket.setsockopt(zmq.IPV6, int("[" in endpoint))
-            socket.bind(endpoint)
-        except zmq.ZMQError as error:
+            _bind(socket, endpoint)
+        except BindError:
             socket.close()
-            raise BindError(f"cannot bind {endpoint}: {_reason(error, endpoint)}") from error
+            raise
         bound.append(socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0"))
     return socket, tuple(bound)
+
+
+def _bind(socket: zmq.Socket[bytes], endpoint: str) -> None:
+    """Bind to an endpoint, or where it names a range of ports, to the first that is free."""
+    candidates = doors.candidates(endpoint)
+    for candidate in candidates:
+        try:
+            socket.setsockopt(zmq.IPV6, int("[" in candidate))
+            socket.bind(candidate)
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EADDRINUSE and candidate != candidates[-1]:
+                continue
+            raise BindError(f"cannot bind {endpoint}: {_reason(error, endpoint)}") from error
+        return
 
 
 def _reason(error: zmq.ZMQError, endpoint: str) -> str:
