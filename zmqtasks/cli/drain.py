@@ -65,21 +65,12 @@ def stop(**given: Any) -> int:
     return _end(0.0, **given)
 
 
-def _end(
-    within_s: float | None,
-    nodes: tuple[str, ...],
-    wait: bool,
-    timeout: float,
-    bind: str | None,
-    advertise: str | None,
-    insecure: bool,
-    key: str | None,
-) -> int:
+def _end(within_s: float | None, nodes: tuple[str, ...], wait: bool, timeout: float, **inbox: Any) -> int:
     from zmqtasks.cli.asking import Ending, end
     from zmqtasks.place import Place
 
-    inbox = options.inbox_for(nodes, bind, advertise, insecure=insecure, key=key)
-    place = Place(inbox, () if advertise is None else (advertise,), key=key)
+    advertise = () if inbox["advertise"] is None else (inbox["advertise"],)
+    place = Place(options.inbox_for(nodes, inbox), advertise, key=inbox["key"])
     ending = Ending(within_s, wait, lambda node: say(f"{node} has ended"))
     answers = end(nodes, place, ending, timeout)
     failures = [f"{node} {answer}" for node, answer in answers.items() if isinstance(answer, str)]
