@@ -73,6 +73,8 @@ OUTPUT_LINES = 50
 """Of what a worker printed last, so much goes into the error of the task it died over."""
 STARTS = 3
 """So many starts in a row may fail before tasks are told that no worker can be had."""
+MOST_MORE = 4
+"""So many standbys may be added for a while to those that the options ask for; none where they ask for none."""
 END_MARGIN_S = 0.5
 """A worker that hangs at its end says where before it ends itself; so much later it is killed."""
 
@@ -133,7 +135,7 @@ class Node:
         self._options = options
         self._on_drained = on_drained
         self._holding = Holding(one_task=options.max_tasks_per_worker == 1)
-        self._slots = slots.Slots(_staffing(options))
+        self._slots = slots.Slots(staffing_of(options))
         self.stop_requested = False
         """Whether a task has asked for the end of this node."""
         self._workers = make_workers(self._worker_event)
@@ -596,14 +598,17 @@ class Node:
         return f"<Node {self._peer.id} {self._holding!r} {self._slots!r}>"
 
 
-def _staffing(options: NodeOptions) -> slots.Staffing:
+def staffing_of(options: NodeOptions) -> slots.Staffing:
+    """Return what the options say of workers."""
+    workers = options.worker_count()
     return slots.Staffing(
-        options.worker_count(),
+        workers,
         options.standby,
         options.max_tasks_per_worker,
         max_worker_age_s=float("inf") if options.max_worker_age is None else options.max_worker_age,
         start_timeout_s=options.start_timeout,
         end_timeout_s=options.end_timeout + END_MARGIN_S,
+        more=min(workers, MOST_MORE) if options.standby else 0,
     )
 
 

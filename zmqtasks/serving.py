@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from zmqtasks.errors import ZmqtasksError
-from zmqtasks.machines.slots import ROOM
-from zmqtasks.node import Node
+from zmqtasks.node import Node, staffing_of
 from zmqtasks.options import Limits, NodeOptions
 from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.first_zygote import FirstZygote
@@ -60,7 +59,7 @@ def open_node(
         BindError: an endpoint cannot be bound.
     """
     peer = open_peer(loop, place)
-    slots = options.worker_count() + options.standby + ROOM
+    slots = len(staffing_of(options).numbers())
     # The node of a program is known to the next one by that program's folder.
     recorder = open_recorder(identity_of(place.bind) or settings.owner_dir or "", peer.id, slots)
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.machines.driving import SEEDS, within
 from zmqtasks.errors import LocalProtocolError
+from zmqtasks.machines.reserve import KEEP_S
 from zmqtasks.machines.slots import (
     FIRST_BACKOFF_S,
     LONGEST_BACKOFF_S,
@@ -90,7 +91,7 @@ def test_a_worker_that_does_not_end_when_asked_to_is_killed_once() -> None:
 def test_a_standby_takes_over_in_the_same_turn() -> None:
     slots = serving(2, 1)
     assert repr(slots) == "<Slots 0:serving 1:serving 2:spare failures=0>"
-    assert told(slots, WorkerExited(0)) == [StartWorker(0), Serve(2)]
+    assert told(slots, WorkerExited(0)) == [Serve(2), StartWorker(0)]
     assert told(slots, WorkerReady(0)) == []
     assert told(slots, ReplacementRequested(1, idle=False)) == [Retire(1), Serve(0)]
     assert repr(slots) == "<Slots 0:serving 1:retiring 2:serving failures=0>"
@@ -270,6 +271,42 @@ def test_a_worker_that_does_not_end_when_killed_costs_its_slot_until_it_ends() -
     assert slots.all_gone(), "nobody waits for what does not end"
 
 
+def test_one_more_stands_ready_for_a_while_where_a_worker_was_missed() -> None:
+    slots = serving(2, 1, more=1)
+    assert told(slots, WorkerExited(0)) == [Serve(2), StartWorker(0)]
+    assert told(slots, WorkerExited(1), now=1.0) == [StartWorker(1), StartWorker(3)], "nobody was ready"
+    assert told(slots, WorkerReady(0), WorkerReady(1), WorkerReady(3), now=1.1) == [Serve(0)]
+    assert repr(slots) == "<Slots 0:serving 1:spare 2:serving 3:spare failures=0>"
+    assert told(slots, WorkerExited(0), WorkerExited(2), now=1.2) == [
+        Serve(1),
+        StartWorker(0),
+        Serve(3),
+        StartWorker(2),
+    ]
+    assert told(slots, WorkerReady(0), WorkerReady(2), now=1.3) == []
+    assert slots.next_deadline() == 1.0 + KEEP_S
+    assert slots.tick(1.0 + KEEP_S) == [StopWorker(0)]
+    assert told(slots, WorkerExited(0), now=3.1) == [], "no other follows"
+    assert repr(slots) == "<Slots 1:serving 2:spare 3:serving failures=0>"
+    assert slots.next_deadline() == NEVER
+
+
+def test_what_stands_ready_too_much_may_get_stuck_at_its_end() -> None:
+    slots = serving(1, 1, more=1)
+    told(slots, WorkerExited(0), WorkerExited(1))
+    told(slots, WorkerReady(0), WorkerReady(1), WorkerReady(2), now=0.1)
+    assert slots.tick(KEEP_S) == [StopWorker(1)]
+    assert told(slots, WorkerStuck(1), now=KEEP_S + 5.0) == []
+    assert repr(slots) == "<Slots 0:serving 1:lost 2:spare failures=0>"
+
+
+def test_workers_that_take_long_to_start_are_missed_and_none_is_added() -> None:
+    slots = Slots(Staffing(1, 1, more=1))
+    told(slots, Opened())
+    told(slots, WorkerReady(0), WorkerReady(1), now=9.0)
+    assert told(slots, WorkerExited(0), WorkerExited(1), now=10.0) == [Serve(1), StartWorker(0), StartWorker(1)]
+
+
 def test_so_many_slots_may_be_lost_and_no_more() -> None:
     slots = serving(1, room=1)
     assert told(slots, WorkerStuck(0)) == [StartWorker(1)]
@@ -408,7 +445,7 @@ class Workforce:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_there_are_as_many_workers_as_there_should_be(seed: int) -> None:
     dice = random.Random(seed)
-    staffing = Staffing(dice.randint(1, 4), dice.randint(0, 2), dice.choice([0, 1, 10]))
+    staffing = Staffing(dice.randint(1, 4), dice.randint(0, 2), dice.choice([0, 1, 10]), more=dice.randint(0, 2))
     staffing = replace(staffing, max_worker_age_s=dice.choice([20.0, 200.0, NEVER]), start_timeout_s=5.0, room=4)
     workforce = Workforce(dice, staffing)
     for _ in range(300):

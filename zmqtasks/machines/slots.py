@@ -8,6 +8,7 @@ what closes the gap. Knows no process: `processes/workforce.py` carries it out, 
       +------- exited --------+------------------+-----------------+------------ exited (or killed) ------------+
 
 One slot more than there are workers keeps a hot standby (SPARE): where a serving worker ends, it takes over at once.
+Where a serving worker ends and no standby is ready, one more is kept for a while (`reserve.py`).
 A worker that leaves by its own wish is STOPPING from then on. One that was killed and does not end is stuck in the
 kernel: its slot is LOST until it ends after all, and another number takes its place.
 """
@@ -19,6 +20,7 @@ from enum import StrEnum
 from typing import Any
 
 from zmqtasks.errors import LocalProtocolError
+from zmqtasks.machines.reserve import Reserve
 from zmqtasks.records import Entity, Value
 
 FIRST_BACKOFF_S = 0.1
@@ -36,6 +38,7 @@ class Staffing(Value):
     Args:
         workers: how many serve at once.
         standby: how many more stand ready.
+        more: so many may be added to these for a while, where workers end faster than others get ready.
         max_tasks_per_worker: a worker is replaced after about so many tasks; 0 for never.
         max_worker_age_s: a worker is replaced about so many seconds after it was ready.
         spread: both vary by up to this fraction from worker to worker, so that they do not end together.
@@ -52,6 +55,11 @@ class Staffing(Value):
     start_timeout_s: float = NEVER
     end_timeout_s: float = STOP_GRACE_S
     room: int = ROOM
+    more: int = 0
+
+    def numbers(self) -> range:
+        """Return the numbers that slots may have."""
+        return range(self.workers + self.standby + self.more + self.room)
 
 
 class State(StrEnum):
@@ -198,6 +206,8 @@ class _Slot(Entity):
     start_at: float = 0.0
     kill_at: float = NEVER
     old_at: float = NEVER
+    last: bool = False
+    """Whether no other worker follows this one, which is about to end."""
 
 
 LEGAL: dict[type[Any], frozenset[State]] = {
@@ -217,8 +227,8 @@ class Slots:
 
     def __init__(self, staffing: Staffing) -> None:
         self._staffing = staffing
-        self._wanted = staffing.workers + staffing.standby
-        self._slots = {number: _Slot() for number in range(self._wanted)}
+        self._reserve = Reserve(staffing.standby, staffing.more)
+        self._slots = {number: _Slot() for number in range(self._wanted())}
         self._open = False
         self._failures = 0
         self._moves: dict[type[Any], Callable[[Any, float], list[Command]]] = {
@@ -245,10 +255,16 @@ class Slots:
             slot = self._slots.get(event.slot)  # type: ignore[union-attr]
             if slot is None or slot.state not in legal:
                 raise LocalProtocolError(f"{event} is not legal in {self!r}")
-        return self._moves[type(event)](event, now) + self._reconcile(now)
+        before = self._count(State.SERVING)
+        commands = self._moves[type(event)](event, now) + self._reconcile(now)
+        if self._open and self._count(State.SERVING) < before:
+            self._reserve.missed(now)
+            commands += self._reconcile(now)
+        return commands
 
     def tick(self, now: float) -> list[Command]:
         """Start what waited for its back-off, kill what was not ready or did not end in time, replace what is old."""
+        self._reserve.tick(now)
         commands: list[Command] = []
         for number, slot in self._slots.items():
             if slot.kill_at <= now:
@@ -263,7 +279,7 @@ class Slots:
         """Return the time at which `tick` has something to do."""
         due: list[float] = [s.start_at for s in self._slots.values() if s.state is State.EMPTY and self._open]
         due += [min(slot.kill_at, slot.old_at) for slot in self._slots.values()]
-        return min(due, default=NEVER)
+        return min(due, default=NEVER) if not self._open else min([*due, self._reserve.next_deadline()])
 
     def serving(self) -> int:
         """Return how many workers take work."""
@@ -299,6 +315,7 @@ class Slots:
             return []  # it was asked to end while it started, and its word was on the way
         slot.state = State.SPARE
         slot.kill_at = NEVER
+        self._reserve.got_ready(now - slot.start_at)
         spread = 1 + self._staffing.spread * (2 * event.chance - 1)
         slot.old_at = now + self._staffing.max_worker_age_s * spread
         if self._staffing.max_tasks_per_worker:
@@ -323,19 +340,19 @@ class Slots:
         return [Retire(event.slot)] if served else []
 
     def _worker_stuck(self, event: WorkerStuck, now: float) -> list[Command]:
-        start_at = self._next_start(self._slots[event.slot], now)
+        slot = self._slots[event.slot]
+        start_at = self._next_start(slot, now)
         self._slots[event.slot] = _Slot(State.LOST)
-        self._add_slot(start_at)
+        if not slot.last:
+            self._add_slot(start_at)
         return []
 
     def _worker_exited(self, event: WorkerExited, now: float) -> list[Command]:
         slot = self._slots[event.slot]
-        if slot.state is not State.LOST:
+        if slot.state is State.LOST or slot.last:
+            del self._slots[event.slot]
+        else:
             self._slots[event.slot] = _Slot(start_at=self._next_start(slot, now))
-            return []
-        del self._slots[event.slot]
-        if len(self._slots) - self.lost() < self._wanted:
-            self._add_slot(now)
         return []
 
     def _next_start(self, ended: _Slot, now: float) -> float:
@@ -349,7 +366,7 @@ class Slots:
         return now + min(backoff_s, LONGEST_BACKOFF_S)
 
     def _add_slot(self, start_at: float) -> None:
-        numbers = range(self._wanted + self._staffing.room)
+        numbers = self._staffing.numbers()
         number = next((number for number in numbers if number not in self._slots), None)
         if number is not None:
             self._slots[number] = _Slot(start_at=start_at)
@@ -396,15 +413,29 @@ class Slots:
         """Compare what there is with what there should be."""
         if not self._open:
             return []
-        commands: list[Command] = []
+        for _ in range(self._wanted() - self._kept()):
+            self._add_slot(now)
+        served: list[Command] = []
+        others: list[Command] = []
         for number, slot in self._slots.items():
             if slot.state is State.EMPTY and slot.start_at <= now:
-                slot.state = State.STARTING
-                commands.append(StartWorker(number))
+                slot.state, slot.start_at = State.STARTING, now
+                others.append(StartWorker(number))
             elif slot.state is State.SPARE and self._count(State.SERVING) < self._staffing.workers:
                 slot.state = State.SERVING
-                commands.append(Serve(number))
-        return commands
+                served.append(Serve(number))
+            elif slot.state is State.SPARE and self._kept() > self._wanted():
+                slot.last = True
+                others += self._stop(number, now)
+        return served + others  # tasks may wait for the first; nobody for the others
+
+    def _wanted(self) -> int:
+        """Return how many workers there should be."""
+        return self._staffing.workers + self._reserve.wanted
+
+    def _kept(self) -> int:
+        """Return how many slots have a worker, or will have one again."""
+        return sum(1 for slot in self._slots.values() if slot.state is not State.LOST and not slot.last)
 
     def _count(self, state: State) -> int:
         return sum(1 for slot in self._slots.values() if slot.state is state)
@@ -414,10 +445,12 @@ class Slots:
         assert self._count(State.SERVING) <= self._staffing.workers, repr(self)
         spares = self._open and self._count(State.SPARE)
         assert not (spares and self._count(State.SERVING) < self._staffing.workers), repr(self)
-        most = min(self._wanted, self._wanted + self._staffing.room - self.lost())
-        assert len(self._slots) - self.lost() == most, repr(self)
+        assert set(self._slots) <= set(self._staffing.numbers()), repr(self)
+        all_taken = len(self._slots) == len(self._staffing.numbers())
+        assert self._kept() >= self._wanted() or all_taken or not self._open, repr(self)
         for slot in self._slots.values():
             assert slot.kill_at == NEVER or slot.state in (State.STARTING, State.STOPPING), repr(self)
+            assert not slot.last or slot.state is State.STOPPING, repr(self)
             assert slot.old_at == NEVER or slot.state in (State.SPARE, State.SERVING), repr(self)
 
     def __repr__(self) -> str:
