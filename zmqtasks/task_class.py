@@ -4,7 +4,7 @@ Owns the words that a user fills in, and what a class says of its tasks. Runs no
 the methods in their order, in a worker.
 
     class Resize(zmqtasks.Worker[bytes]):
-        config = zmqtasks.WorkerConfig(retries=3, timeout="30 s")
+        config = zmqtasks.WorkerConfig(retries=3, timeout=30)
 
         def initialize(self) -> None:
             self.library = load_library()

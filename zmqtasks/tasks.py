@@ -41,6 +41,8 @@ def task(function: Any = None, /, **options: Any) -> Any:
     def mark(target: F) -> F:
         if not callable(target):
             raise TypeError(f"@task marks functions, not {type(target).__name__}")
+        if _is_task_class(target):
+            raise TypeError(f"{target.__qualname__} is a task class: its options stand in its config")
         setattr(target, TASK_MARK, options)
         return target
 
@@ -69,7 +71,11 @@ def options_for(function: Callable[..., Any], changes: dict[str, Any], defaults:
 
 def options_of(function: Callable[..., Any]) -> dict[str, Any]:
     """Return the options a function was marked with, or {}."""
-    marked = getattr(function, TASK_MARK, None)
-    if isinstance(function, type) and callable(marked):  # a task class, which may find it out anew
+    marked: Any = getattr(function, TASK_MARK, None)
+    if _is_task_class(function):  # which may find it out anew
         marked = marked()
     return marked if isinstance(marked, dict) else {}
+
+
+def _is_task_class(function: object) -> bool:
+    return isinstance(function, type) and callable(getattr(function, TASK_MARK, None))

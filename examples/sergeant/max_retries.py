@@ -10,7 +10,7 @@ import zmqtasks
 
 class Flaky(zmqtasks.Worker[str]):
     config = zmqtasks.WorkerConfig(
-        retries=3, backoff="10 ms", retry_on=ConnectionError, log_events=zmqtasks.LogEvents(failure=False)
+        retries=3, backoff=0.01, retry_on=ConnectionError, log_events=zmqtasks.LogEvents(failure=False)
     )
 
     def run(self, task: zmqtasks.Task) -> str:

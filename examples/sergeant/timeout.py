@@ -11,7 +11,7 @@ import zmqtasks
 
 
 class Report(zmqtasks.Worker[str]):
-    config = zmqtasks.WorkerConfig(timeout="300 ms", grace="5 s", log_events=zmqtasks.LogEvents(timeout=False))
+    config = zmqtasks.WorkerConfig(timeout=0.3, grace=5, log_events=zmqtasks.LogEvents(timeout=False))
 
     def run(self, task: zmqtasks.Task) -> str:
         (seconds,) = task.args

@@ -107,6 +107,7 @@ def test_a_node_that_drains_or_dies_changes_nothing(tmp_path: Path, ledger: str,
 def test_tasks_of_a_command_are_told_the_same(tmp_path: Path, ledger: str) -> None:
     line = json.dumps([ledger, ["raise", "requeue"]])
     done = programs.run(
-        tmp_path, "run", "tests.mesh.asking:run_counts", "--spread", "--retries", "1", "--workers", "1", stdin=line
+        tmp_path, "run", "tests.mesh.asking:run_counts", "--spread", "--retries=1", "--trace-id=t-7", stdin=line
     )
     assert json.loads(done.stdout)["value"] == [0, 1, 1], done.stderr
+    assert {text.split()[-1] for text in Path(ledger).read_text().splitlines()} == {"t-7"}

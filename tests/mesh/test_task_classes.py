@@ -288,6 +288,12 @@ def test_what_is_wrong_with_a_class_is_told_where_it_is_submitted(client: zmqtas
 
     with pytest.raises(TypeError, match="must return a WorkerConfig, and returned dict"):
         client.map(Odd, [1])
+    with pytest.raises(TypeError, match="Shout is a task class: its options stand in its config"):
+        zmqtasks.task(timeout=3)(classes.Shout)
+
+
+def test_an_object_can_be_used_without_a_mesh() -> None:
+    assert classes.Shout().run(zmqtasks.Task(args=("a",))) == "A"
 
 
 def test_which_events_are_logged_is_said_by_a_switch_each(client: zmqtasks.Client, ledger: Path) -> None:

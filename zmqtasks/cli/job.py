@@ -49,12 +49,14 @@ class Task(Value):
         source: with which arguments.
         keep_going: go on where an input is no argument.
         progress: show on a terminal how far it is.
+        trace_id: of all tasks.
     """
 
     function: Function
     source: Source | Again
     keep_going: bool
     progress: bool = True
+    trace_id: str = ""
 
 
 class JobRun:
@@ -203,7 +205,8 @@ class JobRun:
         if self._store:
             self._store.remember_inputs(self._job_id, start, [argument.text for argument in batch])
         items = [argument.item for argument in batch]
-        self._embedded.call_soon(self._embedded.ventilator.add, self._job_id, items, self._task.source.form)
+        add, form, trace_id = self._embedded.ventilator.add, self._task.source.form, self._task.trace_id
+        self._embedded.call_soon(add, self._job_id, items, form, trace_id)
 
     def _end_input(self) -> None:
         assert self._embedded is not None

@@ -222,6 +222,7 @@ def task_options(command: F) -> F:
             help="Only such exceptions are worth a retry: builtins:OSError; repeatable.",
         ),
         click.option("--no-retry", is_flag=True, help="Never run a task twice, even when its node is lost."),
+        click.option("--trace-id", default="", help="Goes with each task, and into the log records that it makes."),
         click.option("--show-output", is_flag=True, help="Show what workers print, wherever they are, as it comes."),
         click.option("--serializer", type=click.Choice(SERIALIZERS), help="How arguments and results travel."),
         click.option("--compression", type=click.Choice(COMPRESSIONS), help="Of large arguments and results."),

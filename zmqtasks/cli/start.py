@@ -72,7 +72,8 @@ def _run(given: dict[str, Any], source: Source, where: Where) -> int:
     if given["only_failed"]:
         _refuse_with(given, ("journal",), "all tasks of an input; --only-failed goes by what is in OUT")
         return _run_again(given, function, source, where)
-    task = Task(function, source, given["keep_going"], progress=bool(where.sink) or not is_terminal(given["output"]))
+    shown = bool(where.sink) or not is_terminal(given["output"])
+    task = Task(function, source, given["keep_going"], progress=shown, trace_id=given["trace_id"])
     journal = given["journal"]
     if journal and not where.sink and given["output"] in (None, "-"):
         raise click.UsageError("--journal needs -o FILE: what went to standard output cannot be found again")
@@ -102,7 +103,7 @@ def _run_again(given: dict[str, Any], function: Function, source: Source, where:
         store.close()
         say(f"nothing to do: no task of {function.name} has failed in {given['output']}")
         return Exit.OK
-    job = JobRun(Task(function, again, given["keep_going"]))
+    job = JobRun(Task(function, again, given["keep_going"], trace_id=given["trace_id"]))
     job.tally.number = again.number
     return job.run(where, again)
 
