@@ -183,8 +183,9 @@ class Client(_Calls):
             for value in client.map(f, range(10**6)): ...
 
     Args:
-        addresses: nodes that run already, such as "tcp://10.0.0.7:7700", or a `Cluster`; without any, a node is
-            started here and ended with the client.
+        addresses: nodes that run already, such as "tcp://10.0.0.7:7700"; one is enough where they know each other. Or a
+            name with several addresses, "file:nodes.txt", a `Cluster`. Without any, a node is started here and
+            ended with the client.
         workers: worker processes of the node that is started here; one a core if None.
         initializer: called with `initargs` in each worker of that node before its first task.
         initargs: see there.

@@ -282,6 +282,13 @@ class Hello(Value):
     """Of the initiator, which would lend large bodies rather than send them."""
 
 
+class Known(NamedTuple):
+    """A node that the sender knows of, and how long ago it was last seen by anybody."""
+
+    address: Address
+    age_s: float
+
+
 class Status(Value):
     """Both ways: heartbeat, acknowledgement, gap report, window and inventory in one."""
 
@@ -310,6 +317,10 @@ class Status(Value):
     """Of a node, told to observers."""
     within_s: float | None = None
     """DRAIN of an observer: how long what runs may take to end; None for as long as the node allows."""
+    versions: tuple[tuple[str, str], ...] = ()
+    """Of a node, as in HELLO; told until the partner has answered."""
+    known: tuple[Known, ...] = ()
+    """Other nodes, where something is said of them."""
 
 
 class Tasks(Value):

@@ -7,7 +7,7 @@ their tasks. Runs in the loop's thread of a process of its own. Called by `servi
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from zmqtasks.counting import Counting
@@ -41,6 +41,7 @@ from zmqtasks.messages import (
     Window,
     ventilator_of,
 )
+from zmqtasks.neighbours import Company
 from zmqtasks.objects import ObjectShelf
 from zmqtasks.options import NodeOptions
 from zmqtasks.overseer import Overseer, Verdict, Watched
@@ -119,6 +120,7 @@ class Node:
         make_workers: makes the worker processes, given where their events go.
         on_drained: called when a drain is through.
         flight: what ran when a node at our address died before us; ventilators want to know.
+        company: the other nodes, or None where nobody asks for them.
     """
 
     def __init__(
@@ -129,9 +131,11 @@ class Node:
         *,
         on_drained: Callable[[], None] = lambda: None,
         flight: Flight | None = None,
+        company: Company | None = None,
     ) -> None:
         self._peer = peer
         self._flight = flight
+        self._company = company
         self._options = options
         self._on_drained = on_drained
         self._holding = Holding(one_task=options.max_tasks_per_worker == 1)
@@ -168,6 +172,11 @@ class Node:
     def address(self) -> Address:
         """Return how others reach this node."""
         return self._peer.address
+
+    def join(self, source: str, endpoints: Sequence[str]) -> None:
+        """Take what a source says of where other nodes are; they and who asks them hear of this one."""
+        if self._company:
+            self._company.neighbours.list_seeds(source, endpoints)
 
     # Sessions
 
@@ -220,6 +229,8 @@ class Node:
         """A ventilator is gone for good: nobody wants its tasks."""
         if self._closed:
             return
+        if self._company:
+            self._company.forget(guest.id)
         self._listeners.leave(guest.id)
         self._porter.left(guest.id)
         self._shelf.left(guest.id)
@@ -250,7 +261,8 @@ class Node:
         state = PeerState.DRAIN if self._draining else PeerState.UP
         flight = None if guest.answered else self._flight
         metrics = self._counting.metrics() if full and guest.role is Role.OBSERVER else None
-        return Report(state, self._window_of(guest), have, load, flight, metrics=metrics)
+        known = self._company.news(guest) if self._company else ()
+        return Report(state, self._window_of(guest), have, load, flight, metrics=metrics, known=known)
 
     def _window_of(self, guest: Guest) -> Window:
         """Return what a ventilator may have here: its part, among all that have something here now."""
@@ -589,6 +601,8 @@ class Node:
         self._memory.close()
         self._listeners.close()
         self._porter.close()
+        if self._company:
+            self._company.close()
         self._workers.close()
         for route in self._routes:
             route.close()

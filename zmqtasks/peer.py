@@ -82,6 +82,7 @@ class Peer:
         self.timing = timing or session.Timing()
         self.limits = limits or Limits()
         self.lease_s = self.timing.lease_s if lease_s is None else lease_s
+        self.versions = (("python", platform.python_version()), ("zmqtasks", zmqtasks.__version__))
         self.links: dict[SessionId, Link] = {}
         self.guests: dict[PeerId, Guest] = {}
         self._sessions_of_guests: dict[SessionId, Guest] = {}
@@ -154,14 +155,19 @@ class Peer:
 
     def hello(self, number: SessionId, role: Role) -> Hello:
         """Compose a Hello."""
-        versions = (("python", platform.python_version()), ("zmqtasks", zmqtasks.__version__))
         memory = self.network.memory
-        return Hello(number, role, self.address, PROTOCOL_VERSIONS, self.limits, versions, self.lease_s, memory)
+        return Hello(number, role, self.address, PROTOCOL_VERSIONS, self.limits, self.versions, self.lease_s, memory)
 
     def status(
-        self, number: SessionId, report: Report, end: session.Incoming | None = None, *, borrows: bool = False
+        self,
+        number: SessionId,
+        report: Report,
+        end: session.Incoming | None = None,
+        *,
+        borrows: bool = False,
+        introduced: bool = False,
     ) -> Status:
-        """Compose a Status."""
+        """Compose a Status; `introduced` tells our versions as well."""
         return Status(
             session=number,
             address=self.address,
@@ -178,6 +184,8 @@ class Peer:
             flight=report.flight,
             metrics=report.metrics,
             within_s=report.within_s,
+            versions=self.versions if introduced else (),
+            known=report.known,
         )
 
     # What comes in

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from zmqtasks.errors import ZmqtasksError
+from zmqtasks.neighbours import Company
 from zmqtasks.node import Node, staffing_of
 from zmqtasks.options import Limits, NodeOptions
 from zmqtasks.place import Place, open_peer
@@ -92,7 +93,7 @@ def open_node(
         )
 
     flight = recorder.predecessor if recorder else None
-    return Node(peer, options, make_workers, on_drained=on_drained, flight=flight)
+    return Node(peer, options, make_workers, on_drained=on_drained, flight=flight, company=Company(peer))
 
 
 def crash_on_defect(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> list[BaseException]:

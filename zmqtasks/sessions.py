@@ -21,6 +21,7 @@ from zmqtasks.messages import (
     Flight,
     Held,
     Hello,
+    Known,
     Load,
     Output,
     PeerId,
@@ -82,6 +83,7 @@ class Report(Value):
     """What is wrong, for people; empty where nothing is."""
     metrics: Metrics | None = None
     within_s: float | None = None
+    known: tuple[Known, ...] = ()
 
 
 class LinkRole(Protocol):
@@ -434,7 +436,9 @@ class Guest(_End):
                 if state is not PeerState.UP:
                     report = Report(state, report.window)
                 self._wire.send_control(
-                    self._peer.status(self.machine.session, report, self.machine, borrows=self.borrows)
+                    self._peer.status(
+                        self.machine.session, report, self.machine, borrows=self.borrows, introduced=not self.answered
+                    )
                 )
             case session.Heard(status):
                 self.answered = True

@@ -40,6 +40,7 @@ from zmqtasks.messages import (
     Status,
     Tasks,
 )
+from zmqtasks.neighbours import Neighbours
 from zmqtasks.options import KIB, MIB, TaskOptions
 from zmqtasks.peer import Link, Peer, Timer
 from zmqtasks.records import Entity, field
@@ -119,6 +120,8 @@ class Ventilator:
         resuming: Resuming | None = None,
     ) -> None:
         self.links: list[Link] = []
+        self.neighbours: Neighbours | None = None
+        """Told of sessions with nodes, where somebody wants to find more of them."""
         self.refusals: dict[Address, str] = {}
         """Why nodes will not have us."""
         self.home = Home(peer.loop, peer.lease_s)
@@ -541,7 +544,9 @@ class Ventilator:
         """A node answered: it gets work."""
         twin = next((k for k in self.links if k is not link and k.partner == link.partner and k.data.open), None)
         if twin is not None:
-            logger.warning("%s and %s are the same node; keeping the first", twin.address, link.address)
+            logger.info("%s and %s are the same node; keeping the first", twin.address, link.address)
+            if self.neighbours:
+                self.neighbours.twin(link, status)
             self.links.remove(link)
             link.close()
             self._has_answered(link)
@@ -555,6 +560,8 @@ class Ventilator:
             self.link_heard(link, status)
         self._has_answered(link)
         self._on_nodes()
+        if self.neighbours:
+            self.neighbours.opened(link, status)
 
     def link_heard(self, link: Link, status: Status) -> None:
         """A node told its window, load and state."""
@@ -567,6 +574,8 @@ class Ventilator:
             progress = (status.cum, link.last_seq) if judged else None
             heard = moves.NodeHeard(link.partner, status.load.workers, status.window, is_open, status.have, progress)
             self._handle(heard)
+            if status.known and self.neighbours:
+                self.neighbours.heard(status)
             self._show(link, status.state, heard=True)
 
     def _show(self, link: Link, state: PeerState, *, heard: bool) -> None:
@@ -588,6 +597,8 @@ class Ventilator:
     def link_closed(self, link: Link, closed: Closed) -> None:
         """A session with a node is over: what was aboard goes to others."""
         self._lose(link, died=closed.died)
+        if self.neighbours:
+            self.neighbours.closed(link, closed)
 
     def _lose(self, link: Link, *, died: bool) -> None:
         if link.data and link.data.open and link.partner:

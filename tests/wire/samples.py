@@ -17,6 +17,7 @@ from zmqtasks.messages import (
     Held,
     Hello,
     Job,
+    Known,
     Load,
     Memory,
     Message,
@@ -98,6 +99,13 @@ SAMPLES: dict[str, Message] = {
         metrics=Metrics(done=1000, crashed=2, starts=5, exits=3, task_s=Moments(1000, 0.25, 1.5, -0.125)),
     ),
     "status-without-have": Status(SESSION, NODE, incarnation=7),
+    "status-that-tells-of-others": Status(
+        SESSION,
+        NODE,
+        incarnation=7,
+        versions=(("python", "3.12.4"), ("zmqtasks", "0.1.0")),
+        known=(Known(Address("00112233aabbccdd", "third.example", ("tcp://10.0.0.3:7700",)), 1.25),),
+    ),
     "tasks": Tasks(
         SESSION,
         42,

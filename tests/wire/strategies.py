@@ -69,6 +69,7 @@ ranges = st.builds(lambda job, span: m.Range(job, *span), labels, spans)
 errands = st.builds(m.Errand, integers, integers, words, bodies)
 printed = st.builds(m.Printed, integers, integers, labels, words, integers, labels, words)
 
+versions = st.dictionaries(labels, words, max_size=3).map(lambda versions: tuple(versions.items()))
 hellos = st.builds(
     m.Hello,
     sessions,
@@ -76,7 +77,7 @@ hellos = st.builds(
     addresses,
     st.tuples(integers, integers).map(sorted).map(tuple),
     limits,
-    st.dictionaries(labels, words, max_size=3).map(lambda versions: tuple(versions.items())),
+    versions,
     durations,
 )
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -97,6 +98,9 @@ statuses = st.builds(
     st.booleans(),
     st.none() | st.builds(m.Flight, labels, tuples_of(held)),
     st.none() | st.builds(Metrics, *[integers] * len(COUNTS), moments, moments),
+    st.none() | durations,
+    versions,
+    tuples_of(st.builds(m.Known, addresses, durations)),
 )
 messages = st.one_of(
     hellos,

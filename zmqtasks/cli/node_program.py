@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,8 @@ from zmqtasks.node import Node
 from zmqtasks.options import NodeOptions
 from zmqtasks.place import Place
 from zmqtasks.processes.folder import PrivateFolder
-from zmqtasks.records import replace
+from zmqtasks.records import Value, replace
+from zmqtasks.seeds import Seeds
 from zmqtasks.serving import WorkerSettings, open_node
 from zmqtasks.wire import payload
 
@@ -25,7 +27,19 @@ WATCH_S = 1.0
 """How often is looked for a file that calls for a drain."""
 
 
-def be_node(place: Place, folders: Sequence[str], own: dict[str, Any], drain_file: str | None = None) -> int:
+class Surroundings(Value):
+    """What a node watches beside its sessions.
+
+    Args:
+        join: where other nodes are; see `seeds.py`.
+        drain_file: the node drains as soon as it exists.
+    """
+
+    join: tuple[str, ...] = ()
+    drain_file: str | None = None
+
+
+def be_node(place: Place, folders: Sequence[str], own: dict[str, Any], around: Surroundings) -> int:
     """Be `zmqtasks worker`; return the exit code.
 
     Args:
@@ -33,7 +47,7 @@ def be_node(place: Place, folders: Sequence[str], own: dict[str, Any], drain_fil
         folders: where to look for modules first.
         own: fields of `NodeOptions`, where None means that nothing was said; and `initializer` and `finalizer`,
             "module:function" each.
-        drain_file: the node drains as soon as it exists.
+        around: what it watches.
 
     Raises:
         BindError: the address cannot be bound.
@@ -44,10 +58,10 @@ def be_node(place: Place, folders: Sequence[str], own: dict[str, Any], drain_fil
     functions = [payload.pack_name(name) if name else b"" for name in (own.pop("initializer"), own.pop("finalizer"))]
     settings = WorkerSettings(initializer=functions[0], finalizer=functions[1])
     node_options = NodeOptions(**{name: value for name, value in own.items() if value is not None})
-    return asyncio.run(_serve(place, node_options, settings, drain_file))
+    return asyncio.run(_serve(place, node_options, settings, around))
 
 
-async def _serve(place: Place, node_options: NodeOptions, settings: WorkerSettings, drain_file: str | None) -> int:
+async def _serve(place: Place, node_options: NodeOptions, settings: WorkerSettings, around: Surroundings) -> int:
     """Be the node.
 
     Raises:
@@ -65,11 +79,14 @@ async def _serve(place: Place, node_options: NodeOptions, settings: WorkerSettin
         except (OSError, ValueError) as error:
             raise Refusal(Exit.FAILED, f"the node cannot start: {error}") from error
         interrupts = LoopInterrupts(loop, on_first=lambda: _drain(node), on_second=drained.set)
-        if drain_file is not None:
-            _watch(loop, drain_file, node)
+        if around.drain_file is not None:
+            _watch(loop, around.drain_file, node)
         workers = count(node_options.worker_count(), "worker")
         say(f"node {node.address.peer} ready at {', '.join(node.address.endpoints)}, {workers}")
+        seeds = Seeds(around.join, node.join, random.random)
+        seeds.open()
         await drained.wait()
+        await seeds.close()
         node.close()
     finally:
         folder.close()

@@ -78,8 +78,8 @@ def _ports(text: str) -> str:
 
 
 def _way(text: str) -> str:
-    """Return an address that is connected to: that of a Unix socket as well."""
-    return text if text.startswith("unix:///") else _address(text)
+    """Return an address that is connected to: that of a Unix socket as well, or a file of addresses."""
+    return text if text.startswith(("unix:///", "file:")) else _address(text)
 
 
 def _function(text: str) -> str:
@@ -158,9 +158,11 @@ def inbox_for(partners: Sequence[str], given: dict[str, Any]) -> tuple[str, ...]
     Raises:
         click.UsageError: one is on another machine, and there is no key; or see `check_bind`.
     """
+    from zmqtasks.seeds import expand
+
     bind, key, insecure = given["bind"], given["key"], given["insecure"]
     try:
-        chosen = (bind,) if bind is not None else doors.choose(partners, key=key, insecure=insecure)
+        chosen = (bind,) if bind is not None else doors.choose(expand(partners), key=key, insecure=insecure)
     except MeshError as error:
         raise click.UsageError(str(error)) from None
     inbox = tuple(doors.at_ports(endpoint, given["ports"]) for endpoint in chosen)

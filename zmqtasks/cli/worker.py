@@ -35,6 +35,7 @@ PART = click.FloatRange(0, 1, min_open=True)
     hidden=True,
     help="Folder of sockets that lead to clients.",
 )
+@click.option("--join", multiple=True, type=options.WAY, help="Of another node: who knows one finds both; repeatable.")
 @options.door_options
 @click.option("--workers", type=click.IntRange(1), help="Worker processes; one a core by default.")
 @click.option("--standby", type=click.IntRange(0), default=1, show_default=True, help="Idle processes to step in.")
@@ -93,6 +94,7 @@ def worker(
     advertise: str | None,
     local: bool,
     tunnels: Path | None,
+    join: tuple[str, ...],
     insecure: bool,
     key: str | None,
     folders: tuple[str, ...],
@@ -113,6 +115,7 @@ def worker(
       zmqtasks worker --bind 10.0.0.7:7700 --key mesh.key
       zmqtasks worker --bind 10.0.0.7:7700 --key mesh.key --only package.tasks --no-pickle
       zmqtasks worker --drain-timeout "30 s" --walltime "2 h" --drain-file /run/spot-notice
+      zmqtasks worker --bind 10.0.0.8:7700 --key mesh.key --join 10.0.0.7:7700
       zmqtasks worker --initializer package.module:open_database --finalizer package.module:close_database
     """
     if local:
@@ -129,9 +132,9 @@ def worker(
     if own["log_format"] == "json":
         log_as_json()
         own["label_output"] = False
-    from zmqtasks.cli.node_program import be_node
+    from zmqtasks.cli.node_program import Surroundings, be_node
     from zmqtasks.place import Place
 
     advertised = () if advertise is None else (advertise,)
     place = Place((), tunnels=tunnels) if local else Place((bind,), advertised, key=key)
-    return be_node(place, folders, own, drain_file)
+    return be_node(place, folders, own, Surroundings(join, drain_file))

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
+import random
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
 from zmqtasks import doors
@@ -20,7 +22,9 @@ from zmqtasks.embedded.own_node import NodeSettings, OwnNode
 from zmqtasks.embedded.watching import NodeInfo, NodeState, Watching, node_info
 from zmqtasks.errors import JournalError, LocalProtocolError, NoNodes, NotAuthorised, ZmqtasksError
 from zmqtasks.journal import FileJournal
+from zmqtasks.machines.roster import Roster
 from zmqtasks.messages import Address, Output, PeerId, Query, Settled
+from zmqtasks.neighbours import Neighbours, can_talk
 from zmqtasks.options import NodeOptions
 from zmqtasks.peer import Link
 from zmqtasks.place import Place, open_peer
@@ -28,6 +32,7 @@ from zmqtasks.processes.folder import PrivateFolder
 from zmqtasks.processes.launch import Launched
 from zmqtasks.records import Value
 from zmqtasks.resuming import Resuming
+from zmqtasks.seeds import Seeds, expand
 from zmqtasks.sink import Recorder, Sink
 from zmqtasks.ventilator import Ventilator
 from zmqtasks.waits import CONNECT_S, LEASE_S, LEAST_LEASE_S
@@ -124,7 +129,6 @@ class Embedded:
         self._folder = PrivateFolder()
         self._own: OwnNode | None = None
         self._finder: Finder | None = None
-        self._found: dict[str, Link] = {}
         self._feed = OutputFeed(where.on_output)
         self._to_end: set[PeerId] = set()
         self._rest = asyncio.Event()
@@ -234,7 +238,8 @@ class Embedded:
             inbox = self._finder.inbox()
             bind, key, insecure = bind or inbox.bind, inbox.key, inbox.insecure
         if bind is None:
-            bind = doors.choose((*self._where.addresses, *filter(None, [self._where.sink])), key=key, insecure=insecure)
+            partners = (*expand(self._where.addresses), *filter(None, [self._where.sink]))
+            bind = doors.choose(partners, key=key, insecure=insecure)
         doors.check(bind, self._where.advertise, key=key, insecure=insecure)
         self.peer = open_peer(
             self.loop,
@@ -253,8 +258,11 @@ class Embedded:
             self.sink = Sink(
                 self.peer, self._collector, self._settle if self._where.watching else self.ventilator.settle
             )
-        for endpoint in self._where.addresses:
-            self.ventilator.add_node(self._partner(endpoint))
+        machine = Roster(self.peer.id, None, lambda address: can_talk(self.peer.address, address))
+        self._neighbours = Neighbours(self.loop, machine, self._reach, self._let_go)
+        self.ventilator.neighbours = self._neighbours
+        self._seeds = Seeds(self._where.addresses, self._neighbours.list_seeds, random.random)
+        self._seeds.open()
         if self._finder:
             await self._join(self._finder)
         elif not self._where.addresses:
@@ -271,17 +279,19 @@ class Embedded:
     async def _join(self, finder: Finder) -> None:
         """Hear of nodes from now on."""
         address = self.peer.network.address
-        advertised = await finder.open(f"{self._folder.path}/{self.peer.id}", self._nodes_found)
+        found = functools.partial(self._neighbours.list_seeds, "cluster")
+        advertised = await finder.open(f"{self._folder.path}/{self.peer.id}", found)
         if advertised:
             self.peer.network.address = address._replace(endpoints=advertised)
 
-    def _nodes_found(self, endpoints: Sequence[str]) -> None:
-        """Open sessions with nodes that have come, and end those with nodes that have gone."""
-        for endpoint in set(self._found) - set(endpoints):
-            self.ventilator.drop_node(self._found.pop(endpoint))
-        for endpoint in endpoints:
-            if endpoint not in self._found:
-                self._found[endpoint] = self.ventilator.add_node(self._partner(endpoint))
+    def _reach(self, address: Address) -> Link:
+        """Open a session with a node that was named to us, or that others told us of."""
+        return self.ventilator.add_node(address if address.peer else self._partner(address.endpoints[0]))
+
+    def _let_go(self, link: Link) -> None:
+        """End the session with a node that has gone; the ventilator may have done so."""
+        if link in self.ventilator.links:
+            self.ventilator.drop_node(link)
 
     async def _start_own(self) -> None:
         where = self._where
@@ -388,6 +398,9 @@ class Embedded:
             await self._hear_the_rest()
             if self._finder:
                 await self._finder.close()
+            if hasattr(self, "_seeds"):
+                await self._seeds.close()
+                self._neighbours.close()
             self.ventilator.close()
             if hasattr(self, "sink"):
                 self.sink.close()

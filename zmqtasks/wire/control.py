@@ -14,6 +14,7 @@ from zmqtasks.messages import (
     Flight,
     Held,
     Hello,
+    Known,
     Load,
     Memory,
     Output,
@@ -55,14 +56,13 @@ def decode_hello(header: Header, _: Bodies) -> Hello:
     """Return the HELLO of a header."""
     low, high = record(header.get("p"), "p (protocol)", 2)
     low = integer(low, "protocol.low")
-    versions = mapping(header.get("v"), "v (versions)")
     return Hello(
         session=session(header),
         role=member(header.get("r"), "r (role)", _ROLES, str),
         address=address(header.get("a")),
         protocol=(low, integer(high, "protocol.high", low)),
         limits=limits_of(header.get("l")),
-        versions=tuple((label(name, "versions"), text(value, "versions")) for name, value in versions.items()),
+        versions=_versions(header.get("v")),
         lease_s=seconds(header.get("e"), "e (lease)"),
         memory=_memory(header["m"]) if "m" in header else None,
     )
@@ -92,6 +92,8 @@ def encode_status(message: Status) -> Parts:
         **({} if message.flight is None else {"f": (message.flight.node, list(message.flight.begun))}),
         **({} if message.metrics is None else {"m": _pack_metrics(message.metrics)}),
         **({} if message.within_s is None else {"d": message.within_s}),
+        **({"v": dict(message.versions)} if message.versions else {}),
+        **({"k": list(message.known)} if message.known else {}),
     }, []
 
 
@@ -115,7 +117,19 @@ def decode_status(header: Header, _: Bodies) -> Status:
         flight=_flight(header["f"]) if "f" in header else None,
         metrics=_metrics(header["m"]) if "m" in header else None,
         within_s=seconds(header["d"], "d (within)") if "d" in header else None,
+        versions=_versions(header["v"]) if "v" in header else (),
+        known=tuple(_known(entry) for entry in array(header["k"], "k (known)")) if "k" in header else (),
     )
+
+
+def _versions(value: object) -> tuple[tuple[str, str], ...]:
+    given = mapping(value, "v (versions)")
+    return tuple((label(name, "versions"), text(version, "versions")) for name, version in given.items())
+
+
+def _known(value: object) -> Known:
+    where, age_s = record(value, "known", 2)
+    return Known(address(where), seconds(age_s, "known.age"))
 
 
 def _flight(value: object) -> Flight:
