@@ -71,7 +71,7 @@ class WorkerCrashed(TaskError):
         message: one sentence with the cause.
         signal: number of the signal that ended the process, or None.
         exit_code: exit code of the process, or None when a signal ended it.
-        output: the last lines the worker printed.
+        output: the last lines the task printed; what C code wrote before may come first.
         stack: where it was, as text, when that is known.
         peak_bytes: the most resident memory the process ever had, or 0.
         node: peer id of the node.
@@ -119,7 +119,7 @@ class TaskTimeout(TaskError, TimeoutError):
     Args:
         message: one sentence with the limit.
         stack: where it was, as text, when that is known.
-        output: the last lines the worker printed.
+        output: the last lines the task printed; what C code wrote before may come first.
         node: peer id of the node.
         pid: of the process, on that node.
     """
@@ -149,7 +149,7 @@ class MemoryLimitExceeded(TaskError, MemoryError):
     Args:
         message: one sentence with the limit.
         peak_bytes: the most that was seen, of the worker and all it started.
-        output: the last lines the worker printed.
+        output: the last lines the task printed; what C code wrote before may come first.
         node: peer id of the node.
         pid: of the process, on that node.
     """

@@ -34,6 +34,26 @@ def test_a_tail_of_one_endless_line() -> None:
     assert tail.text() == "x" * TAIL_BYTES
 
 
+def test_a_tail_from_a_place_in_each_stream() -> None:
+    tail = Tail()
+    for number in range(3):
+        tail.add(b"out %d\n" % number, 0)
+        tail.add(b"err %d\n" % number, 1)
+    assert tail.text() == "out 0\nerr 0\nout 1\nerr 1\nout 2\nerr 2\n"
+    assert tail.text((6, 12)) == "out 1\nout 2\nerr 2\n"
+    assert tail.text((15, 18)) == " 2\n", "it is a number of bytes"
+    assert tail.text((99, 99)) == ""
+
+
+def test_a_tail_of_two_streams_in_turn_is_bounded() -> None:
+    tail = Tail()
+    for number in range(10_000):
+        tail.add(b"%d\n" % number, number % 2)
+    lines = tail.text().splitlines()
+    assert 1_000 < len(lines) <= 2_000
+    assert lines == [str(number) for number in range(10_000 - len(lines), 10_000)]
+
+
 class Pipes:
     """A pipe from a worker, and one to whoever reads our output."""
 
@@ -132,6 +152,21 @@ def test_output_of_workers_reaches_us_and_the_tail(capfd: pytest.CaptureFixture[
         assert sorted(crew.exited().output_tail.splitlines()) == ["half", "hello", "oh dear"]
     heard = capfd.readouterr()
     assert (heard.out, heard.err) == ("hello\nhalf", "oh dear\n")
+
+
+def test_what_a_worker_dies_over_is_told_with_the_output_of_that_task() -> None:
+    with Crew() as crew:
+        crew.ready()
+        crew.results(tasks.say, ["of an earlier task"])
+        crew.results(tasks.complain, ["of another one"])
+        crew.give(tasks.say_and_die, ["first", "and last"])
+        said = sorted(crew.exited().output_tail.splitlines())
+        assert said == ["and last", "and last, again"], "the first one of the chunk lives"
+    with Crew() as crew:
+        crew.ready()
+        crew.results(tasks.say, ["of an earlier task"])
+        crew.give(tasks.die_by, [9])
+        assert crew.exited().output_tail == "", "this one prints nothing"
 
 
 def test_output_to_standard_error_alone(capfd: pytest.CaptureFixture[str]) -> None:

@@ -121,7 +121,7 @@ def test_a_worker_that_was_stopped_tells_where_it_was(method: str) -> None:
         crew.until(lambda: linux.stat_of(pid).state == "T")  # type: ignore[union-attr]
         assert crew.force.dump_stack(0)
         crew.until(lambda: linux.stat_of(pid).state == "R")  # type: ignore[union-attr]
-        crew.until(lambda: b"in spin" in bytes(crew.force._seats[0]._tail._data))
+        crew.until(lambda: "in spin" in crew.force._seats[0]._tail.text())
         crew.force.kill(0)
         assert "in spin" in crew.exited().stack
         assert crew.said(chunk) == []

@@ -105,7 +105,7 @@ class WorkerExited(Value):
         pid: its process, reaped by now.
         signal: number of the signal that ended it, or None.
         exit_code: its exit code, or None when a signal ended it.
-        output_tail: the last lines it printed, standard output and error together.
+        output_tail: the last lines that the task it was at printed, standard output and error together.
         stack: where it was, as `faulthandler` wrote it at a fatal signal or when asked; or nothing.
         peak_bytes: the most resident memory it ever had; 0 where nobody knows.
         progress: what it was doing.

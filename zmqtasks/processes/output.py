@@ -13,7 +13,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from zmqtasks.options import KIB, MIB
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import asyncio
 
 TAIL_BYTES = 64 * KIB
+_MOST_PIECES = 1000
+"""A tail forgets more where a worker prints to both streams in turn: so many changes between them it keeps."""
 WAITING_BYTES = MIB
 """How much may wait for our own standard output and error together."""
 PARTIAL_LINE_S = 0.05
@@ -33,41 +35,73 @@ _READ_BYTES = 64 * KIB
 _READS_AT_THE_END = 64
 
 
+class _Piece(NamedTuple):
+    """What came from one stream, with nothing from the other in between."""
+
+    stream: int
+    data: bytearray
+
+
 class Tail:
-    """The last bytes of what one worker printed."""
+    """The last bytes of what one worker printed to its two streams, in the order in which they came."""
 
     def __init__(self) -> None:
-        self._data = bytearray()
-        self._cut = False
+        self._pieces: deque[_Piece] = deque()
+        self._kept = 0
+        self._heard = [0, 0]
+        """Bytes that ever came from each stream."""
         self._stack_from: int | None = None
+        """Of both together."""
 
     def expect_stack(self) -> None:
         """From here on a stack may come."""
-        self._stack_from = len(self._data)
+        self._stack_from = sum(self._heard)
 
     def stack_bytes(self) -> int:
         """Return how much has come since a stack was expected, if it has come; else 0."""
-        if self._stack_from is None:
+        if self._stack_from is None or (count := sum(self._heard) - self._stack_from) == 0:
             return 0
-        new = bytes(self._data[self._stack_from :])
+        new = b"".join(piece.data for piece in self._pieces)[-count:]
         return len(new) if _STACK.search(new.decode("utf-8", "replace")) else 0
 
-    def add(self, data: bytes) -> None:
+    def add(self, data: bytes, stream: int = 0) -> None:
         """Append; what is older than the last `TAIL_BYTES` goes."""
-        self._data += data
-        if len(self._data) > 2 * TAIL_BYTES:  # at times, not each time: dropping from the front moves the rest
-            if self._stack_from is not None:
-                self._stack_from = max(0, self._stack_from - (len(self._data) - TAIL_BYTES))
-            del self._data[:-TAIL_BYTES]
-            self._cut = True
+        if self._pieces and self._pieces[-1].stream == stream:
+            self._pieces[-1].data.extend(data)
+        else:
+            self._pieces.append(_Piece(stream, bytearray(data)))
+        self._heard[stream] += len(data)
+        self._kept += len(data)
+        # At times, not each time: dropping from the front moves the rest.
+        if self._kept > 2 * TAIL_BYTES or len(self._pieces) > 2 * _MOST_PIECES:
+            self._shorten()
 
-    def text(self) -> str:
-        """Return the last lines; a line that was cut at its start is left out, unless it is the only one."""
-        data = bytes(self._data[-TAIL_BYTES:])
-        if self._cut or len(self._data) > TAIL_BYTES:
-            _, newline, rest = data.partition(b"\n")
-            data = rest if newline and rest else data
-        return data.decode("utf-8", "replace")
+    def _shorten(self) -> None:
+        while self._kept > TAIL_BYTES or len(self._pieces) > _MOST_PIECES:
+            first, excess = self._pieces[0].data, self._kept - TAIL_BYTES
+            if 0 < excess < len(first) and len(self._pieces) <= _MOST_PIECES:
+                del first[:excess]
+                self._kept = TAIL_BYTES
+            else:
+                self._pieces.popleft()
+                self._kept -= len(first)
+
+    def text(self, before: tuple[int, int] = (0, 0)) -> str:
+        """Return the last lines; a line that was cut at its start is left out, unless it is the only one.
+
+        Args:
+            before: bytes of each stream that are left out: they came before what is asked for.
+        """
+        places, parts = list(self._heard), []
+        for stream, data in reversed(self._pieces):
+            places[stream] -= len(data)
+            parts.append(bytes(data[max(0, before[stream] - places[stream]) :]))
+        text = b"".join(reversed(parts))
+        if len(text) > TAIL_BYTES or any(place > known for place, known in zip(places, before, strict=True)):
+            text = text[-TAIL_BYTES:]
+            _, newline, rest = text.partition(b"\n")
+            text = rest if newline and rest else text
+        return text.decode("utf-8", "replace")
 
 
 def split_stack(text: str) -> tuple[str, str]:
@@ -150,15 +184,22 @@ class Drain:
         fd: the reading end; owned from here on.
         tail: where it is kept.
         pass_on: takes whole lines, and half a line that has waited or is long.
+        stream: its number for the tail.
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, fd: int, tail: Tail, pass_on: Callable[[bytes], object]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        fd: int,
+        tail: Tail,
+        pass_on: Callable[[bytes], object],
+        stream: int = 0,
     ) -> None:
         os.set_blocking(fd, False)
         self._loop = loop
         self._fd = fd
         self._tail = tail
+        self._stream = stream
         self._pass_on_data = pass_on
         self._partial = b""
         self._timer: asyncio.TimerHandle | None = None
@@ -194,7 +235,7 @@ class Drain:
         if not data:
             self.close()
             return False
-        self._tail.add(data)
+        self._tail.add(data, self._stream)
         self._pass_on(data)
         return True
 

@@ -29,6 +29,8 @@ ASKED_CHUNK, ASKED_INDEX, ASKED_WHY = range(13, 16)
 """The task that is to be interrupted: written by the supervisor; chunk 0 for none."""
 PASSED = 16
 """Of the worker, to the three of `claims.py`."""
+PRINTED_CHUNK, PRINTED_INDEX, FROM_OUT, FROM_ERR, OUT, ERR = range(17, 23)
+"""What was written to standard output and error: bytes in all, and those before the task that printed last."""
 OVERRUN, STALLED = 1, 2
 """Values of `ASKED_WHY`: it passed its `timeout`, or its `stall_timeout`."""
 
@@ -86,6 +88,21 @@ class ProgressTable:
         if (cells[base + OF_CHUNK], cells[base + OF_INDEX]) == (chunk, index):
             told = cells[base + DONE], cells[base + TOTAL], cells[base + RENEWED]
         return Progress(chunk, attempt, index, WorkPhase(known), cells[base + STARTED], *told)
+
+    def output_before(self, slot: int, at: Progress) -> tuple[int, int]:
+        """Return how many bytes of its standard output and error a worker had written before it came to this task.
+
+        None where it is at no task. Too few where C code or other processes wrote as well, which nobody counts; never
+        too many.
+        """
+        if at.phase is WorkPhase.IDLE:
+            return 0, 0
+        base, cells = slot * FIELDS, self._cells
+        index = cells[base + PRINTED_INDEX]
+        printed = index == at.index or (index < at.index and at.phase is WorkPhase.PACKING)
+        if cells[base + PRINTED_CHUNK] == at.chunk and printed:
+            return cells[base + FROM_OUT], cells[base + FROM_ERR]
+        return cells[base + OUT], cells[base + ERR]
 
     def ask(self, slot: int, chunk: int, index: int, why: int) -> None:
         """Write down which task of a worker is to be interrupted; the worker looks when it gets the signal."""
@@ -145,6 +162,16 @@ def slots_for_writing(fd: int) -> memoryview:
 def slot_of(slots: memoryview, slot: int) -> memoryview:
     """Return the fields of one slot, for the worker that owns it."""
     return slots[slot * FIELDS : (slot + 1) * FIELDS]
+
+
+def note_output(slot: memoryview, total: int, count: int) -> None:
+    """Take note that so many bytes were written to what is counted in the field `total`; the worker calls it."""
+    chunk, index = slot[CHUNK], slot[INDEX]
+    if slot[PRINTED_INDEX] != index or slot[PRINTED_CHUNK] != chunk:
+        slot[FROM_OUT], slot[FROM_ERR] = slot[OUT], slot[ERR]
+        slot[PRINTED_INDEX] = index
+        slot[PRINTED_CHUNK] = chunk  # last: it makes the others hold
+    slot[total] += count
 
 
 def slot_to_rehearse() -> memoryview:

@@ -127,7 +127,7 @@ class Seat:
             self._channel.send(FrameKind.START, self._start)
         outputs = [os.pipe() for _ in around.targets]
         self._drains = [
-            Drain(around.loop, reader, self._tail, partial(self._voice.printed, stream))
+            Drain(around.loop, reader, self._tail, partial(self._voice.printed, stream), stream)
             for stream, (reader, _) in enumerate(outputs)
         ]
         return WorkerFds(theirs.detach(), outputs[0][1], outputs[1][1])
@@ -268,7 +268,8 @@ class Seat:
     def _end_of(self, ended: Exit, progress: Progress) -> WorkerExited:
         assert self.pid is not None
         uptime_s = time.monotonic() - self._begun_s
-        output, stack = split_stack(self._tail.text())
+        before = self._around.table.output_before(self.slot, progress)
+        output, stack = split_stack(self._tail.text(before))
         peak_bytes = ended.peak_bytes if self._around.tells_peak else 0
         return WorkerExited(
             self.slot, self.pid, ended.signal, ended.code, output, progress, uptime_s, stack, peak_bytes

@@ -15,6 +15,7 @@ import sys
 from typing import Any, TextIO
 
 from zmqtasks import control
+from zmqtasks.processes.progress import ERR, OUT, note_output, slot_to_rehearse
 
 LOG_FORMAT = "%(levelname)s %(name)s: %(message)s"
 _SPARES_FROM = 64
@@ -23,6 +24,8 @@ _SPARES_FROM = 64
 _spares: dict[int, int] = {}
 """Descriptor 1 and 2, and a copy of each."""
 _streams: dict[str, TextIO] = {}
+_slot = slot_to_rehearse()
+"""Where it is counted what is written."""
 
 
 class _Pipe(io.FileIO):
@@ -30,12 +33,15 @@ class _Pipe(io.FileIO):
 
     def write(self, data: bytes | memoryview, /) -> int:  # type: ignore[override]
         try:
-            return super().write(data)
+            count = super().write(data)
         except OSError as error:
             if error.errno != errno.EBADF:
                 raise
             _put_back(self.fileno())
-            return super().write(data)
+            count = super().write(data)
+        # Afterwards: who is killed in between has printed it all the same.
+        note_output(_slot, OUT if self.fileno() == 1 else ERR, count or 0)
+        return count
 
 
 class _Stream(io.TextIOWrapper):
@@ -54,6 +60,12 @@ def open_streams() -> None:
     for name, fd in (("stdout", 1), ("stderr", 2)):
         _streams[name] = _open(fd)
         setattr(sys, name, _streams[name])
+
+
+def count_in(slot: memoryview) -> None:
+    """Count in this slot what is written from now on."""
+    global _slot
+    _slot = slot
 
 
 def keep_spares() -> None:

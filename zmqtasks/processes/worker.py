@@ -233,6 +233,7 @@ class Worker:
         self._end.attach(channel)
         self._running.take_place(slot)
         self._execution.take_place(slot)
+        streams.count_in(slot)
         self._sent = 0
         if self._awaits_functions:
             _, start = self._end.receive()
