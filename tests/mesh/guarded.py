@@ -14,6 +14,11 @@ def double(number: int) -> int:
     return 2 * number
 
 
+@zmqtasks.task
+def is_odd(error: BaseException) -> bool:
+    return "odd" in str(error)
+
+
 def touch(path: str) -> None:
     Path(path).touch()
 

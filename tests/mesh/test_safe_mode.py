@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import os
+import pickle
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +14,7 @@ import pytest
 
 import zmqtasks
 from tests.mesh import guarded
+from zmqtasks.errors import RemoteProtocolError
 from zmqtasks.processes.allowed import Allowed
 from zmqtasks.wire import payload
 
@@ -85,6 +90,36 @@ def test_what_is_registered_is_opened() -> None:
     for rules in (Allowed(), ONLY, Allowed(("tests",), pickle=False), Allowed(pickle=False)):
         assert rules.open(packed, "msgpack") is guarded.double
     assert ONLY.open(packed, "pickle") is guarded.double
+
+
+def test_which_failures_are_worth_a_retry_is_no_way_to_run_code(tmp_path: Path) -> None:
+    canary = tmp_path / "touched"
+    by_value = payload.pack_retry_on(lambda error: canary.touch())
+    canary.unlink()  # made where a limit of time was asked about
+    bomb = "TIMEOUT;=" + base64.b64encode(pickle.dumps(Bomb(canary))).decode()
+    for rules, serializer in ((ONLY, "pickle"), (Allowed(pickle=False), "pickle"), (Allowed(pickle=False), "msgpack")):
+        for text in (by_value, bomb):
+            with pytest.raises((zmqtasks.NotAuthorised, RemoteProtocolError)):
+                rules.open_judge(text, serializer)
+    for name in ("os:system", "tests.mesh.guarded:touch", "tests.mesh.raisers:Odd", "antigravity:geohash"):
+        with pytest.raises((zmqtasks.NotAuthorised, zmqtasks.SerializationError)):
+            ONLY.open_judge(f";{name}", "msgpack")
+    assert "antigravity" not in sys.modules
+    assert not canary.exists()
+    judge = ONLY.open_judge(";builtins:OSError,zmqtasks.errors:TaskTimeout,tests.mesh.guarded:is_odd", "msgpack")
+    assert [judge(error) for error in (OSError(), zmqtasks.TaskTimeout(), ValueError("odd"), ValueError())] == [
+        True,
+        True,
+        True,
+        False,
+    ]
+
+
+def test_a_refused_job_has_no_say_in_its_retries(client: zmqtasks.Client, tmp_path: Path) -> None:
+    canary = tmp_path / "touched"
+    asked = client.options(retries=1, retry_on=lambda error: canary.write_text(str(os.getpid())))
+    assert isinstance(asked.submit(guarded.double, 1).exception(20), zmqtasks.NotAuthorised)
+    assert canary.read_text() == str(os.getpid()), "asked here only, about limits of time and memory"
 
 
 def test_one_module_may_be_given_as_a_string() -> None:

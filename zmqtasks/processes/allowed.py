@@ -13,6 +13,9 @@ from zmqtasks.errors import NotAuthorised
 from zmqtasks.wire import payload
 from zmqtasks.wire.functions import TASK_MARK
 
+_HARMLESS = frozenset({"builtins", "zmqtasks.errors"})
+"""Modules whose exception types any job may name."""
+
 
 class Allowed(NamedTuple):
     """The rules of one node."""
@@ -43,7 +46,22 @@ class Allowed(NamedTuple):
             raise NotAuthorised(f"this node calls registered functions only (--only), and {name} is not a @task")
         return function
 
+    def open_judge(self, retry_on: str, serializer: str) -> Callable[[BaseException], bool]:
+        """Return what tells whether an exception of a job is worth another run; exceptions of Python may be named.
+
+        Raises:
+            NotAuthorised: this node does not call it.
+            Exception: as `payload.unpack_retry_on`.
+        """
+        return payload.unpack_retry_on(retry_on, lambda body: self.open(body, serializer), self._may_import)
+
+    def _may_import(self, module: str) -> bool:
+        return not self.only or module in _HARMLESS or self._lies_within(module)
+
+    def _lies_within(self, module: str) -> bool:
+        return any(module == allowed or module.startswith(f"{allowed}.") for allowed in self.only)
+
     def _check(self, module: str, name: str) -> None:
-        if not any(module == allowed or module.startswith(f"{allowed}.") for allowed in self.only):
+        if not self._lies_within(module):
             what = f"not {name}" if name and not module else f"not of {module}"
             raise NotAuthorised(f"this node calls functions of {', '.join(self.only)} only (--only), {what}")

@@ -101,9 +101,9 @@ class _Job:
             return True
         if self._judge is None:
             try:
-                self._judge = payload.unpack_retry_on(self.options.retry_on, self.serializer)
-            except BaseException:
-                logger.exception("retry_on cannot be opened here, and counts as no")
+                self._judge = self._allowed.open_judge(self.options.retry_on, self.serializer)
+            except BaseException as refusal:
+                logger.warning("retry_on cannot be opened here, and counts as no: %s", refusal)
                 self._judge = lambda error: False
         return self._judge(TaskTimeout() if isinstance(error, TaskInterrupted) else error)
 

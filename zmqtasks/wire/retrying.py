@@ -17,11 +17,12 @@ from typing import Any
 
 from zmqtasks.errors import MemoryLimitExceeded, TaskTimeout
 from zmqtasks.messages import OutcomeKind
-from zmqtasks.wire.functions import Kind, pack_function, pack_name, resolve, unpack_function
+from zmqtasks.wire.functions import Kind, pack_function, pack_name, resolve
 
 logger = logging.getLogger(__name__)
 
 Judge = Callable[[BaseException], bool]
+Open = Callable[[bytes], Callable[..., Any]]
 _LIMITS = {OutcomeKind.TIMEOUT: TaskTimeout, OutcomeKind.OUT_OF_MEMORY: MemoryLimitExceeded}
 
 
@@ -41,13 +42,18 @@ def pack_retry_on(retry_on: Any, serializer: str = "pickle") -> str:
     return ",".join(kinds) + ";" + ",".join(_pack(part, serializer) for part in parts)
 
 
-def unpack_retry_on(text: str, serializer: str = "pickle") -> Judge:
+def unpack_retry_on(text: str, open_function: Open, may_import: Callable[[str], bool] = lambda module: True) -> Judge:
     """Return what tells whether an exception is worth another run.
 
+    Args:
+        text: what `pack_retry_on` made.
+        open_function: opens the body of a function, or refuses to.
+        may_import: tells whether a module may be imported to look for an exception type.
+
     Raises:
-        ImportError: a module cannot be imported; and whatever else `unpack_function` raises.
+        ImportError: a module cannot be imported; and whatever else `open_function` raises.
     """
-    return _judge_of([_unpack(part, serializer) for part in text.partition(";")[2].split(",")])
+    return _judge_of([_unpack(part, open_function, may_import) for part in text.partition(";")[2].split(",")])
 
 
 def _as_tuple(retry_on: Any) -> tuple[Any, ...]:
@@ -59,11 +65,14 @@ def _pack(part: Any, serializer: str) -> str:
     return body[1:].decode() if body[0] == Kind.NAME else "=" + base64.b64encode(body[1:]).decode()
 
 
-def _unpack(part: str, serializer: str) -> Any:
+def _unpack(part: str, open_function: Open, may_import: Callable[[str], bool]) -> Any:
     if part.startswith("="):
-        return unpack_function(bytes([Kind.VALUE]) + base64.b64decode(part[1:]), serializer)
-    found = resolve(part)
-    return found if _is_exception_type(found) else unpack_function(pack_name(part), serializer)
+        return open_function(bytes([Kind.VALUE]) + base64.b64decode(part[1:]))
+    if may_import(part.partition(":")[0]):
+        found = resolve(part)
+        if _is_exception_type(found):
+            return found
+    return open_function(pack_name(part))
 
 
 def _judge_of(parts: Sequence[Any]) -> Judge:
