@@ -337,8 +337,14 @@ class Tasks(Value):
 
     @property
     def size_bytes(self) -> int:
-        nbytes = sum(len(c.body) for c in self.chunks) + sum(len(j.function) for j in self.jobs)
-        return nbytes + sum(len(o.body) for o in self.objects) if self.objects else nbytes
+        nbytes = 0
+        for chunk in self.chunks:
+            nbytes += len(chunk.body)
+        for job in self.jobs:
+            nbytes += len(job.function)
+        for put in self.objects:
+            nbytes += len(put.body)
+        return nbytes
 
 
 class Results(Value):
@@ -350,7 +356,10 @@ class Results(Value):
 
     @property
     def size_bytes(self) -> int:
-        return sum(len(o.body) for o in self.outcomes) + OUTCOME_BYTES * len(self.outcomes)
+        nbytes = 0
+        for outcome in self.outcomes:
+            nbytes += OUTCOME_BYTES + len(outcome.body)
+        return nbytes
 
 
 class Stored(Value):

@@ -338,7 +338,11 @@ class Node:
         """Return the way to a sink; where the one there is leads nowhere, a job may know a newer address."""
         if client := self._peer.guests.get(sink.peer):
             sink = client.address  # it knows best where it is, and a job of an earlier life does not
-        earlier = next((route for route in self._routes if route.leads_to(sink)), None)
+        earlier = None
+        for route in self._routes:
+            if route.leads_to(sink):
+                earlier = route
+                break
         if earlier and (earlier.is_up or earlier.address == sink):
             return earlier
         return self._replace(earlier, sink)

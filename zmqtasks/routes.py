@@ -130,17 +130,18 @@ class Route:
     def flush(self) -> None:
         """Send what the sink has room for."""
         while self._waiting and not self._closed and self._link.is_up and self._link.unacked_bytes < self._window_bytes:
-            self._link.send(Results(NO_SESSION, 0, tuple(self._next_batch())))
+            self._link.send(Results(NO_SESSION, 0, self._next_batch()))
         self._judge_congestion()
 
-    def _next_batch(self) -> Iterator[Outcome]:
-        nbytes = count = 0
-        while self._waiting and nbytes < MESSAGE_BYTES and count < MESSAGE_OUTCOMES:
+    def _next_batch(self) -> tuple[Outcome, ...]:
+        batch: list[Outcome] = []
+        nbytes = 0
+        while self._waiting and nbytes < MESSAGE_BYTES and len(batch) < MESSAGE_OUTCOMES:
             outcome = self._waiting.popleft()
             self._waiting_bytes -= _weight(outcome)
             nbytes += len(outcome.body)
-            count += 1
-            yield outcome
+            batch.append(outcome)
+        return tuple(batch)
 
     def _judge_congestion(self) -> None:
         congested = self._waiting_bytes + self._link.unacked_bytes > self._most_bytes

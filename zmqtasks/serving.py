@@ -26,6 +26,7 @@ from zmqtasks.processes.launch import STOPPED, Lifeline
 from zmqtasks.processes.voice import OutputStyle
 from zmqtasks.processes.workforce import Workforce
 from zmqtasks.records import Value
+from zmqtasks.transport.turning import run
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ def main(report_fd: int, zygote: FirstZygote | None = None) -> None:
     lifeline = Lifeline(report_fd)
     config = lifeline.read_config()
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve_owner(lifeline, config, zygote))
+        run(_serve_owner(lifeline, config, zygote))
 
 
 async def _serve_owner(lifeline: Lifeline, config: dict[str, Any], zygote: FirstZygote | None) -> None:

@@ -105,12 +105,28 @@ class Source:
         another host, where `compression="auto"` compresses; `pool` is where large bodies are put for a node that reads
         them there; `known` are the objects that arguments may refer to.
         """
+        if stop == start + 1 and (alone := self._encode_alone(start, stop)):
+            return [alone], []
         failures = []
         for first, last in self._unencoded.common(start, stop):
             with payload.noted(known) as found:
                 failures += self._encode(first, last, _How(leaves_host, pool, found))
         self._drop_encoded_segments()
         return self._encoded_parts(start, stop), failures
+
+    def _encode_alone(self, start: int, stop: int) -> Part | None:
+        """Encode one task that was added by itself, and is small; None of any other."""
+        if not self._segments or self._segments[0][:2] != (start, stop):
+            return None
+        segment = self._segments[0]
+        items = segment.items
+        body = payload.pack_small(items, segment.form, self._options.serializer) if type(items) is list else None
+        if body is None:
+            return None
+        self._segments.popleft()
+        self._unencoded.remove(start, stop)
+        self._keep(start, _Kept(stop, body, 1, (), segment.stamp))
+        return Part(start, stop, start, body, (), segment.stamp)
 
     def _encode(self, start: int, stop: int, how: _How) -> list[tuple[int, Exception]]:
         self._unencoded.remove(start, stop)

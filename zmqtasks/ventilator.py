@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from zmqtasks.afterwards import Afterwards
 from zmqtasks.errors import NodeKiller, RetriesExhausted, TaskExpired, TaskLost
 from zmqtasks.home import Home
 from zmqtasks.machines import dispatch_moves as moves
@@ -130,6 +131,8 @@ class Ventilator:
         self._peer = peer
         self._on_nodes = on_nodes
         self._on_output = on_output
+        self.afterwards = Afterwards(peer.loop)
+        """Words of the sink that can wait until the next call is on its way."""
         self.asks_output = False
         """Whether any job asked for output."""
         self._dispatch = Dispatch(resuming.journal.first_attempt if resuming else first_attempt)
@@ -173,6 +176,7 @@ class Ventilator:
 
     def close(self) -> None:
         """End all sessions; tasks that have not ended are forgotten."""
+        self.afterwards.close()
         if self._timer:
             self._timer.cancel()
         for job in self._jobs.values():
@@ -237,9 +241,12 @@ class Ventilator:
         Raises:
             JournalMismatch: the journal has others.
         """
+        if len(items) > 1:
+            self.afterwards.do()
         self._jobs[job_id].source.add(items, form, Stamp(time.time(), trace_id))
         if self._resuming is None:
-            self._handle(moves.TasksAdded(job_id, len(items)))
+            self._carry_out(self._dispatch.handle(moves.TasksAdded(job_id, len(items)), self._peer.loop.time()))
+            self.afterwards.do()
         else:
             self._resuming.add(job_id, items, form, self._objects, lambda a, b: self._release(job_id, a, b))
 
@@ -298,6 +305,10 @@ class Ventilator:
     def waiting(self) -> int:
         """Return how many tasks are not aboard any node."""
         return self._dispatch.waiting()
+
+    def is_idle(self) -> bool:
+        """Tell whether all that was added is aboard nodes, or has ended: nothing waits for room."""
+        return not self._dispatch.has_ready()
 
     def aboard(self) -> int:
         """Return how many tasks are aboard nodes."""
@@ -370,6 +381,8 @@ class Ventilator:
     # The machine
 
     def _handle(self, event: moves.Event) -> None:
+        if self.afterwards.waiting:  # it came before
+            self.afterwards.do()
         self._carry_out(self._dispatch.handle(event, self._peer.loop.time()))
 
     def _carry_out(self, commands: list[moves.Command]) -> None:
@@ -417,7 +430,10 @@ class Ventilator:
         self._carry_out(self._dispatch.tick(self._peer.loop.time()))
 
     def _link_to(self, node: str) -> Link:
-        return next(link for link in self.links if link.partner == node and link.data.open)
+        for link in self.links:
+            if link.partner == node and link.data.open:
+                return link
+        raise LookupError(node)
 
     def _send(self, node: str, cuts: tuple[moves.Cut, ...]) -> None:
         """Encode what the machine cut, and send it in as few messages as is reasonable."""
@@ -430,7 +446,7 @@ class Ventilator:
             encoded, failures = job.source.encode(
                 cut.start, cut.stop, leaves_host=link.leaves_host, pool=pool, known=self._objects
             )
-            nbytes = sum(len(part.body) for part in encoded)
+            nbytes = sum([len(part.body) for part in encoded])
             unwanted = job.on_sent(cut.start, cut.stop, nbytes) or ()
             for part in _without(encoded, unwanted) if unwanted else encoded:
                 chunks.append(_chunk(cut, part))
@@ -477,10 +493,10 @@ class Ventilator:
 
     def _ship_batch(self, link: Link, chunks: list[Chunk]) -> None:
         known: NodeLink = link.data
-        unnamed = dict.fromkeys(chunk.job for chunk in chunks if chunk.job not in known.named)
+        unnamed = dict.fromkeys([chunk.job for chunk in chunks if chunk.job not in known.named])
         known.named.update(unnamed)
-        jobs = tuple(self._jobs[job_id].wire for job_id in unnamed)
-        for object_id in dict.fromkeys(needed for chunk in chunks for needed in chunk.needs):
+        jobs = tuple([self._jobs[job_id].wire for job_id in unnamed])
+        for object_id in dict.fromkeys([needed for chunk in chunks for needed in chunk.needs]):
             if object_id not in known.objects:
                 known.objects.add(object_id)
                 link.send(Tasks(NO_SESSION, 0, objects=(PutObject(object_id, self._objects[object_id]),)))

@@ -115,11 +115,13 @@ def test_a_job_from_its_opening_to_its_end() -> None:
     history = History()
     assert history(JobOpened("j", TaskOptions()), NodeOpened("node-1", 1, WIDE)) == []
     assert history(TasksAdded("j", 2)) == [Send("node-1", (Cut("j", 1, 0, 1),))]
+    assert history.dispatch.has_ready()
     book = "<Book jobs=[j 0/2 waiting={1..2}] nodes=[node-1 1 aboard]>"
     assert repr(history.dispatch) == f"<Dispatch {book} <Wishes [] stray={{}}>>"
     assert history(JobClosed("j")) == []
     assert history.settle(1, 0, 1) == [Finish("j", 0, 1, OK, 1, "n"), Send("node-1", (Cut("j", 2, 1, 2),))]
     assert (history.dispatch.waiting(), history.dispatch.aboard()) == (0, 1)
+    assert not history.dispatch.has_ready()
     *commands, last = history.settle(2, 1, 2)
     assert [*commands, last] == [Finish("j", 1, 2, OK, 2, "n"), FinishJob("j")]
     assert isinstance(last, FinishJob)

@@ -21,6 +21,7 @@ from zmqtasks.processes.folder import PrivateFolder
 from zmqtasks.records import Value, replace
 from zmqtasks.seeds import Seeds
 from zmqtasks.serving import WorkerSettings, open_node
+from zmqtasks.transport.turning import run
 from zmqtasks.wire import payload
 
 WATCH_S = 1.0
@@ -58,7 +59,7 @@ def be_node(place: Place, folders: Sequence[str], own: dict[str, Any], around: S
     functions = [payload.pack_name(name) if name else b"" for name in (own.pop("initializer"), own.pop("finalizer"))]
     settings = WorkerSettings(initializer=functions[0], finalizer=functions[1])
     node_options = NodeOptions(**{name: value for name, value in own.items() if value is not None})
-    return asyncio.run(_serve(place, node_options, settings, around))
+    return run(_serve(place, node_options, settings, around))
 
 
 async def _serve(place: Place, node_options: NodeOptions, settings: WorkerSettings, around: Surroundings) -> int:

@@ -17,6 +17,7 @@ from zmqtasks.processes.folder import PrivateFolder
 from zmqtasks.records import replace
 from zmqtasks.sink import JOBS_AT_HAND, Sink
 from zmqtasks.store import Store, open_store
+from zmqtasks.transport.turning import run
 
 CLOSE_S = 10.0
 """How long the last results may take to be written; what is not is not acknowledged, and sent again."""
@@ -33,7 +34,7 @@ def be_sink(place: Place, output: str) -> int:
         BindError: the address cannot be bound.
         KeyFileError: the key cannot be used.
     """
-    return asyncio.run(_serve(place, output))
+    return run(_serve(place, output))
 
 
 async def _serve(place: Place, output: str) -> int:

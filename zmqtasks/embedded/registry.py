@@ -527,10 +527,23 @@ class Registry:
                     tried.append((receiver, outcome))
             elif receiver is not None:
                 receiver.succeed(outcome, record.start, record.stop)
-        on_stored()
+        self._tell_stored(records, on_stored)
         for watched, outcome in tried:
             goes_on = self._failures.get((outcome.job, outcome.start)) is outcome
             watched.judged(outcome.start) if goes_on else watched.ended(outcome.start)
+
+    def _tell_stored(self, records: Sequence[Record], on_stored: Callable[[], None]) -> None:
+        """Let the sink book what was handed on: after the next call was sent, if all that is here is one result."""
+        if self._kept:  # it has waited for the disk already, and perhaps we are not complete yet
+            on_stored()
+            return
+        ventilator = self.embedded.ventilator
+        alone = len(records) == 1 and records[0].stop == records[0].start + 1
+        if alone and records[0].outcome.kind is OutcomeKind.OK and ventilator.is_idle():
+            ventilator.afterwards.put(on_stored)
+        else:
+            ventilator.afterwards.do()
+            on_stored()
 
     def _failed_in(self, finish: Finish) -> range:
         return range(finish.start, finish.stop) if self._failures else range(0)

@@ -102,7 +102,7 @@ class SubmittedJob(Canceller):
     @property
     def added(self) -> int:
         """Return how many calls there were."""
-        return self.given + sum(len(batch.items) for batch in self._batches)
+        return self.given + sum([len(batch.items) for batch in self._batches]) if self._batches else self.given
 
     @property
     def is_idle(self) -> bool:

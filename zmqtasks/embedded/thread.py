@@ -34,6 +34,7 @@ from zmqtasks.records import Value
 from zmqtasks.resuming import Resuming
 from zmqtasks.seeds import Seeds, expand
 from zmqtasks.sink import Recorder, Sink
+from zmqtasks.transport.turning import new_loop
 from zmqtasks.ventilator import Ventilator
 from zmqtasks.waits import CONNECT_S, LEASE_S, LEAST_LEASE_S
 
@@ -137,7 +138,7 @@ class Embedded:
         self._refused: dict[str, str] = {}
         """Why the peers at these endpoints do not let us in."""
         self._closed = False
-        self.loop = asyncio.new_event_loop()
+        self.loop = new_loop()
         if self.journal:
             self.journal.deliver, self.journal.on_failure = self.call_soon, self._journal_failed
         self._thread = threading.Thread(target=self._run_loop, name="zmqtasks", daemon=True)
@@ -171,8 +172,10 @@ class Embedded:
 
     def call_soon(self, function: Callable[..., object], *args: Any) -> None:
         """Call a function in the loop's thread, and do not wait; after the end, do nothing."""
-        with contextlib.suppress(RuntimeError):
+        try:  # noqa: SIM105  # each call that is submitted may come here
             self.loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:
+            pass
 
     @property
     def is_closed(self) -> bool:

@@ -116,6 +116,10 @@ class Dispatch:
         """Return how many tasks are not aboard any node."""
         return self._book.waiting()
 
+    def has_ready(self) -> bool:
+        """Tell whether a task waits to be sent, and for nothing else."""
+        return bool(self._book.ready)
+
     def is_aboard(self, attempt: int) -> bool:
         """Tell whether tasks are thought to be aboard a node under this attempt."""
         return attempt in self._book.assignments

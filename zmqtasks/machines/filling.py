@@ -56,7 +56,8 @@ class Filling:
             cut = self._next_cut(node)
             if cut is not None:
                 cuts.setdefault(node.id, []).append(cut)
-                heapq.heapreplace(nodes, (node.load(), place, node))
+                if book.ready:
+                    heapq.heapreplace(nodes, (node.load(), place, node))
                 continue
             heapq.heappop(nodes)
             if not node.has_room():

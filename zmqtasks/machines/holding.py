@@ -437,11 +437,18 @@ class Holding:
 
     def _idle(self) -> int:
         """Return how many workers could take over something, as nothing waits for them."""
-        if self._one_task or any(ventilator.queue for ventilator in self._ventilators.values()):
+        if self._one_task or self._is_queued():
             return 0
         if self._was_short and self._is_short():
             return 0
-        return sum(worker.is_free for worker in self._workers.values())
+        return len([worker for worker in self._workers.values() if worker.is_free])
+
+    def _is_queued(self) -> bool:
+        """Tell whether something waits for a worker, and not for room."""
+        for ventilator in self._ventilators.values():  # noqa: SIM110  # each event comes here, and a generator costs more
+            if ventilator.queue:
+                return True
+        return False
 
     def _look_for_idle(self) -> None:
         idle = self._idle() > 0
@@ -476,12 +483,12 @@ class Holding:
     # Assigning
 
     def _assign(self) -> list[Command]:
-        if not any(ventilator.queue or ventilator.aside for ventilator in self._ventilators.values()):
-            return []
         if self._was_short and self._is_short():
             return self._assign_carefully()
         commands: list[Command] = []
         for ahead in (0,) if self._one_task else (0, 1):
+            if not self._is_queued():
+                return commands
             for slot, worker in self._workers.items():
                 free = worker.serving and not worker.doomed and len(worker.pieces) == ahead
                 if free and not (ahead and worker.burden.is_silent(self._now)) and (piece := self._next_piece(worker)):

@@ -162,8 +162,11 @@ class Workplace(Entity):
 
     def measure_burden(self) -> Burden:
         """Return what it has before it: one task it may have begun, and what is behind that."""
-        held = sum(piece.tasks for piece in self.pieces if piece.job.wanted)
-        self.burden.behind = 0 if self.doomed else max(0, held - 1)
+        held = 0
+        for piece in self.pieces:
+            if piece.job.wanted:
+                held += piece.chunk.stop - piece.next
+        self.burden.behind = 0 if self.doomed or not held else held - 1
         return self.burden
 
     def guilty(self, attempt: int | None, index: int | None) -> Piece | None:

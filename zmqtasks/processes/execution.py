@@ -64,7 +64,8 @@ class _Job:
         self.leaves_host = job.sink.host != own_host
         self.one_by_one = not job.options.retry
         self.batch = 1
-        self._limits = (job.options.timeout, job.options.stall_timeout, job.options.max_memory)
+        limits = (job.options.timeout, job.options.stall_timeout, job.options.max_memory)
+        self._watched = self.one_by_one or any(bound is not None for bound in limits)
         self._tiny = False
         self.task_ns = LONG_NS
         """What one of the last tasks took."""
@@ -116,8 +117,7 @@ class _Job:
 
     def measure_time(self, results: int, elapsed_ns: int) -> None:
         """Take note of how long tasks took: those that somebody watches are never taken for tiny."""
-        watched = self.one_by_one or any(bound is not None for bound in self._limits)
-        self._tiny = not watched and elapsed_ns < TINY_NS * results
+        self._tiny = not self._watched and elapsed_ns < TINY_NS * results
         self.task_ns = elapsed_ns // max(1, results)
 
     def measure(self, results: int, nbytes: int) -> None:

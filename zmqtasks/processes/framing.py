@@ -148,7 +148,7 @@ class FrameReader:
             return None
         self.may_have_more = received == len(target)
         if self._body is None:
-            return list(self._cut(self._kept + received))
+            return self._cut(self._kept + received)
         self._filled += received
         if self._filled < len(self._body):
             return []
@@ -171,19 +171,21 @@ class FrameReader:
         while self._fds:
             os.close(self._fds.popleft())
 
-    def _cut(self, end: int) -> Iterable[Frame]:
+    def _cut(self, end: int) -> list[Frame]:
         position, scratch = 0, self._scratch
+        frames: list[Frame] = []
         while end - position >= _HEAD.size:
             kind, length = self._parse_head(position)
             position += _HEAD.size
             if end - position < length:
                 self._begin_body(kind, length, self._scratch[position:end])
-                return
-            yield kind, scratch[position : position + length].tobytes()
+                return frames
+            frames.append((kind, scratch[position : position + length].tobytes()))
             position += length
         self._kept = end - position
         if self._kept:
             scratch[: self._kept] = scratch[position:end].tobytes()
+        return frames
 
     def _parse_head(self, position: int) -> tuple[FrameKind, int]:
         length, kind = _HEAD.unpack_from(self._scratch, position)

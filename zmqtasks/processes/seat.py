@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import time
@@ -87,6 +88,8 @@ class Seat:
         self._around = around
         self._channel: Channel | None = None
         self._drains: list[Drain] = []
+        self._printing = select.poll()
+        """Tells whether a pipe has anything: most tasks print nothing, and to read nothing costs an exception each."""
         self._tail = Tail()
         self._voice = Voice(slot, around)
         self._watch: ExitWatch | None = None
@@ -130,6 +133,9 @@ class Seat:
             Drain(around.loop, reader, self._tail, partial(self._voice.printed, stream), stream)
             for stream, (reader, _) in enumerate(outputs)
         ]
+        self._printing = select.poll()
+        for reader, _ in outputs:
+            self._printing.register(reader, select.POLLIN)
         return WorkerFds(theirs.detach(), outputs[0][1], outputs[1][1])
 
     def started(self, pid: int) -> None:
@@ -237,8 +243,9 @@ class Seat:
         except RemoteProtocolError:  # a task wrote to the socket of its worker
             self.kill()
             return
-        for drain in self._drains:  # what was printed before an outcome was written is heard before it
-            drain.catch_up()
+        if self._printing.poll(0):  # what was printed before an outcome was written is heard before it
+            for drain in self._drains:
+                drain.catch_up()
         if isinstance(message, Results):
             self._around.emit(WorkerSaid(self.slot, message.outcomes))
 

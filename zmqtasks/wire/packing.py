@@ -33,7 +33,7 @@ from zmqtasks.wire.serializers import (
 _PLAIN = frozenset({int, float, str, bytes, bool, NoneType})
 _SIZED = (str, bytes)
 SMALL_BYTES = 4096
-"""A string up to this long is packed without looking for a better way."""
+"""So much is packed without looking for a better way; half of what may be worth compressing."""
 _GUESS_BYTES = {int: 5, float: 9, str: 5, bytes: 5, bool: 1, NoneType: 1, tuple: 3}
 """What pickle writes for a value besides its characters; only a guess, to cut a long sequence near the right place."""
 
@@ -98,13 +98,14 @@ def pack(
     Raises:
         ValueError: no such serializer or compression.
     """
-    if type(items) is list and len(items) == 1 and compression == "none":
-        body = _small(items, form, serializer_of(serializer))
+    compressor = compressor_of(compression)
+    if type(items) is list and len(items) == 1:
+        body = pack_small(items, form, serializer)
         if body is not None and len(body) <= most_bytes:
             return [Run(0, 1, body)]
     most_bytes = min(most_bytes, MOST_COUNT)
     cut_bytes = most_bytes if cut_bytes is None else min(cut_bytes, most_bytes)
-    packing = _Packing(form, serializer_of(serializer), compressor_of(compression), most_bytes, cut_bytes, pool)
+    packing = _Packing(form, serializer_of(serializer), compressor, most_bytes, cut_bytes, pool)
     if type(items) not in (list, tuple, range):
         items = list(items)
     runs = []
@@ -113,18 +114,23 @@ def pack(
     return runs
 
 
-def _small(items: list[Any], form: Form, serializer: Serializer) -> bytes | None:
-    """Return the body of one plain item that is small, as `_bulk` makes it; None of any other."""
+def pack_small(items: list[Any], form: Form, serializer: str) -> bytes | None:
+    """Return the body of the only item, as `pack` makes it, if that is plain and small; None of any other.
+
+    Nothing plain refers to an object, and nothing small is compressed.
+    """
     parts = items[0] if type(items[0]) is tuple else items
     for part in parts:
-        kind = type(part)
-        if kind not in _PLAIN or (kind in _SIZED and len(part) > SMALL_BYTES):
+        if type(part) not in _PLAIN or (type(part) in _SIZED and len(part) > SMALL_BYTES):
             return None
+    kind = serializer_of(serializer)
     try:
-        data = dump_plain(items, serializer)
+        data = dump_plain(items, kind)
     except SerializationError:
         return None
-    return Head(serializer, Compressor.NONE, Layout.BULK, form, 1, len(data)).packed() + data
+    if len(data) > SMALL_BYTES:
+        return None
+    return Head(kind, Compressor.NONE, Layout.BULK, form, 1, len(data)).packed() + data
 
 
 def _pieces(items: Sequence[Any], cut_bytes: int) -> Iterator[tuple[int, int, bool]]:

@@ -29,7 +29,7 @@ from zmqtasks.wire.functions import (
 )
 from zmqtasks.wire.lending import Keeper, Pool, shared
 from zmqtasks.wire.loans import in_memory
-from zmqtasks.wire.packing import Run, pack
+from zmqtasks.wire.packing import Run, pack, pack_small
 from zmqtasks.wire.references import Reference, noted
 from zmqtasks.wire.retrying import pack_retry_on, unpack_retry_on
 from zmqtasks.wire.unpacking import Unpacked, count_of, unpack
@@ -55,6 +55,7 @@ __all__ = [
     "pack_function",
     "pack_name",
     "pack_retry_on",
+    "pack_small",
     "resolve",
     "shared",
     "travels_by_name",
