@@ -86,8 +86,8 @@ class Workers(Watched, Resting, Protocol):
     def start(self, slot: int) -> None:
         """Start a process in a slot."""
 
-    def send(self, slot: int, message: Tasks) -> None:
-        """Give chunks to a worker."""
+    def send(self, slot: int, tasks: Tasks, *, alone: bool = False) -> None:
+        """Give chunks to a worker; with `alone`, when nothing runs beside them in its process."""
 
     def take_back(self, slot: int, given: int) -> int:
         """Have a worker not begin half of what it has not begun of `given` tasks; return from which one on it will not.
@@ -138,7 +138,7 @@ class Node:
         self._company = company
         self._options = options
         self._on_drained = on_drained
-        self._holding = Holding(one_task=options.max_tasks_per_worker == 1)
+        self._holding = Holding(one_task=options.max_tasks_per_worker == 1, in_lanes=options.lanes > 1)
         self._slots = slots.Slots(staffing_of(options))
         self.stop_requested = False
         """Whether a task has asked for the end of this node."""
@@ -271,7 +271,7 @@ class Node:
 
     def _worker_count(self) -> int:
         """Return how many workers there are, or are about to be: a start takes milliseconds, and changes nothing."""
-        number = self._options.worker_count()
+        number = self._options.worker_count() * self._options.lanes
         return max(self._slots.serving(), number - self._slots.lost()) or number
 
     # Work
@@ -283,10 +283,10 @@ class Node:
         for command in commands:
             match command:
                 # Orders and results first: what is only ours to know can wait for them.
-                case moves.Give(slot, jobs, chunk, ended):
+                case moves.Give(slot, jobs, chunk, ended, alone):
                     if chunk.needs:
                         self._shelf.give(slot, chunk.needs)
-                    self._workers.send(slot, Tasks(NO_SESSION, 0, jobs, (chunk,), ended))
+                    self._workers.send(slot, Tasks(NO_SESSION, 0, jobs, (chunk,), ended), alone=alone)
                     self._overseer.work_begun(slot)
                     self._memory.work_begun()
                     self._check.work_begun()
@@ -473,7 +473,8 @@ class Node:
             self._hold(moves.WorkerLost(event.slot))
             return
         kind, error = OutcomeKind.CRASHED, _crash(event, self._peer.id)
-        blameless = verdict is not None and verdict.error is None
+        suspect = event.suspect and verdict is None
+        blameless = suspect or event.innocent if verdict is None else verdict.error is None
         if verdict and verdict.error:
             kind, error = verdict.kind, verdict.error
         lost = moves.WorkerLost(
@@ -485,6 +486,7 @@ class Node:
             loading=progress.phase is WorkPhase.LOADING,
             importing=progress.phase is WorkPhase.IMPORTING,
             blameless=blameless,
+            suspect=suspect,
         )
         self._hold(lost, error)
 
@@ -618,7 +620,7 @@ class Node:
 
 def staffing_of(options: NodeOptions) -> slots.Staffing:
     """Return what the options say of workers."""
-    workers = options.worker_count()
+    workers = options.worker_count() * options.lanes
     return slots.Staffing(
         workers,
         options.standby,

@@ -202,6 +202,9 @@ class NodeOptions(Value):
 
     Args:
         workers: how many worker processes; None for one a core this process may use.
+        threads: tasks that each worker runs at once, in threads.
+        concurrency: tasks that each worker runs at once as coroutines on one event loop; only `async def` functions
+            gain by it.
         standby: how many more stand ready to take over.
         max_tasks_per_worker: replace a worker after about so many tasks, 1 meaning exactly one; 0 for never.
         max_worker_age: replace a worker about so many seconds after its start; None for never.
@@ -229,6 +232,8 @@ class NodeOptions(Value):
     """
 
     workers: int | None = None
+    threads: int = 1
+    concurrency: int = 1
     standby: int = 1
     max_tasks_per_worker: int = 0
     max_worker_age: float | None = None
@@ -257,6 +262,13 @@ class NodeOptions(Value):
         if self.workers is not None and (isinstance(self.workers, bool) or self.workers < 1):
             raise ValueError(f"workers must be 1 or more, not {self.workers}")
         amend(self, "only", (self.only,) if isinstance(self.only, str) else tuple(self.only))
+        for name in ("threads", "concurrency"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
+        if self.threads > 1 and self.concurrency > 1:
+            raise ValueError("a worker has threads, or concurrency on one event loop, and not both")
+        if self.lanes > 1 and self.max_tasks_per_worker == 1:
+            raise ValueError("max_tasks_per_worker=1 gives each task a process, which has no threads or concurrency")
         for name in ("standby", "max_tasks_per_worker"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
@@ -288,6 +300,11 @@ class NodeOptions(Value):
     def worker_count(self) -> int:
         """Return how many workers that is on this machine."""
         return self.workers or available_cores()
+
+    @property
+    def lanes(self) -> int:
+        """How many tasks a worker runs at once."""
+        return max(self.threads, self.concurrency)
 
 
 def cgroups_wanted() -> bool:

@@ -16,12 +16,13 @@ from typing import Any
 
 from zmqtasks.errors import ZmqtasksError
 from zmqtasks.neighbours import Company
-from zmqtasks.node import Node, staffing_of
+from zmqtasks.node import Node, Workers, staffing_of
 from zmqtasks.options import Limits, NodeOptions
 from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.first_zygote import FirstZygote
 from zmqtasks.processes.flight_recorder import identity_of, open_recorder
 from zmqtasks.processes.folder import PrivateFolder, remove_if_abandoned
+from zmqtasks.processes.lanes import LanedWorkers
 from zmqtasks.processes.launch import STOPPED, Lifeline
 from zmqtasks.processes.voice import OutputStyle
 from zmqtasks.processes.workforce import Workforce
@@ -63,9 +64,10 @@ def open_node(
     peer = open_peer(loop, place)
     slots = len(staffing_of(options).numbers())
     # The node of a program is known to the next one by that program's folder.
-    recorder = open_recorder(identity_of(place.bind) or settings.owner_dir or "", peer.id, slots)
+    identity = identity_of(place.bind) or settings.owner_dir or ""
+    recorder = open_recorder(identity, peer.id, slots) if options.lanes == 1 else None
 
-    def make_workers(on_event: Callable[..., None]) -> Workforce:
+    def make_workforce(on_event: Callable[..., None]) -> Workforce:
         return Workforce(
             loop,
             node=peer.id,
@@ -87,11 +89,18 @@ def open_node(
             style=OutputStyle(options.label_output, settings.clients_alone),
             log_level=options.log_level,
             log_format=options.log_format,
+            lanes=options.lanes,
+            awaits=options.concurrency > 1,
             only=options.only,
             pickle=not options.no_pickle,
             zygote=zygote,
             recorder=recorder,
         )
+
+    def make_workers(on_event: Callable[..., None]) -> Workers:
+        if options.lanes == 1:
+            return make_workforce(on_event)
+        return LanedWorkers(loop, options.lanes, make_workforce, on_event)
 
     flight = recorder.predecessor if recorder else None
     return Node(peer, options, make_workers, on_drained=on_drained, flight=flight, company=Company(peer))

@@ -65,8 +65,8 @@ def said(
 class History:
     """A holding that is told events and checked after each."""
 
-    def __init__(self, workers: int = 0, *, one_task: bool = False) -> None:
-        self.holding = Holding(one_task=one_task)
+    def __init__(self, workers: int = 0, *, one_task: bool = False, in_lanes: bool = False) -> None:
+        self.holding = Holding(one_task=one_task, in_lanes=in_lanes)
         self.now = 0.0
         for slot in range(workers):
             assert self(WorkerOffered(slot)) == []
@@ -720,6 +720,31 @@ def test_who_is_killed_over_a_task_that_has_ended_meanwhile_is_blameless() -> No
     history(WorkerOffered(0))
     assert history(WorkerLost(0, 1, 0, loading=True, blameless=True)) == []
     assert [(h.start, h.stop) for h in history.holding.inventory("v")] == [(0, 5), (5, 9)]
+
+
+def test_who_ran_beside_others_when_their_worker_died_is_tried_alone() -> None:
+    history = History(workers=2, in_lanes=True)
+    history.take(chunk_of(0, 3), chunk_of(3, 4, attempt=2))
+    assert history(WorkerLost(0, 1, 1, blameless=True, suspect=True)) == []
+    (first,) = history(WorkerOffered(0))
+    assert isinstance(first, Give)
+    assert (first.chunk.start, first.chunk.stop, first.alone) == (0, 2, True)
+    *_, rest = history.tell(said(0, 1), said(1, 2))
+    assert isinstance(rest, Give)
+    assert (rest.chunk.start, rest.chunk.stop, rest.alone) == (2, 3, False)
+    assert history(WorkerLost(1, 2, 3, loading=True, blameless=True, suspect=True)) == []
+    (again,) = history(WorkerOffered(1))
+    assert isinstance(again, Give)
+    assert again.alone
+
+
+def test_lanes_of_a_process_get_nothing_ahead_and_give_nothing_back() -> None:
+    history = History(workers=1, in_lanes=True)
+    history.take(chunk_of(0, 9))
+    history.tell(said(0, 1))
+    assert history.take(chunk_of(9, 10, attempt=2)) == []
+    history(WorkerOffered(1))
+    assert history.holding.next_deadline() == float("inf")
 
 
 def test_a_result_that_is_too_big_says_nothing_of_how_long_tasks_take() -> None:

@@ -38,6 +38,14 @@ PART = click.FloatRange(0, 1, min_open=True)
 @click.option("--join", multiple=True, type=options.WAY, help="Of another node: who knows one finds both; repeatable.")
 @options.door_options
 @click.option("--workers", type=click.IntRange(1), help="Worker processes; one a core by default.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Tasks at once in each worker.")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="The same, for `async def` functions, on one event loop.",
+)
 @click.option("--standby", type=click.IntRange(0), default=1, show_default=True, help="Idle processes to step in.")
 @options.recycling_options
 @click.option(
@@ -112,6 +120,7 @@ def worker(
     Examples:
       zmqtasks worker
       zmqtasks worker --bind 127.0.0.1:0 --workers 4 --preload numpy
+      zmqtasks worker --workers 2 --concurrency 100
       zmqtasks worker --bind 10.0.0.7:7700 --key mesh.key
       zmqtasks worker --bind 10.0.0.7:7700 --key mesh.key --only package.tasks --no-pickle
       zmqtasks worker --drain-timeout "30 s" --walltime "2 h" --drain-file /run/spot-notice
@@ -125,6 +134,8 @@ def worker(
     else:
         bind = doors.at_ports(bind, ports)
         options.check_bind(bind, advertise, insecure=insecure, key=key)
+    if own["threads"] > 1 and own["concurrency"] > 1:
+        raise click.UsageError("give --threads or --concurrency, not both")
     if own["memory"] == 0:
         raise click.UsageError("--memory must be above 0")
     if own["memory_pause"] > own["memory_stop"]:

@@ -70,10 +70,13 @@ class Holding:
 
     Args:
         one_task: each worker gets one task, and nothing after it.
+        in_lanes: what is called a worker here is one of several lanes of a process: none gets anything ahead, and
+            nothing is taken back from one, for another of its process goes on meanwhile.
     """
 
-    def __init__(self, *, one_task: bool = False) -> None:
+    def __init__(self, *, one_task: bool = False, in_lanes: bool = False) -> None:
         self._one_task = one_task
+        self._one_at_a_time = one_task or in_lanes
         self._ventilators: dict[PeerId, Line] = {}
         self._turns: deque[PeerId] = deque()
         self._workers: dict[int, Workplace] = {}
@@ -381,7 +384,7 @@ class Holding:
         if event.loading or event.importing:  # none of it has run
             stop = piece.chunk.stop
             if blameless:
-                return self._requeue(piece, piece.next, stop)
+                return self._requeue(piece, piece.next, stop, suspect=event.suspect)
             if event.importing and event.kind is OutcomeKind.TIMEOUT:  # so will it be for each of them
                 job, attempt = piece.job.job, piece.chunk.attempt
                 return [Blame(job, attempt, index, event.kind) for index in range(piece.next, stop)]
@@ -394,7 +397,7 @@ class Holding:
             begun = index if event.packing else index + 1
             rest = self._requeue(piece, begun, piece.chunk.stop)
             piece.stopped = worker.sacrificed or piece.stopped
-            return self._requeue_run(piece, piece.next, begun) + rest
+            return self._requeue_run(piece, piece.next, begun, suspect=event.suspect) + rest
         if not event.packing:
             return self._lose(piece, index, event.kind)
         if index == piece.next:  # all that had run was told
@@ -420,24 +423,24 @@ class Holding:
         rest = self._requeue(piece, middle, stop) + rest
         return self._requeue(piece, piece.next, middle) + rest
 
-    def _requeue_run(self, piece: Piece, start: int, stop: int) -> list[Command]:
+    def _requeue_run(self, piece: Piece, start: int, stop: int, *, suspect: bool = False) -> list[Command]:
         """Queue tasks again that may have run, and whose results died with the worker, if that is allowed."""
         if piece.job.job.options.retry:
-            return self._requeue(piece, start, stop)
+            return self._requeue(piece, start, stop, suspect=suspect)
         return [piece.give_back(start, stop, OutcomeKind.LOST)] if start < stop else []
 
-    def _requeue(self, piece: Piece, start: int, stop: int) -> list[Command]:
+    def _requeue(self, piece: Piece, start: int, stop: int, *, suspect: bool = False) -> list[Command]:
         """Queue a part of a piece in front; give back what was cancelled, and all where the node drains."""
         back = RangeSet([(start, stop)] if self._draining else piece.unwanted.common(start, stop))
         for a, b in reversed(back.missing(start, stop)):
-            self._enqueue(part_of(piece, a, b), front=True)
+            self._enqueue(part_of(piece, a, b, suspect=suspect), front=True)
         return [piece.give_back(a, b) for a, b in back]
 
     # Balance
 
     def _idle(self) -> int:
         """Return how many workers could take over something, as nothing waits for them."""
-        if self._one_task or self._is_queued():
+        if self._one_at_a_time or self._is_queued():
             return 0
         if self._was_short and self._is_short():
             return 0
@@ -486,7 +489,7 @@ class Holding:
         if self._was_short and self._is_short():
             return self._assign_carefully()
         commands: list[Command] = []
-        for ahead in (0,) if self._one_task else (0, 1):
+        for ahead in (0,) if self._one_at_a_time else (0, 1):
             if not self._is_queued():
                 return commands
             for slot, worker in self._workers.items():
@@ -558,7 +561,7 @@ class Holding:
         # A job that was forgotten and is back is named anew, and not forgotten in the same breath.
         ended = tuple(id_ for id_ in worker.forget if id_ != job.id)
         worker.forget.clear()
-        return Give(slot, jobs, piece.chunk, ended)
+        return Give(slot, jobs, piece.chunk, ended, piece.suspect)
 
     def _burden(self, worker: Workplace, piece: Piece) -> None:
         burden = worker.burden

@@ -85,6 +85,8 @@ class WorkerLost(Value):
     loading: bool = False
     blameless: bool = False
     importing: bool = False
+    suspect: bool = False
+    """Other tasks ran in the same process: it is to be run again with none beside it, to see whether it is to blame."""
     unaccounted: bool = False
     """It was ended because it did not know of what it had: nobody is to blame, and nobody knows what has run."""
 
@@ -170,12 +172,16 @@ Event = (
 
 
 class Give(Value):
-    """Send a chunk to a worker; `jobs` has its job where this worker has not seen it yet."""
+    """Send a chunk to a worker; `jobs` has its job where this worker has not seen it yet.
+
+    `alone`: nothing is to run beside it in the same process.
+    """
 
     slot: int
     jobs: tuple[Job, ...]
     chunk: Chunk
     ended: tuple[JobId, ...] = ()
+    alone: bool = False
 
 
 class TakeBack(Value):

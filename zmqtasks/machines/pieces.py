@@ -41,6 +41,8 @@ class Piece(Entity):
     cut: bool = False
     """A part of what its worker was given was taken back: that one may be loading the arguments of all of it."""
     doomed: RangeSet = field(default_factory=RangeSet)
+    suspect: bool = False
+    """It ran beside others when their worker died: it is tried with nothing beside it."""
 
     @property
     def priority(self) -> int:
@@ -178,7 +180,8 @@ class Workplace(Entity):
         return next(iter(exact + same), None)
 
 
-def part_of(piece: Piece, start: int, stop: int) -> Piece:
+def part_of(piece: Piece, start: int, stop: int, *, suspect: bool = False) -> Piece:
     """Return a part of a piece as a piece of its own; nothing is known to be unwanted of it."""
     chunk = replace(piece.chunk, start=start, stop=stop)
-    return Piece(piece.ventilator, chunk, piece.job, start, stopped=piece.stopped)
+    suspect = suspect or piece.suspect
+    return Piece(piece.ventilator, chunk, piece.job, start, stopped=piece.stopped, suspect=suspect)

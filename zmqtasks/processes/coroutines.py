@@ -8,6 +8,7 @@ functions pay nothing.
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,14 @@ if TYPE_CHECKING:
 _COROUTINE = 0x80
 """Flag of the code of an `async def`. Source: Python docs, inspect.CO_COROUTINE; `inspect` itself is much to import."""
 
-_loop: asyncio.AbstractEventLoop | None = None
+
+class _Here(threading.local):
+    """A loop belongs to one thread; a worker may run tasks in several."""
+
+    loop: asyncio.AbstractEventLoop | None = None
+
+
+_here = _Here()
 
 
 def is_coroutine_function(function: Callable[..., Any]) -> bool:
@@ -40,6 +48,7 @@ def as_function(function: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Any:
         return _run_to_end(function(*args, **kwargs))
 
+    run.coroutine_function = function  # type: ignore[attr-defined]  # for a worker that awaits several at once
     return run
 
 
@@ -51,18 +60,18 @@ def _run_to_end(coroutine: Any) -> Any:
     """
     import asyncio
 
-    global _loop
-    if _loop is None:
-        _loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(_loop)
-    task = _loop.create_task(coroutine)
+    loop = _here.loop
+    if loop is None:
+        loop = _here.loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+    task = loop.create_task(coroutine)
     try:
-        return _loop.run_until_complete(task)
+        return loop.run_until_complete(task)
     except TaskInterrupted as interruption:
         if task.done():  # it was computing, and has seen the interruption itself
             raise
         task.cancel(str(interruption))
         try:
-            return _loop.run_until_complete(task)
+            return loop.run_until_complete(task)
         except asyncio.CancelledError as cancelled:
             raise interruption.with_traceback(cancelled.__traceback__) from None

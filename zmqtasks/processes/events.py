@@ -28,6 +28,8 @@ class WorkerSaid(Value):
 
     slot: int
     outcomes: tuple[Outcome, ...]
+    lane: int = 0
+    """Of the worker, where it has several."""
 
 
 class WorkerAsked(Value):
@@ -110,6 +112,9 @@ class WorkerExited(Value):
         peak_bytes: the most resident memory it ever had; 0 where nobody knows.
         progress: what it was doing.
         uptime_s: seconds from its start to its end.
+        lanes: what each of its lanes was doing.
+        innocent: it was killed over a task of another lane.
+        suspect: tasks of several lanes ran when it died by itself, and nobody knows which is to blame.
     """
 
     slot: int
@@ -121,6 +126,9 @@ class WorkerExited(Value):
     uptime_s: float
     stack: str = ""
     peak_bytes: int = 0
+    lanes: tuple[Progress, ...] = ()
+    innocent: bool = False
+    suspect: bool = False
 
 
 WorkerEvent = (

@@ -126,7 +126,7 @@ class _Job:
         self.batch = 1 if self.one_by_one else max(1, min(fitting, self.batch * _GROWTH, MOST_VALUES))
 
 
-class _At(NamedTuple):
+class At(NamedTuple):
     """The chunk at hand."""
 
     chunk: Chunk
@@ -203,35 +203,48 @@ class Execution:
 
         What was taken back meanwhile is passed over. Where `leaving` is set then, the rest of the chunk was not begun.
         """
+        at = self._begin_chunk(chunk)
+        if at is None:
+            return
+        opened = self._open(at)
+        if opened is not None:
+            self._run_all(at, *opened)
+        self._flush()
+        self._slot[PHASE] = IDLE
+
+    def _begin_chunk(self, chunk: Chunk) -> At | None:
+        """Show that a chunk is at hand; return None where nothing of it may be begun."""
         slot = self._slot
         slot[STARTED] = self._sent_ns = monotonic_ns()
         slot[INDEX], slot[ATTEMPT] = chunk.start, chunk.attempt
         slot[CHUNK] += 1
         self._claims.open(chunk.start, chunk.stop)
         if self._claims.claim(chunk.start, chunk.start + 1) == chunk.start:
-            return
+            return None
         if self.messenger is not None:
             self.messenger.job = chunk.job
             self.messenger.serializer = self._jobs[chunk.job].serializer
         slot[PHASE] = IMPORTING  # last: until now the slot says that nothing runs
-        self._run(_At(chunk, self._jobs[chunk.job]))
-        self._flush()
-        slot[PHASE] = IDLE
+        return At(chunk, self._jobs[chunk.job])
 
-    def _run(self, at: _At) -> None:
+    def _open(self, at: At) -> tuple[Function, payload.Unpacked] | None:
+        """Return the function and the arguments of a chunk; None where its tasks have failed over that."""
         chunk = at.chunk
         first, last = chunk.start - chunk.origin, chunk.stop - chunk.origin
         try:
             function = at.job.function()
             self._slot[STARTED] = monotonic_ns()
             self._slot[PHASE] = LOADING
-            items = payload.unpack(
+            return function, payload.unpack(
                 chunk.body, first=first, last=last, limits=self._limits, serializer=at.job.serializer
             )
         except BaseException as error:
             self._fail(at, chunk.start, self._claims.claim(chunk.start, chunk.stop), error, 0)
-            return
-        done = 0
+            return None
+
+    def _run_all(self, at: At, function: Function, items: payload.Unpacked) -> None:
+        """Run the tasks of a chunk that is open."""
+        chunk, done = at.chunk, 0
         for bad in sorted(items.errors):
             self._run_stretch(at, function, items.form, items.values[done:bad], chunk.start + done)
             index = chunk.start + bad
@@ -241,7 +254,7 @@ class Execution:
             done = bad + 1
         self._run_stretch(at, function, items.form, items.values[done:] if done else items.values, chunk.start + done)
 
-    def _run_stretch(self, at: _At, function: Function, form: Form, values: Values, start: int) -> None:
+    def _run_stretch(self, at: At, function: Function, form: Form, values: Values, start: int) -> None:
         """Run consecutive tasks whose arguments are good; go on after each one that fails."""
         slot = self._slot
         done, count = 0, len(values)
@@ -290,7 +303,7 @@ class Execution:
         slot[PHASE] = RUNNING
         return now
 
-    def _end_raised(self, at: _At, index: int, error: BaseException, elapsed_ns: int) -> None:
+    def _end_raised(self, at: At, index: int, error: BaseException, elapsed_ns: int) -> None:
         """End a task that raised: as it asks for, or as a failure."""
         elapsed_s = elapsed_ns / 1e9
         match error if issubclass(type(error), ControlFlow) else None:  # the class itself: __class__ may lie
@@ -322,7 +335,7 @@ class Execution:
         else:
             self.leaving = "a task asked for it"
 
-    def _succeed(self, at: _At, start: int, results: list[Any], elapsed_ns: int) -> None:
+    def _succeed(self, at: At, start: int, results: list[Any], elapsed_ns: int) -> None:
         if not results:
             return
         before = self._outcome_bytes
@@ -354,7 +367,7 @@ class Execution:
         singles = [self._pack(job, [result])[0] for result in results]
         return [payload.Run(place, place + 1, run.body, run.error) for place, run in enumerate(singles)]
 
-    def _fail(self, at: _At, start: int, stop: int, error: BaseException, elapsed_ns: int) -> None:
+    def _fail(self, at: At, start: int, stop: int, error: BaseException, elapsed_ns: int) -> None:
         """Add the outcome of each task in [start, stop), which share one cause."""
         if issubclass(type(error), MemoryError):  # isinstance() asks the error for its class, and it may lie
             traceback.clear_frames(error.__traceback__)  # their locals hold the memory that is needed to report it
@@ -375,7 +388,7 @@ class Execution:
         for index in range(start, stop):
             self._add(at, index, index + 1, kind, body, elapsed_ns / 1e9)
 
-    def _ask_for_more(self, at: _At, start: int, stop: int, elapsed_ns: int) -> None:
+    def _ask_for_more(self, at: At, start: int, stop: int, elapsed_ns: int) -> None:
         """Have tasks run again that have failed: where `retry_on` says which, the ventilator cannot know it."""
         chunk = at.chunk
         for index in range(start, stop):
@@ -389,7 +402,7 @@ class Execution:
         return {"node": self._node, "pid": os.getpid(), "peak_bytes": own_peak_bytes()}
 
     def _add(
-        self, at: _At, start: int, stop: int, kind: OutcomeKind, body: Body, elapsed_s: float, delay_s: float = 0.0
+        self, at: At, start: int, stop: int, kind: OutcomeKind, body: Body, elapsed_s: float, delay_s: float = 0.0
     ) -> None:
         if self._outcome_bytes + len(body) > self._most_bytes:
             self._flush()

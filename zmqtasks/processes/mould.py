@@ -24,7 +24,7 @@ from zmqtasks.processes.code_memory import CodeMemory
 from zmqtasks.processes.farewell import disown_exit_handlers
 from zmqtasks.processes.framing import FrameKind, frame_head
 from zmqtasks.processes.progress import slot_to_rehearse
-from zmqtasks.processes.worker import Settings, Worker
+from zmqtasks.processes.worker import Settings, Worker, class_for
 from zmqtasks.wire import codec, payload
 
 REHEARSALS = 2
@@ -45,7 +45,7 @@ class Mould:
     def __init__(self, control: socket.socket, settings: Settings, progress_fd: int, *, has_functions: bool) -> None:
         self._control_fd = control.fileno()
         with _StreamsInPlace():
-            self._worker = Worker(settings, progress_fd, awaits_functions=has_functions)
+            self._worker = class_for(settings)(settings, progress_fd, awaits_functions=has_functions)
         os.close(progress_fd)
         self._memory = CodeMemory()
         self._memory.install()

@@ -174,15 +174,27 @@ class RunningTask:
         Raises:
             TaskInterrupted: the text tells the limit.
         """
+        options = self._options_of_asked()
+        if options is None or not self._called_from_loop(frame) or self.shield.keeps_away():
+            return
+        self._slot[ASKED_CHUNK] = 0
+        raise TaskInterrupted(self._why(options))
+
+    def asked(self) -> str:
+        """Return why the task at hand is to be interrupted, once; nothing where it is not."""
+        options = self._options_of_asked()
+        if options is None:
+            return ""
+        self._slot[ASKED_CHUNK] = 0
+        return self._why(options)
+
+    def _options_of_asked(self) -> TaskOptions | None:
+        """Return the options of the task that is to be interrupted, where it runs now."""
         slot = self._slot
         index = slot[ASKED_INDEX]
         if (slot[ASKED_CHUNK], index, WorkPhase.RUNNING) != (slot[CHUNK], slot[INDEX], slot[PHASE]):
-            return
-        options = self._at_hand.options_of(index)
-        if options is None or not self._called_from_loop(frame) or self.shield.keeps_away():
-            return
-        slot[ASKED_CHUNK] = 0
-        raise TaskInterrupted(self._why(options))
+            return None
+        return self._at_hand.options_of(index)
 
     def _called_from_loop(self, frame: FrameType | None) -> bool:
         while frame is not None:

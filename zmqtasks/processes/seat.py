@@ -65,6 +65,8 @@ class Surroundings(Value):
     emit: Callable[[WorkerEvent], None]
     on_vacant: Callable[[Seat], None]
     """Called just before the last event of a seat."""
+    lanes: int = 1
+    """Of each worker."""
     tells_peak: bool = True
     """Whether the peak of memory that the kernel keeps of a worker is its own."""
     style: OutputStyle = OutputStyle()
@@ -247,7 +249,8 @@ class Seat:
             for drain in self._drains:
                 drain.catch_up()
         if isinstance(message, Results):
-            self._around.emit(WorkerSaid(self.slot, message.outcomes))
+            lane = message.seq % self._around.lanes if self._around.lanes > 1 else 0
+            self._around.emit(WorkerSaid(self.slot, message.outcomes, lane))
 
     def _fell_mute(self, error: RemoteProtocolError | None) -> None:
         """Kill a worker that cannot be understood, and one whose socket ended, unless it is about to end by itself."""
@@ -262,24 +265,37 @@ class Seat:
         assert self._watch is not None
         self.signal_group()  # before it is reaped: until then nobody else can have its number
         ended = self._watch.reap()
-        progress = self._around.table.read(self.slot)
+        progress = self._progress()
         if self._channel is not None:
             self._channel.drain()
         for drain in self._drains:
             drain.finish()
         self.close()
-        event = self._end_of(ended, progress)
+        event = self._end_of(ended, *progress)
         self._around.on_vacant(self)
         self._around.emit(event)
 
-    def _end_of(self, ended: Exit, progress: Progress) -> WorkerExited:
+    def _progress(self) -> list[Progress]:
+        lanes = self._around.lanes
+        return [self._around.table.read(self.slot * lanes + lane) for lane in range(lanes)]
+
+    def _end_of(self, ended: Exit, progress: Progress, *others: Progress) -> WorkerExited:
         assert self.pid is not None
         uptime_s = time.monotonic() - self._begun_s
         before = self._around.table.output_before(self.slot, progress)
         output, stack = split_stack(self._tail.text(before))
         peak_bytes = ended.peak_bytes if self._around.tells_peak else 0
         return WorkerExited(
-            self.slot, self.pid, ended.signal, ended.code, output, progress, uptime_s, stack, peak_bytes
+            self.slot,
+            self.pid,
+            ended.signal,
+            ended.code,
+            output,
+            progress,
+            uptime_s,
+            stack,
+            peak_bytes,
+            (progress, *others),
         )
 
     def _give_up(self) -> None:
@@ -289,5 +305,5 @@ class Seat:
             return  # it is about to be seen
         self._silent = True
         stat = linux.stat_of(self.pid)
-        end = self._end_of(Exit(signal.SIGKILL, None), self._around.table.read(self.slot))
+        end = self._end_of(Exit(signal.SIGKILL, None), *self._progress())
         self._around.emit(WorkerStuck(self.slot, stat.state if stat else "", end))

@@ -77,7 +77,8 @@ class Voice:
         for ended in tasks.ended:
             self._errands.pop(ended, None)
         if len(self._given) > _LATELY_GIVEN:
-            self._forget_before(self._around.table.read(self._slot).chunk)
+            several = self._around.lanes > 1
+            self._forget_before(self._count if several else self._around.table.read(self._slot).chunk)
 
     def printed(self, stream: int, data: bytes) -> None:
         """Pass on what was read from a pipe: whole lines, or half a line that has waited long enough.
@@ -102,6 +103,8 @@ class Voice:
         around.outlet.write(around.targets[stream], data)
 
     def _at(self) -> tuple[_Errand | None, int]:
+        if self._around.lanes > 1:  # whichever began last: a line does not tell its thread
+            return (self._given[-1].errand, self._given[-1].start) if self._given else (None, 0)
         progress = self._around.table.read(self._slot)
         self._forget_before(progress.chunk)
         if not self._given or self._given[0].number != progress.chunk:

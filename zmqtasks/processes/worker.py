@@ -15,8 +15,8 @@ import socket
 import sys
 import traceback
 import types
-from collections.abc import Sequence
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from zmqtasks import control
 from zmqtasks.errors import StopRequested
@@ -35,6 +35,7 @@ from zmqtasks.processes.running import RunningTask
 from zmqtasks.wire import codec, loans, payload, references
 from zmqtasks.wire.lending import Pool
 
+E = TypeVar("E", bound=Execution)
 EXIT_INITIALIZER_FAILED = 79
 """Exit code after a FAILED frame; outside the codes of the shell and of sysexits.h."""
 OOM_SCORE = 500
@@ -85,6 +86,10 @@ class Settings(NamedTuple):
     """Modules whose registered functions may be called; none for any function."""
     pickle: bool = True
     """Whether pickles of others are opened."""
+    lanes: int = 1
+    """Tasks at once."""
+    awaits: bool = False
+    """Whether they are coroutines on one event loop, rather than threads."""
 
     @property
     def has_functions(self) -> bool:
@@ -105,6 +110,8 @@ class Settings(NamedTuple):
             self.log_format,
             list(self.only),
             self.pickle,
+            self.lanes,
+            self.awaits,
         ]
         return json.dumps([head, own]).encode() + b"\n" + self.initializer + self.finalizer
 
@@ -130,9 +137,18 @@ def main(channel_fd: int, progress_fd: int) -> NoReturn:
     except SupervisorGone:
         os._exit(0)
     settings = Settings.unpack(bytes(start))
-    worker = Worker(settings, progress_fd, end)
+    worker = class_for(settings)(settings, progress_fd, end)
     os.close(progress_fd)
     worker.live(channel, settings.slot)
+
+
+def class_for(settings: Settings) -> type[Worker]:
+    """Return what a worker is made of: one task at a time, or several."""
+    if settings.lanes == 1:
+        return Worker
+    from zmqtasks.processes.laned import LanedWorker
+
+    return LanedWorker
 
 
 class Worker:
@@ -144,6 +160,8 @@ class Worker:
         end: what has come from the supervisor before, or None.
         awaits_functions: whether a START frame is to come first, which tells initializer and finalizer.
     """
+
+    messenger_class = Messenger
 
     def __init__(
         self, settings: Settings, progress_fd: int, end: WorkerEnd | None = None, *, awaits_functions: bool = False
@@ -157,9 +175,16 @@ class Worker:
         self._sent = 0
         self._one_chunk = False
         nowhere = slot_to_rehearse()
-        self._execution = Execution(
-            self._send,
-            nowhere,
+        self._execution = self._make_execution(Execution, self._send, nowhere)
+        self._running = RunningTask(nowhere, self._execution.at_hand, LOOPS)
+        self._messenger = self._execution.messenger = self.messenger_class(self._end, self._running.shield)
+        self._settle()
+
+    def _make_execution(self, kind: type[E], send: Callable[[tuple[Outcome, ...]], None], slot: memoryview) -> E:
+        settings = self._settings
+        return kind(
+            send,
+            slot,
             node=settings.node,
             host=settings.host,
             limits=settings.limits,
@@ -167,9 +192,6 @@ class Worker:
             stop_node=lambda: self._end.send(FrameKind.STOP_NODE),
             skipped=lambda first, until: self._end.send(FrameKind.SKIPPED, SKIPPED_BODY.pack(first, until)),
         )
-        self._running = RunningTask(nowhere, self._execution.at_hand, LOOPS)
-        self._messenger = self._execution.messenger = Messenger(self._end, self._running.shield)
-        self._settle()
 
     def _settle(self) -> None:
         """Set up what a fork passes on."""
@@ -189,7 +211,7 @@ class Worker:
         """Be a worker in slot `number` until told to stop, or until the supervisor is gone."""
         try:
             self._begin()
-            self.serve(channel, slot_of(self._slots, number))
+            self._live_in(channel, number)
             say_farewell(self._settings.finalizer, self._settings.end_timeout_s)
         except SupervisorGone:  # nobody wants what we do
             os._exit(0)
@@ -197,6 +219,9 @@ class Worker:
             traceback.print_exc()
             flush_streams()
             os._exit(1)
+
+    def _live_in(self, channel: socket.socket, number: int) -> None:
+        self.serve(channel, slot_of(self._slots, number))
 
     def _begin(self) -> None:
         """Become this one; a page that is touched here is paid for by each worker."""
@@ -230,16 +255,11 @@ class Worker:
 
         One that runs one chunk only ends by itself: its node knows when it was told of all of that.
         """
-        self._end.attach(channel)
+        self._get_ready(channel, slot)
         self._running.take_place(slot)
         self._execution.take_place(slot)
         streams.count_in(slot)
         self._sent = 0
-        if self._awaits_functions:
-            _, start = self._end.receive()
-            self._settings = Settings.unpack(bytes(start))
-        if self._settings.initializer:
-            self._initialize(slot)
         self._end.send(_READY)
         while self._has_something_to_do():
             kind, body = self._end.receive()
@@ -251,6 +271,14 @@ class Worker:
             if self._one_chunk and message.chunks and not self._execution.leaving:
                 return
         self._end.send(FrameKind.LEAVING, self._execution.leaving.encode())
+
+    def _get_ready(self, channel: socket.socket, slot: memoryview) -> None:
+        self._end.attach(channel)
+        if self._awaits_functions:
+            _, start = self._end.receive()
+            self._settings = Settings.unpack(bytes(start))
+        if self._settings.initializer:
+            self._initialize(slot)
 
     def _has_something_to_do(self) -> bool:
         """Wait for a frame where objects want to hear that there is none; tell whether this worker goes on."""

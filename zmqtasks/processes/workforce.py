@@ -79,6 +79,8 @@ class Workforce:
         style: how it is passed on.
         log_level: of the root logger in workers.
         log_format: "text" or "json", of what workers log.
+        lanes: tasks at once in a worker.
+        awaits: whether they are coroutines on one event loop, rather than threads.
         only: modules whose registered functions may be called; none for any function.
         pickle: whether pickles of others are opened.
         zygote: one that waits for its settings already, or None; owned from now on.
@@ -113,6 +115,8 @@ class Workforce:
         style: OutputStyle = OutputStyle(),  # noqa: B008
         log_level: str = "WARNING",
         log_format: str = "text",
+        lanes: int = 1,
+        awaits: bool = False,
         only: Sequence[str] = (),
         pickle: bool = True,
         zygote: FirstZygote | None = None,
@@ -154,9 +158,12 @@ class Workforce:
             log_format,
             only,
             pickle,
+            lanes,
+            awaits,
         )
         self._recorder = recorder
-        self._table = ProgressTable(slots, recorder.fd if recorder else None)
+        self._lanes = lanes
+        self._table = ProgressTable(slots * lanes, recorder.fd if recorder else None)
         try:
             self._spawner = self._choose_spawner(method, tuple(preload), zygote)
         except BaseException:
@@ -175,6 +182,7 @@ class Workforce:
             _TARGETS[output],
             self._emit,
             self._vacate,
+            lanes=lanes,
             tells_peak=self._spawner.tells_peak,
             style=style,
         )
@@ -192,7 +200,8 @@ class Workforce:
         if self._closed or slot in self._seats or not 0 <= slot < self._slots:
             state = "closed" if self._closed else "taken" if slot in self._seats else f"not one of {self._slots}"
             raise LocalProtocolError(f"cannot start a worker in slot {slot}: {state}")
-        self._table.clear(slot)
+        for lane in range(self._lanes):
+            self._table.clear(slot * self._lanes + lane)
         if self._recorder is not None:
             self._recorder.started(slot)
         untold = self._settings.has_functions or not self._spawner.tells_settings
@@ -200,8 +209,8 @@ class Workforce:
         self._seats[slot] = seat
         self._spawner.spawn(SpawnRequest(slot, seat.open_fds, seat.started, seat.failed))
 
-    def send(self, slot: int, tasks: Tasks) -> None:
-        """Send work without waiting; what the worker has not taken counts as `backlog_bytes`."""
+    def send(self, slot: int, tasks: Tasks, *, alone: bool = False) -> None:
+        """Send work without waiting; what the worker has not taken counts as `backlog_bytes`. It runs alone anyway."""
         if self._recorder is not None:
             for chunk in tasks.chunks:
                 self._recorder.given(slot, chunk)
@@ -246,9 +255,9 @@ class Workforce:
         """Return how many bytes the worker has written since `dump_stack`, once they hold a stack; else 0."""
         return self._seat(slot).stack_bytes()
 
-    def interrupt(self, slot: int, chunk: int, index: int, *, stalled: bool) -> None:
+    def interrupt(self, slot: int, chunk: int, index: int, *, stalled: bool, lane: int = 0) -> None:
         """Have the worker raise `TaskInterrupted` in this task, if it still is at it and listens."""
-        self._table.ask(slot, chunk, index, STALLED if stalled else OVERRUN)
+        self._table.ask(slot * self._lanes + lane, chunk, index, STALLED if stalled else OVERRUN)
         self._signal(slot, INTERRUPT_SIGNAL)
 
     def _signal(self, slot: int, number: int) -> bool:
@@ -259,9 +268,9 @@ class Workforce:
         os.kill(seat.pid, number)
         return True
 
-    def progress(self, slot: int) -> Progress:
-        """Return what the worker in a slot does now."""
-        return self._table.read(slot)
+    def progress(self, slot: int, lane: int = 0) -> Progress:
+        """Return what the worker in a slot does now, in one of its lanes."""
+        return self._table.read(slot * self._lanes + lane)
 
     def memory(self, slot: int) -> int:
         """Return the resident bytes of the worker and all it started; 0 while there is none.

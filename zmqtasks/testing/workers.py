@@ -108,7 +108,7 @@ class SimWorkers:
         self._say(WorkerStarted(slot, worker.pid))
         worker.timer = self._clock.call_later(self._start_s * (1 + self._chance.random()), self._ready, worker)
 
-    def send(self, slot: int, tasks: Tasks) -> None:
+    def send(self, slot: int, tasks: Tasks, *, alone: bool = False) -> None:
         """Give chunks to a worker; it runs one after the other."""
         worker = self._worker(slot)
         for ended in tasks.ended:

@@ -1,0 +1,156 @@
+"""Several tasks at once in one worker: in threads, and as coroutines."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import zmqtasks
+from tests.mesh import awaited, side_by_side
+from tests.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def threaded_client() -> Iterator[zmqtasks.Client]:
+    with zmqtasks.Client(workers=1, standby=0, threads=4) as client:
+        client.submit(side_by_side.sleep, 0.0).result(30)
+        yield client
+
+
+@pytest.fixture(scope="module")
+def awaiting_client() -> Iterator[zmqtasks.Client]:
+    with zmqtasks.Client(workers=1, standby=0, concurrency=4) as client:
+        client.submit(side_by_side.sleep, 0.0).result(30)
+        yield client
+
+
+@pytest.fixture
+def threads(threaded_client: zmqtasks.Client) -> zmqtasks.Client:
+    return threaded_client
+
+
+@pytest.fixture
+def coroutines(awaiting_client: zmqtasks.Client) -> zmqtasks.Client:
+    return awaiting_client
+
+
+def test_threads_run_tasks_side_by_side_in_one_process(threads: zmqtasks.Client) -> None:
+    found = [future.result(30) for future in [threads.submit(side_by_side.meet, n) for n in range(4)]]
+    assert [value for value, _, _ in found] == list(range(4))
+    assert len({pid for _, pid, _ in found}) == 1
+    assert len({ident for _, _, ident in found}) == 4
+
+
+def test_coroutines_run_side_by_side_in_one_process(coroutines: zmqtasks.Client, tmp_path: Path) -> None:
+    found = [
+        future.result(30)
+        for future in [coroutines.submit(side_by_side.meet_awaiting, n, str(tmp_path)) for n in range(4)]
+    ]
+    assert [value for value, _ in found] == list(range(4))
+    assert len({pid for _, pid in found}) == 1
+
+
+@pytest.mark.parametrize("kind", ["threads", "coroutines"])
+def test_each_form_of_call_gives_what_it_gives_elsewhere(kind: str, request: pytest.FixtureRequest) -> None:
+    client: zmqtasks.Client = request.getfixturevalue(kind)
+    assert list(client.map(awaited.double, range(300))) == [2 * n for n in range(300)]
+    assert list(client.map(pow, range(300), [2] * 300)) == [n * n for n in range(300)]
+    assert client.submit(awaited.double, 4, pause_s=0.0).result(30) == 8
+    with pytest.raises(ValueError, match=r"^no$"):
+        client.submit(awaited.fail, "no").result(30)
+    ids = [client.submit(side_by_side.which) for _ in range(20)]
+    assert [future.result(30) for future in ids] == [future.info().id for future in ids]
+
+
+def test_a_coroutine_that_calls_exit_harms_nobody(coroutines: zmqtasks.Client) -> None:
+    pid = coroutines.submit(side_by_side.asleep, 0.0).result(30)
+    beside = coroutines.submit(side_by_side.asleep, 0.3)
+    with pytest.raises(zmqtasks.WorkerCrashed) as caught:
+        coroutines.submit(side_by_side.leave).result(30)
+    assert caught.value.exit_code == 3
+    assert beside.result(30) == pid
+
+
+def test_a_coroutine_is_cancelled_at_its_limit_and_its_neighbours_go_on(
+    coroutines: zmqtasks.Client, tmp_path: Path
+) -> None:
+    beside = coroutines.submit(side_by_side.asleep, 0.6)
+    late = coroutines.options(timeout=0.1, grace=20).submit(side_by_side.wait_for_ever, str(tmp_path / "told"))
+    with pytest.raises(zmqtasks.TaskTimeout, match="interrupted") as caught:
+        late.result(30)
+    assert "in wait_for_ever" in caught.value.stack
+    assert (tmp_path / "told").exists()
+    assert beside.result(30) == coroutines.submit(side_by_side.asleep, 0.0).result(30)
+
+
+@pytest.mark.parametrize("kind", ["threads", "coroutines"])
+def test_a_limit_kills_the_worker_and_neighbours_run_again_unblamed(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    client: zmqtasks.Client = request.getfixturevalue(kind)
+    ledger = str(tmp_path / "ledger")
+    client = client.options(crash_limit=1)
+    if kind == "threads":
+        beside = [client.submit(side_by_side.note_and_sleep, ledger, n, 0.5) for n in range(3)]
+        wait_until(lambda: Path(ledger).exists() and len(Path(ledger).read_text().split()) == 3)
+    else:
+        beside = [client.submit(side_by_side.asleep, 0.5) for _ in range(3)]
+    with pytest.raises(zmqtasks.TaskTimeout):
+        client.options(timeout=0.1).submit(side_by_side.stand_still).result(30)
+    assert len([future.result(30) for future in beside]) == 3
+    if kind == "threads":
+        assert Counter(Path(ledger).read_text().split()) == {"0": 2, "1": 2, "2": 2}
+
+
+def test_who_dies_among_others_is_found_by_being_alone(threads: zmqtasks.Client, tmp_path: Path) -> None:
+    ledger = str(tmp_path / "ledger")
+    client = threads.options(crash_limit=1)
+    beside = [client.submit(side_by_side.note_and_sleep, ledger, n, 0.3) for n in range(3)]
+    guilty = client.submit(side_by_side.die_when, ledger, 3)
+    with pytest.raises(zmqtasks.WorkerCrashed):
+        guilty.result(60)
+    assert [future.result(60) for future in beside] == [0, 1, 2]
+
+
+def test_at_most_once_stays_so_among_others(threads: zmqtasks.Client, tmp_path: Path) -> None:
+    ledger = str(tmp_path / "ledger")
+    beside = threads.options(retry=False).submit(side_by_side.note_and_sleep, ledger, 0, 5.0)
+    guilty = threads.options(crash_limit=1).submit(side_by_side.die_when, ledger, 1)
+    with pytest.raises(zmqtasks.WorkerCrashed):
+        guilty.result(60)
+    with pytest.raises(zmqtasks.TaskLost):
+        beside.result(60)
+    assert Path(ledger).read_text().split() == ["0"]
+
+
+def test_a_task_that_is_not_wanted_is_killed_and_its_neighbour_runs_again(
+    threads: zmqtasks.Client, tmp_path: Path
+) -> None:
+    ledger = str(tmp_path / "ledger")
+    beside = threads.submit(side_by_side.note_and_sleep, ledger, 0, 0.4)
+    wait_until(lambda: Path(ledger).exists())
+    unwanted = threads.submit(side_by_side.stand_still)
+    wait_until(lambda: unwanted.running(), unwanted.info)
+    time.sleep(0.05)
+    assert zmqtasks.kill(unwanted)
+    assert beside.result(30) == 0
+
+
+def test_workers_with_lanes_are_replaced_and_end_in_order(tmp_path: Path) -> None:
+    with zmqtasks.Client(workers=1, threads=2, max_tasks_per_worker=10) as client:
+        futures = [client.submit(side_by_side.sleep, 0.002) for _ in range(80)]
+        pids = {future.result(30) for future in futures}
+    assert len(pids) > 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"threads": 0}, {"concurrency": -1}, {"threads": 2, "concurrency": 2}, {"threads": 2, "max_tasks_per_worker": 1}],
+)
+def test_what_cannot_be_is_refused(options: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=r"must be 1 or more|not both|no threads"):
+        zmqtasks.NodeOptions(**options)  # type: ignore[arg-type]
