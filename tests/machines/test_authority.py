@@ -31,15 +31,20 @@ def member(*roles: str) -> Member:
     return Member("somebody", "ab" * 32, frozenset(map(KeyRole, roles)))
 
 
+def action(name: str) -> str:
+    """Return what a refusal says of a message."""
+    if name == "DRAIN":
+        return "ask a node to drain"
+    return f"open the session of a {name[6:]}" if name.startswith("HELLO") else f"send {name}"
+
+
 @pytest.mark.parametrize("role", MAY)
 @pytest.mark.parametrize("name", MESSAGES)
 def test_a_role_may_say_what_it_is_for_and_nothing_else(role: str, name: str) -> None:
     why = objection(member(role), MESSAGES[name])
     assert (why == "") == (name in MAY[role])
     if why:
-        action = f"open the session of a {name[6:]}" if name.startswith("HELLO") else f"send {name}"
-        action = "ask a node to drain" if name == "DRAIN" else action
-        assert why == f"its key has no role but {role}, and may not {action}"
+        assert why == f"its key has no role but {role}, and may not {action(name)}"
 
 
 def test_each_message_of_the_protocol_is_judged() -> None:

@@ -17,7 +17,7 @@ import zmq
 
 import zmqtasks
 from tests.cli.programs import Program, program
-from tests.machines.test_authority import MAY, MESSAGES
+from tests.machines.test_authority import MAY, MESSAGES, action
 from tests.mesh import strangers
 from tests.mesh.nodes import free_port
 from tests.mesh.strangers import Keys, Visitor, canary_task, hello
@@ -103,8 +103,7 @@ def test_the_canary_sings_for_who_may_submit(scene: Scene, tmp_path: Path) -> No
 @pytest.mark.parametrize(("role", "name"), WRONG, ids=lambda value: value.replace(" ", "-"))
 def test_a_message_of_the_wrong_role(scene: Scene, role: str, name: str) -> None:
     who = BY_ROLE[role]
-    what = f"open the session of a {name[6:]}" if name.startswith("HELLO") else f"send {name}"
-    told = f"refused {who}: its key has no role but {role}, and may not {what}"
+    told = f"refused {who}: its key has no role but {role}, and may not {action(name)}"
     message = MESSAGES[name]
     if name == "TASKS":
         message = canary_task(SessionId(next(epochs), 1), scene.canary)
