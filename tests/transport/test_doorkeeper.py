@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
+import random
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 import zmq
 
+from tests.mesh.chaos.hostile import malformed
 from tests.waiting import wait_until, wait_until_async
 from zmqtasks.errors import BindError
 from zmqtasks.messages import Address, Message, Query, SessionId
-from zmqtasks.options import Limits
+from zmqtasks.options import MIB, Limits
+from zmqtasks.processes.usage import rss_bytes
 from zmqtasks.transport.doorkeeper import ANSWERS_AT, Doorkeeper
 from zmqtasks.transport.keyring import Keyring
 from zmqtasks.transport.keys import KeyPair, new_pair
@@ -118,6 +125,25 @@ def test_who_is_not_let_in_learns_why_and_tries_again(theirs: KeyPair | None, ex
         inbox.close()
         context.term()
         loop.close()
+
+
+def test_strangers_at_the_door_keep_no_member_out(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    """The short form of the scenario of that name in tests/mesh/chaos."""
+    caplog.set_level(logging.WARNING)
+    host, _, port = house.endpoint.removeprefix("tcp://").rpartition(":")
+    where = (host, int(port))
+    before = rss_bytes(os.getpid())
+    with ExitStack() as silent:
+        for _ in range(200):
+            silent.enter_context(socket.create_connection(where))
+        chance = random.Random(0)
+        for _ in range(400):
+            with contextlib.suppress(OSError), socket.create_connection(where) as sock:
+                sock.sendall(malformed(chance))
+            house.loop.run_until_complete(asyncio.sleep(0))
+        assert house.comes_in(MESH, within_s=10.0)
+        assert rss_bytes(os.getpid()) - before < 32 * MIB
+    assert len(caplog.messages) <= 30
 
 
 def test_where_nobody_answers_nobody_comes_in(house: House) -> None:

@@ -1,6 +1,6 @@
 """A program that sends inboxes what is useless, as fast as they take it, until it is killed.
 
-    python -m tests.mesh.chaos.hostile KIND SEED TARGET ...     KIND: pushes, connections, unix
+    python -m tests.mesh.chaos.hostile KIND SEED TARGET ...     KIND: pushes, connections, unix, claims, silent-NUMBER
 
 It runs at a lower priority than those it attacks, who share its cores: what is measured is what it costs them, not that
 it takes the processor. Every half second it prints how many frames it has sent.
@@ -48,7 +48,11 @@ def main(kind: str, seed: int, targets: list[str]) -> None:
     with contextlib.suppress(OSError):  # where each session of processes is a group to the scheduler: see sched(7)
         Path("/proc/self/autogroup").write_text(str(NICE))
     ways = targets * (UNIX_CONNECTIONS if kind == "unix" else 1)
-    steps = [_KINDS[kind](target, seed + number) for number, target in enumerate(ways)]
+    if kind.startswith("silent-"):
+        each = -(-int(kind.removeprefix("silent-")) // len(ways))
+        steps = [silent(target, each) for target in ways]
+    else:
+        steps = [_KINDS[kind](target, seed + number) for number, target in enumerate(ways)]
     sent, told_at = 0, 0.0
     for step in cycle(steps):
         sent += step()
@@ -86,13 +90,62 @@ def connections(target: str, seed: int) -> Step:
 
     def step() -> int:
         with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 1.0) as sock:
-            sock.sendall(_zmtp(chance))
+            sock.sendall(malformed(chance))
         return 1
 
     return step
 
 
-def _zmtp(chance: random.Random) -> bytes:
+def silent(target: str, number: int) -> Step:
+    """Connect and say nothing, to so many; one that is closed comes again. Only the first ones count."""
+    host, _, port = target.removeprefix("tcp://").rpartition(":")
+    coming: list[socket.socket] = []
+
+    def step() -> int:
+        if len(coming) < number:
+            with contextlib.suppress(OSError):
+                coming.append(socket.create_connection((host, int(port)), 5.0))
+                coming[-1].setblocking(False)
+                return 1
+            return 0
+        time.sleep(0.05)
+        for place, sock in enumerate(coming):
+            with contextlib.suppress(BlockingIOError):
+                try:
+                    if sock.recv(4096):  # its greeting
+                        continue
+                except ConnectionResetError:
+                    pass
+                sock.close()
+                coming[place] = socket.create_connection((host, int(port)), 5.0)
+                coming[place].setblocking(False)
+        return 0
+
+    return step
+
+
+def claims(target: str, seed: int) -> Step:
+    """Greet, begin a frame of 1 GiB or a message of many frames, and go on a little, over connections that stay."""
+    host, _, port = target.removeprefix("tcp://").rpartition(":")
+    chance = random.Random(seed)
+    begun: list[socket.socket] = []
+
+    def step() -> int:
+        with contextlib.suppress(OSError):
+            begun.append(socket.create_connection((host, int(port)), 5.0))
+            begun[-1].setblocking(False)
+            huge = b"\x02" + struct.pack(">Q", 1 << 30) + bytes(4096)
+            part = b"\x03" + struct.pack(">Q", 65_536) + bytes(65_536)
+            begun[-1].send(GREETING + READY + (huge if chance.random() < 0.5 else part))
+        if len(begun) > 200:
+            begun.pop(0).close()
+        time.sleep(0.005)
+        return 1
+
+    return step
+
+
+def malformed(chance: random.Random) -> bytes:
     changed = bytearray(GREETING + READY)
     match chance.randrange(5):
         case 0:
@@ -157,7 +210,12 @@ def _stock(seed: int) -> Iterator[bytes]:
     return cycle([*_all_frames()[start:], *_all_frames()[:start]])
 
 
-_KINDS: dict[str, Callable[[str, int], Step]] = {"pushes": pushes, "connections": connections, "unix": unix}
+_KINDS: dict[str, Callable[[str, int], Step]] = {
+    "pushes": pushes,
+    "connections": connections,
+    "unix": unix,
+    "claims": claims,
+}
 
 if __name__ == "__main__":
     main(sys.argv[1], int(sys.argv[2]), sys.argv[3:])

@@ -53,6 +53,12 @@ SCENARIOS: dict[str, Scenario] = {
         Amount(times=100_000),
         Amount(times=5_000_000),
     ),
+    "strangers": Scenario(
+        "strangers",
+        "silent and malformed connections, endless messages and claims at doors with a key",
+        Amount(times=3_000),
+        Amount(times=60_000),
+    ),
     "pressure": Scenario(
         "pressure",
         "stopped sinks, slow consumers, producers that run far ahead",
