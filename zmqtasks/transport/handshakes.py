@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import errno
 import itertools
-import os
 import socket
 from collections.abc import Callable
 
@@ -115,16 +114,17 @@ class Guard:
 
 
 def _name_of(descriptor: int) -> str:
-    """Return the host at the other end of a connection of libzmq, which may be over by now."""
+    """Return the host at the other end of a connection of libzmq; it may be over, and its number that of another."""
     try:
-        connection = socket.socket(fileno=os.dup(descriptor))
-    except OSError:
+        connection = socket.socket(fileno=descriptor)
+    except OSError:  # it is no socket any more
         return "somebody"
-    with connection:
-        try:
-            return str(connection.getpeername()[0])
-        except (OSError, IndexError):
-            return "somebody"
+    try:
+        return str(connection.getpeername()[0])
+    except (OSError, IndexError):
+        return "somebody"
+    finally:
+        connection.detach()  # it is libzmq's to close
 
 
 def why_not_let_in(event: int, value: int) -> str:

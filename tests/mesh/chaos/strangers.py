@@ -34,6 +34,8 @@ MOST_S = 120.0
 """How long a busy machine may take to make them all."""
 MOST_GROWTH_BYTES = 64 * MIB
 MOST_LOG_LINES = 200
+MOST_DESCRIPTORS = 50
+"""That are open after all have gone, beyond those before: the new members' may not have been closed yet."""
 SERVED_S = 10.0
 BOMBS = 5
 RAW_SIZE_AT = 8
@@ -53,6 +55,7 @@ def run(frame: Frame) -> dict[str, Any]:
     if not frame.await_progress(LEAST_TASKS):
         raise RuntimeError("the job does not get going")
     roles, doors = [node, sink], list(frame.addresses.values())
+    descriptors = {role.name: usage.descriptors for role in roles if (usage := role.usage())}
     silent = _come(frame, f"silent-{max(1, frame.times // SILENT_PER_MALFORMED)}", doors)
     before = _memory(roles)
     figures: dict[str, Any] = {"silent": _count(silent)}
@@ -76,12 +79,18 @@ def run(frame: Frame) -> dict[str, Any]:
     frame.faults += figures["malformed"] + figures["silent"] + figures["claims"]
     tasks = feeder.end()
     frame.demand(ventilator.wait(120.0) == 0, "the ventilator did not succeed")
+    opened = {role.name: usage.descriptors - descriptors[role.name] for role in roles if (usage := role.usage())}
+    frame.demand(max(opened.values()) <= MOST_DESCRIPTORS, f"descriptors were left open: {opened}")
     growth = {name: round((now - before[name]) / MIB, 1) for name, now in _memory(roles).items()}
     lines = {role.name: len(role.log.read_text(errors="replace").splitlines()) for role in roles}
     frame.demand(max(lines.values()) <= MOST_LOG_LINES, f"logs have {lines} lines")
-    return {**figures, "served_s": served, "growth_mib": growth, "log_lines": lines} | frame.judge(
-        {0: tasks}, store
-    ).figures()
+    return {
+        **figures,
+        "served_s": served,
+        "growth_mib": growth,
+        "descriptors": opened,
+        "log_lines": lines,
+    } | frame.judge({0: tasks}, store).figures()
 
 
 def _come(frame: Frame, kind: str, doors: list[str]) -> Role:
