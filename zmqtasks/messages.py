@@ -106,6 +106,8 @@ class OutcomeKind(IntEnum):
     """Recorded by a ventilator: it asked for that once too often."""
     EXPIRED = 11
     """Recorded by a ventilator: it had not begun when its time to do so was over."""
+    UNREADABLE = 12
+    """Recorded by a ventilator: no node has the Python that its function is code of."""
 
 
 class SessionId(NamedTuple):

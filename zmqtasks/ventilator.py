@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from zmqtasks.afterwards import Afterwards
-from zmqtasks.errors import NodeKiller, RetriesExhausted, TaskExpired, TaskLost
+from zmqtasks.errors import IncompatibleVersion, NodeKiller, RetriesExhausted, TaskExpired, TaskLost
 from zmqtasks.home import Home
 from zmqtasks.machines import dispatch_moves as moves
 from zmqtasks.machines.dispatch import Dispatch
@@ -90,6 +90,8 @@ class NodeLink(Entity):
     ended: list[JobId] = field(default_factory=list)
     open: bool = False
     status: Status | None = None
+    python: str = ""
+    """Version of its Python, as it has told."""
     unwritten: int = 0
     """Groups of chunks that wait for the journal; nodes cannot have them yet."""
     objects: set[ObjectId] = field(default_factory=set)
@@ -138,6 +140,8 @@ class Ventilator:
         self._dispatch = Dispatch(resuming.journal.first_attempt if resuming else first_attempt)
         self._resuming = resuming
         self._unanswered: set[Link] = set()
+        self._awaited: set[Link] = set()
+        """Those of them that may answer in time, so that tasks wait for them."""
         self._pool = payload.Pool()
         self._objects: dict[ObjectId, Body] = {}
         self._jobs: dict[JobId, _Job] = {}
@@ -161,6 +165,9 @@ class Ventilator:
         link.data = link.data or NodeLink()
         self.links.append(link)
         self._unanswered.add(link)
+        self._awaited.add(link)
+        self._handle(moves.NodesCounted(False))
+        self._peer.loop.call_at(self._peer.loop.time() + DOUBT_S, self._await_no_more, link)
         return link
 
     def drop_node(self, link: Link, *, died: bool = False) -> None:
@@ -179,6 +186,7 @@ class Ventilator:
         self.afterwards.close()
         if self._timer:
             self._timer.cancel()
+        self._awaited.clear()
         for job in self._jobs.values():
             job.in_doubt = False
         for link in self.links:
@@ -230,7 +238,8 @@ class Ventilator:
         source = Source(options, self._peer.limits.message_bytes - HEADER_BYTES, name)
         self._jobs[job_id] = _Job(wire, source, on_sent, on_finish, on_end, on_denied, on_restored)
         self.asks_output |= options.output
-        self._handle(moves.JobOpened(job_id, options, task_s))
+        reader = minor_of(dict(self._peer.versions)["python"]) if payload.has_code(function) else ""
+        self._handle(moves.JobOpened(job_id, options, task_s, reader))
         if self._resuming and self._resuming.totals(job_id)[0]:
             self._begin_doubt(job_id)
         return job_id
@@ -367,8 +376,15 @@ class Ventilator:
             job.sink_to_ask = False
             self._end_doubt_if_certain(job_id)
 
+    def _await_no_more(self, link: Link) -> None:
+        if link in self._awaited:
+            self._awaited.discard(link)
+            if not self._awaited:
+                self._handle(moves.NodesCounted(True))
+
     def _has_answered(self, link: Link) -> None:
         self._unanswered.discard(link)
+        self._await_no_more(link)
         for job_id in [job_id for job_id, job in self._jobs.items() if job.in_doubt]:
             self._end_doubt_if_certain(job_id)
 
@@ -517,11 +533,22 @@ class Ventilator:
             retries = self._jobs[finish.job].wire.options.retries
             text = f"the task asked to be run again, and had been already as often as retries={retries} allows"
             self._conclude(finish, RetriesExhausted(text))
+        elif finish.kind is OutcomeKind.UNREADABLE:
+            self._conclude(finish, IncompatibleVersion(self._why_unreadable()))
         elif finish.kind is OutcomeKind.EXPIRED:
             expires = self._jobs[finish.job].wire.options.expires
             self._conclude(finish, TaskExpired(f"the task had not begun within expires={expires:g} s"))
         else:
             self._let_go(finish, None)
+
+    def _why_unreadable(self) -> str:
+        """Return why no node can run a function by value, and what each has."""
+        told = (f"{k.address.endpoints[0]} has {k.data.python or 'another'}" for k in self.links if k.data.open)
+        own = dict(self._peer.versions)["python"]
+        return (
+            f"this function travels by value, as code of Python {own}, and no node can read that: {', '.join(told)}; "
+            "use nodes of the same minor version, or a function of a module that nodes can import"
+        )
 
     def _conclude(self, finish: moves.Finish, error: BaseException) -> None:
         """End tasks with an error this side decided; a standalone sink is told to record it."""
@@ -567,17 +594,18 @@ class Ventilator:
             link.close()
             self._has_answered(link)
             return
-        link.data = NodeLink(open=True, status=status)
+        link.data = NodeLink(open=True, status=status, python=dict(status.versions).get("python", ""))
         workers, have = status.load.workers, status.have or ()
         assert link.partner is not None
         self.home.opened(link, status.incarnation)
-        self._handle(moves.NodeOpened(link.partner, workers, status.window, have, status.flight))
+        reader = minor_of(dict(status.versions).get("python", ""))
+        self._handle(moves.NodeOpened(link.partner, workers, status.window, have, status.flight, reader))
         if status.state is not PeerState.UP:
             self.link_heard(link, status)
+        if self.neighbours:
+            self.neighbours.opened(link, status)  # before it counts as the last to answer: others may be told of
         self._has_answered(link)
         self._on_nodes()
-        if self.neighbours:
-            self.neighbours.opened(link, status)
 
     def link_heard(self, link: Link, status: Status) -> None:
         """A node told its window, load and state."""
@@ -631,6 +659,11 @@ class Ventilator:
         self.refusals[link.address] = reason
         self._has_answered(link)
         self._on_nodes()
+
+
+def minor_of(version: str) -> str:
+    """Return "3.11" of "3.11.7"."""
+    return ".".join(version.split(".")[:2])
 
 
 def _chunk(cut: moves.Cut, part: Part) -> Chunk:

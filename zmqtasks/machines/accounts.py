@@ -68,6 +68,8 @@ class NodeAccount(Entity):
     exclusive: bool = False
     unclaimed: dict[tuple[JobId, int], RangeSet] = field(default_factory=dict)
     """What it runs of jobs that are not open here (yet), by job and attempt."""
+    reader: str = ""
+    """Minor version of its Python; empty where it does not tell."""
 
     def load(self) -> float:
         """Return the expected work before each worker, in microseconds."""
@@ -108,6 +110,8 @@ class JobAccount(Entity):
     """Where tasks expire: those that are known to have begun once."""
     expiring: RangeSet = field(default_factory=RangeSet)
     """Tasks that are aboard, and have expired unless they were begun."""
+    reader: str = ""
+    """Minor version of Python that its function needs; empty for any."""
 
     @property
     def is_urgent(self) -> bool:

@@ -35,6 +35,7 @@ from zmqtasks.machines.dispatch_moves import (
     NodeHeard,
     NodeLost,
     NodeOpened,
+    NodesCounted,
     NodeSuspected,
     OutcomeMissed,
     OutcomeSettled,
@@ -49,6 +50,7 @@ from zmqtasks.machines.filling import Filling
 from zmqtasks.machines.losses import Losses
 from zmqtasks.machines.outcomes import Outcomes
 from zmqtasks.machines.ranges import RangeSet
+from zmqtasks.machines.reading import Reading
 from zmqtasks.messages import Held, JobId, OutcomeKind, Phase
 
 
@@ -67,6 +69,7 @@ class Dispatch:
         self._expiring = Expiring(self._book, self._cancelling)
         self._outcomes = Outcomes(self._book, self._cancelling)
         self._losses = Losses(self._book, self._cancelling)
+        self._reading = Reading(self._book, self._cancelling)
         self._absences = Absences()
         self._moves: dict[type[Any], Callable[[Any, float], list[Command]]] = {
             JobOpened: self._job_opened,
@@ -80,6 +83,7 @@ class Dispatch:
             EncodingFailed: self._encoding_failed,
             NodeOpened: self._node_opened,
             NodeHeard: self._node_heard,
+            NodesCounted: self._nodes_counted,
             NodeSuspected: self._node_suspected,
             NodeLost: self._node_lost,
             OutcomeSettled: self._outcome_settled,
@@ -134,6 +138,7 @@ class Dispatch:
         if event.job in self._book.jobs:
             raise LocalProtocolError(f"{type(event).__name__}: {event.job} is open already in {self!r}")
         job = JobAccount(event.job, event.options, event.task_s, Ledger(event.options, event.job))
+        job.reader = event.reader
         job.proven = 1 if event.task_s is None else FAMILIAR_TASKS // GROWTH
         self._book.jobs[job.id] = job
         return []
@@ -145,7 +150,8 @@ class Dispatch:
             for node in self._book.nodes.values():
                 for job_id, attempt in [key for key in node.unclaimed if key[0] == job.id]:
                     self._book.adopt(node, job_id, attempt, node.unclaimed[job_id, attempt])
-        return self._filling.fill()
+        unreadable = self._reading.judge_job(job) if job.reader else []
+        return [*unreadable, *self._filling.fill()]
 
     def _add(self, job: JobAccount, count: int, now: float) -> None:
         """Add tasks, which may have to wait for their moment, and may have to begin in time."""
@@ -246,7 +252,8 @@ class Dispatch:
         charges = self._book.charges
         charges.stand(event.node)
         commands = self._losses.hear(event.flight, now) if event.flight and charges else []
-        node = NodeAccount(event.node, event.workers, event.window)
+        node = NodeAccount(event.node, event.workers, event.window, reader=event.reader)
+        self._reading.answered(event.reader)
         self._book.open_node(node)
         begun: dict[tuple[JobId, int], RangeSet] = {}
         for held in event.have:
@@ -260,6 +267,10 @@ class Dispatch:
             # It denies nothing: wishes ended with the session before, but for what was to be killed.
             self._cancelling.heard(event.node, event.have, now)
         return commands + self._filling.fill()
+
+    def _nodes_counted(self, event: NodesCounted, now: float) -> list[Command]:
+        self._reading.all_answered = event.all_answered
+        return self._reading.judge()
 
     def _known_node(self, event: NodeHeard | NodeSuspected | NodeLost) -> NodeAccount:
         node = self._book.nodes.get(event.node)

@@ -32,11 +32,15 @@ END_OF_ANSWER = (1 << 63) - 1
 
 
 class JobOpened(Value):
-    """A job exists; tasks are added later. `task_s` is what a task of this function took before, if known."""
+    """A job exists; tasks are added later. `task_s` is what a task of this function took before, if known.
+
+    `reader` is the minor version of Python that can read its function; empty for any.
+    """
 
     job: JobId
     options: TaskOptions
     task_s: float | None = None
+    reader: str = ""
 
 
 class TasksAdded(Value):
@@ -98,7 +102,7 @@ class EncodingFailed(Value):
 class NodeOpened(Value):
     """A session with a node is up. `have` is what it still runs for us from an earlier session.
 
-    `flight` is what ran when its predecessor died, where that is known.
+    `flight` is what ran when its predecessor died, where that is known; `reader` the minor version of its Python.
     """
 
     node: PeerId
@@ -106,6 +110,13 @@ class NodeOpened(Value):
     window: Window
     have: tuple[Held, ...] = ()
     flight: Flight | None = None
+    reader: str = ""
+
+
+class NodesCounted(Value):
+    """Whether every node that is known has answered, or had time enough."""
+
+    all_answered: bool
 
 
 class NodeHeard(Value):
@@ -175,6 +186,7 @@ Event = (
     | EncodingFailed
     | NodeOpened
     | NodeHeard
+    | NodesCounted
     | NodeSuspected
     | NodeLost
     | OutcomeSettled
@@ -208,9 +220,9 @@ class Finish(Value):
     """These tasks have ended: hand on what `kind` says, and let go of their arguments.
 
     RETURNED says that they were cancelled, and not begun. Failures arrive here only when they are final. `attempt` and
-    `node` are those of the outcome. NODE_KILLER, EXHAUSTED, EXPIRED and most LOST are decided here and have no outcome
-    of their own: they carry the attempt and the node that were lost, or asked for one more, so that a sink finds them
-    newer than any failure before.
+    `node` are those of the outcome. NODE_KILLER, EXHAUSTED, EXPIRED, UNREADABLE and most LOST are decided here and have
+    no outcome of their own: they carry the attempt and the node that were lost, or asked for one more, so that a sink
+    finds them newer than any failure before.
     """
 
     job: JobId

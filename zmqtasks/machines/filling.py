@@ -69,6 +69,8 @@ class Filling:
         if not node.has_room():
             return None
         for job in self._book.in_turn():
+            if job.reader and node.reader and job.reader != node.reader:
+                continue  # it could not read the function
             if self._keeps_free(job, node):
                 return None
             chosen = self._choose(job, node)

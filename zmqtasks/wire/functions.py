@@ -99,6 +99,11 @@ def travels_by_name(body: bytes | memoryview) -> bool:
     return bytes(body[:1]) == bytes([Kind.NAME])
 
 
+def has_code(body: bytes | memoryview) -> bool:
+    """Tell whether a function body holds code, which only the same minor version of Python can read."""
+    return not travels_by_name(body) and b"cloudpickle" in bytes(body)
+
+
 def module_of(body: bytes | memoryview) -> str:
     """Return the module a function is imported from; nothing where it travels by value, or names none."""
     if not travels_by_name(body) or len(body) > _MOST_MODULE_BYTES:

@@ -4,7 +4,7 @@ Owns nothing but the list of names; each is made in a module of its own. It neve
 clients, workers, nodes, stores and commands.
 
     packing, unpacking      arguments and results: `pack`, `unpack`, `count_of`
-    functions               `pack_function`, `pack_name`, `unpack_function`, `travels_by_name`, `resolve`,
+    functions               `pack_function`, `pack_name`, `unpack_function`, `has_code`, `travels_by_name`, `resolve`,
                             `function_name`
     failure                 exceptions: `pack_failure`, `unpack_failure`, `describe_failure`
     loans                   `Pool`, `Keeper`, `shared`, `in_memory`
@@ -20,6 +20,7 @@ from zmqtasks.wire.compression import choose
 from zmqtasks.wire.failure import Description, describe_failure, pack_failure, unpack_failure
 from zmqtasks.wire.functions import (
     function_name,
+    has_code,
     module_of,
     pack_function,
     pack_name,
@@ -47,6 +48,7 @@ __all__ = [
     "count_of",
     "describe_failure",
     "function_name",
+    "has_code",
     "in_memory",
     "module_of",
     "noted",
