@@ -138,7 +138,7 @@ MALFORMED: list[tuple[str, tuple[Any, ...], object, str]] = [
     ("tasks", ("c", 0, 5), -1, "chunk.body length: expected an integer"),
     ("tasks", ("c", 0, 5), 15, "bodies: expected 39 bytes by the header, got 40"),
     ("results", ("o", 0), [], "outcome: expected an array of at least 9 entries"),
-    ("results", ("o", 0, 5), 12, "outcome.kind: expected one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, got int 12"),
+    ("results", ("o", 0, 5), 13, "outcome.kind: expected one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, got int 13"),
     ("results", ("o", 0, 5), 1.0, "outcome.kind: expected one of"),
     ("results", ("o", 0, 6), None, "outcome.elapsed_s: expected a finite number of seconds"),
     ("results", ("o", 0, 2), b"node", "outcome.node: expected a string of 1 to 255"),
