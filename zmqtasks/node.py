@@ -41,6 +41,7 @@ from zmqtasks.messages import (
     Window,
     ventilator_of,
 )
+from zmqtasks.metrics import Metrics
 from zmqtasks.neighbours import Company
 from zmqtasks.objects import ObjectShelf
 from zmqtasks.options import NodeOptions
@@ -178,6 +179,10 @@ class Node:
         if self._company:
             self._company.neighbours.list_seeds(source, endpoints)
 
+    def metrics(self) -> Metrics:
+        """Return what was counted since the start."""
+        return self._counting.metrics()
+
     # Sessions
 
     def guest_joined(self, guest: Guest, *, again: bool) -> None:
@@ -260,7 +265,7 @@ class Node:
         )
         state = PeerState.DRAIN if self._draining else PeerState.UP
         flight = None if guest.answered else self._flight
-        metrics = self._counting.metrics() if full and guest.role is Role.OBSERVER else None
+        metrics = self.metrics() if full and guest.role is Role.OBSERVER else None
         known = self._company.news(guest) if self._company else ()
         return Report(state, self._window_of(guest), have, load, flight, metrics=metrics, known=known)
 

@@ -14,6 +14,7 @@ from typing import Any
 from zmqtasks.cli.exits import Exit, Refusal, count, say
 from zmqtasks.cli.functions import search_here
 from zmqtasks.cli.interrupts import LoopInterrupts
+from zmqtasks.cli.summary import Account, tell
 from zmqtasks.node import Node
 from zmqtasks.options import NodeOptions
 from zmqtasks.place import Place
@@ -34,10 +35,12 @@ class Surroundings(Value):
     Args:
         join: where other nodes are; see `seeds.py`.
         drain_file: the node drains as soon as it exists.
+        summary: file for the account of its run.
     """
 
     join: tuple[str, ...] = ()
     drain_file: str | None = None
+    summary: str | None = None
 
 
 def be_node(place: Place, folders: Sequence[str], own: dict[str, Any], around: Surroundings) -> int:
@@ -79,6 +82,7 @@ async def _serve(place: Place, node_options: NodeOptions, settings: WorkerSettin
             node = open_node(loop, place, node_options, settings, drained.set)
         except (OSError, ValueError) as error:
             raise Refusal(Exit.FAILED, f"the node cannot start: {error}") from error
+        account = Account(node.address.peer, node_options.worker_count())
         interrupts = LoopInterrupts(loop, on_first=lambda: _drain(node), on_second=drained.set)
         if around.drain_file is not None:
             _watch(loop, around.drain_file, node)
@@ -91,7 +95,10 @@ async def _serve(place: Place, node_options: NodeOptions, settings: WorkerSettin
         node.close()
     finally:
         folder.close()
-    return Exit.INTERRUPTED if interrupts.count > 1 else Exit.OK
+    code = Exit.INTERRUPTED if interrupts.count > 1 else Exit.OK
+    why = "stopped" if interrupts.count > 1 else "a task asked for it" if node.stop_requested else "drained"
+    tell(account.closed(node.metrics(), code, why), around.summary)
+    return code
 
 
 def _watch(loop: asyncio.AbstractEventLoop, path: str, node: Node) -> None:

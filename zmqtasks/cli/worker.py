@@ -71,6 +71,7 @@ PART = click.FloatRange(0, 1, min_open=True)
     help='End within this time: no task begins that cannot be expected to end: "2 h".',
 )
 @click.option("--drain-file", metavar="PATH", help="Drain as soon as this file exists, as after a notice.")
+@click.option("--summary", metavar="FILE", help="Write an account of the run at its end, as JSON; - for stdout.")
 @click.option("--timeout", type=options.POSITIVE_SECONDS, help='Of tasks that have none of their own, such as "2 min".')
 @click.option("--max-memory", type=options.BYTES, help='Of tasks that have none of their own, such as "2 GiB".')
 @click.option(
@@ -107,6 +108,7 @@ def worker(
     key: str | None,
     folders: tuple[str, ...],
     drain_file: str | None,
+    summary: str | None,
     **own: Any,
 ) -> int:
     """Be a node: run the tasks that clients and ventilators send, in worker processes.
@@ -148,4 +150,4 @@ def worker(
 
     advertised = () if advertise is None else (advertise,)
     place = Place((), tunnels=tunnels) if local else Place((bind,), advertised, key=key)
-    return be_node(place, folders, own, Surroundings(join, drain_file))
+    return be_node(place, folders, own, Surroundings(join, drain_file, summary))
