@@ -11,7 +11,7 @@ from enum import IntEnum, StrEnum
 from typing import NamedTuple, Protocol
 
 from zmqtasks.metrics import Metrics
-from zmqtasks.options import Limits, TaskOptions
+from zmqtasks.options import DEFAULT_QUEUE, Limits, TaskOptions
 from zmqtasks.records import Value
 
 PROTOCOL_VERSIONS = (1, 1)
@@ -184,6 +184,14 @@ class Flight(NamedTuple):
     begun: tuple[Held, ...] = ()
 
 
+class Offer(NamedTuple):
+    """What a node has for tasks that are not to run just anywhere: it does not change while the node lives."""
+
+    queues: tuple[str, ...] = (DEFAULT_QUEUE,)
+    resources: tuple[tuple[str, float], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+
+
 class Job(Value):
     """Calls of one function with the same options, and the sink that wants the results."""
 
@@ -323,6 +331,8 @@ class Status(Value):
     """Of a node, as in HELLO; told until the partner has answered."""
     known: tuple[Known, ...] = ()
     """Other nodes, where something is said of them."""
+    offer: Offer | None = None
+    """Of a node that has not just the usual one, told until the partner has answered."""
 
 
 class Tasks(Value):

@@ -18,6 +18,7 @@ from zmqtasks.live_output import Listeners
 from zmqtasks.machines import holding_moves as moves
 from zmqtasks.machines import leaving, pressure, slots
 from zmqtasks.machines.holding import Holding
+from zmqtasks.machines.placement import offer_of
 from zmqtasks.machines.session import Closed
 from zmqtasks.memory_watch import MemoryWatch
 from zmqtasks.messages import (
@@ -30,6 +31,7 @@ from zmqtasks.messages import (
     Flight,
     Job,
     Load,
+    Offer,
     Outcome,
     OutcomeKind,
     PeerId,
@@ -139,8 +141,12 @@ class Node:
         self._company = company
         self._options = options
         self._on_drained = on_drained
-        self._holding = Holding(one_task=options.max_tasks_per_worker == 1, in_lanes=options.lanes > 1)
+        self._holding = Holding(
+            one_task=options.max_tasks_per_worker == 1, in_lanes=options.lanes > 1, resources=options.resources
+        )
         self._slots = slots.Slots(staffing_of(options))
+        offer = offer_of(options)
+        self._offer = None if offer == Offer() else offer
         self.stop_requested = False
         """Whether a task has asked for the end of this node."""
         self._workers = make_workers(self._worker_event)
@@ -264,10 +270,10 @@ class Node:
             memory_bytes=self._memory.used_bytes(),
         )
         state = PeerState.DRAIN if self._draining else PeerState.UP
-        flight = None if guest.answered else self._flight
+        flight, offer = (None, None) if guest.answered else (self._flight, self._offer)
         metrics = self.metrics() if full and guest.role is Role.OBSERVER else None
         known = self._company.news(guest) if self._company else ()
-        return Report(state, self._window_of(guest), have, load, flight, metrics=metrics, known=known)
+        return Report(state, self._window_of(guest), have, load, flight, metrics=metrics, known=known, offer=offer)
 
     def _window_of(self, guest: Guest) -> Window:
         """Return what a ventilator may have here: its part, among all that have something here now."""

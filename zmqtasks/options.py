@@ -9,6 +9,7 @@ import math
 import os
 import re
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -57,6 +58,41 @@ def _quantity(value: float | str, units: dict[str, Any], wanted: str) -> float:
     return value
 
 
+def amounts(given: Mapping[str, float] | Iterable[tuple[str, float]], what: str) -> tuple[tuple[str, float], ...]:
+    """Return amounts by name, in the order of their names.
+
+    Raises:
+        ValueError: a name is none, or an amount is not a number above 0.
+    """
+    pairs = _pairs(given, what)
+    for name, amount in pairs:
+        if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 < amount < math.inf:
+            raise ValueError(f"{what}: {name} must be a number above 0, not {amount!r}")
+    return pairs
+
+
+def labelled(given: Mapping[str, str] | Iterable[tuple[str, str]], what: str) -> tuple[tuple[str, str], ...]:
+    """Return values by name, in the order of their names.
+
+    Raises:
+        ValueError: a name or a value is no text, or empty.
+    """
+    pairs = _pairs(given, what)
+    for name, value in pairs:
+        if not isinstance(value, str) or not value:
+            raise ValueError(f"{what}: {name} must be a text, not {value!r}")
+    return pairs
+
+
+def _pairs(given: Any, what: str) -> tuple[tuple[str, Any], ...]:
+    if not given:
+        return ()
+    pairs = given.items() if isinstance(given, Mapping) else given
+    if isinstance(pairs, str) or not all(len(pair) == 2 and isinstance(pair[0], str) and pair[0] for pair in pairs):
+        raise ValueError(f"{what} must map names, as in {{'gpu': 1}}, not be {given!r}")
+    return tuple(sorted((name, value) for name, value in pairs))
+
+
 class Limits(Value):
     """What a peer takes in one message.
 
@@ -77,8 +113,9 @@ NORMAL = 0
 """Priority of calls that nobody says otherwise of: they go to the tail."""
 
 
-TIMES = frozenset({"delay", "not_before", "expires"})
+AT_HOME = frozenset({"delay", "not_before", "expires", "queue", "where"})
 """Options that a ventilator goes by, and that no node need know: they do not travel."""
+DEFAULT_QUEUE = "default"
 
 
 class Moment(Value):
@@ -127,6 +164,9 @@ class TaskOptions(Value):
         delay: seconds after its submission before which a task does not begin.
         not_before: time before which no task begins: a `datetime`, or a Unix time; it becomes a duration at once.
         expires: seconds after its submission by which a task has to have begun; else it ends as `TaskExpired`.
+        queue: its tasks run on nodes that serve this queue.
+        needs: how much of the resources of its node a task takes while it runs, such as {"gpu": 1}.
+        where: labels that a node has to have, such as {"zone": "a"}.
     """
 
     timeout: float | None = None
@@ -146,6 +186,9 @@ class TaskOptions(Value):
     expires: float | None = None
     jitter: float = 0.25
     retry_on: Any = None
+    queue: str = DEFAULT_QUEUE
+    needs: tuple[tuple[str, float], ...] = ()
+    where: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("timeout", "grace", "stall_timeout", "expires"):
@@ -161,6 +204,10 @@ class TaskOptions(Value):
             amend(self, "not_before", Moment.of(self.not_before))
         if self.expires is not None and self.expires <= self.delay:
             raise ValueError(f"expires ({self.expires:g} s) must be above delay ({self.delay:g} s)")
+        amend(self, "needs", amounts(self.needs, "needs"))
+        amend(self, "where", labelled(self.where, "where"))
+        if not self.queue or not isinstance(self.queue, str):
+            raise ValueError(f"queue must be a name, not {self.queue!r}")
         if isinstance(self.jitter, bool) or not isinstance(self.jitter, int | float) or not 0 <= self.jitter <= 1:
             raise ValueError(f"jitter must be from 0 to 1, not {self.jitter!r}")
         parts = self.retry_on if isinstance(self.retry_on, tuple) else (self.retry_on,)
@@ -229,6 +276,9 @@ class NodeOptions(Value):
         only: modules, and packages with all in them, whose `@task` functions may be called; none for any function.
         no_pickle: open no pickle of others: only tasks with `serializer="msgpack"` are run.
         method: how workers are started: "auto", "zygote" (Linux) or "spawn".
+        queues: it runs tasks of these queues.
+        resources: how much there is of what tasks may need, such as {"gpu": 2}.
+        labels: what is said of it, such as {"zone": "a"}.
     """
 
     workers: int | None = None
@@ -257,6 +307,9 @@ class NodeOptions(Value):
     only: tuple[str, ...] = ()
     no_pickle: bool = False
     method: str = "auto"
+    queues: tuple[str, ...] = (DEFAULT_QUEUE,)
+    resources: tuple[tuple[str, float], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if self.workers is not None and (isinstance(self.workers, bool) or self.workers < 1):
@@ -269,6 +322,11 @@ class NodeOptions(Value):
             raise ValueError("a worker has threads, or concurrency on one event loop, and not both")
         if self.lanes > 1 and self.max_tasks_per_worker == 1:
             raise ValueError("max_tasks_per_worker=1 gives each task a process, which has no threads or concurrency")
+        amend(self, "queues", (self.queues,) if isinstance(self.queues, str) else tuple(self.queues))
+        amend(self, "resources", amounts(self.resources, "resources"))
+        amend(self, "labels", labelled(self.labels, "labels"))
+        if not self.queues or not all(isinstance(queue, str) and queue for queue in self.queues):
+            raise ValueError(f"queues must be names, one at least, not {self.queues!r}")
         for name in ("standby", "max_tasks_per_worker"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")

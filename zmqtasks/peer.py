@@ -186,6 +186,7 @@ class Peer:
             within_s=report.within_s,
             versions=self.versions if introduced else (),
             known=report.known,
+            offer=report.offer,
         )
 
     # What comes in

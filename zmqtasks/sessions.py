@@ -23,6 +23,7 @@ from zmqtasks.messages import (
     Hello,
     Known,
     Load,
+    Offer,
     Output,
     PeerId,
     PeerState,
@@ -84,6 +85,7 @@ class Report(Value):
     metrics: Metrics | None = None
     within_s: float | None = None
     known: tuple[Known, ...] = ()
+    offer: Offer | None = None
 
 
 class LinkRole(Protocol):

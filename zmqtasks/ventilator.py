@@ -28,6 +28,7 @@ from zmqtasks.messages import (
     Job,
     JobId,
     ObjectId,
+    Offer,
     Outcome,
     OutcomeKind,
     Output,
@@ -432,8 +433,15 @@ class Ventilator:
             case moves.Inquire(missing):
                 if self._sink:
                     self._sink.inquire(missing)
+            case moves.TellHomeless():
+                self._tell_homeless(command)
             case moves.FinishJob(job_id, task_s):
                 self._end_job(job_id, task_s)
+
+    def _tell_homeless(self, told: moves.TellHomeless) -> None:
+        name = self._jobs[told.job].wire.name if told.job in self._jobs else told.job
+        why = "; ".join(told.reasons) + ("; ..." if told.nodes > len(told.reasons) else "")
+        logger.warning("no node that is here can ever run %s, its calls wait for one that can (%s)", name, why)
 
     def _rearm(self) -> None:
         deadline = self._dispatch.next_deadline()
@@ -599,7 +607,8 @@ class Ventilator:
         assert link.partner is not None
         self.home.opened(link, status.incarnation)
         reader = minor_of(dict(status.versions).get("python", ""))
-        self._handle(moves.NodeOpened(link.partner, workers, status.window, have, status.flight, reader))
+        offer = status.offer or Offer()
+        self._handle(moves.NodeOpened(link.partner, workers, status.window, have, status.flight, reader, offer))
         if status.state is not PeerState.UP:
             self.link_heard(link, status)
         if self.neighbours:

@@ -7,6 +7,7 @@ from zmqtasks.machines.blame import LOSSES_UNTIL_ALONE_ON_NODE, Ledger
 from zmqtasks.machines.book import Book
 from zmqtasks.machines.dispatch_moves import Cut, Send
 from zmqtasks.machines.filling import Filling
+from zmqtasks.machines.placement import Placement
 from zmqtasks.messages import Window
 from zmqtasks.options import MIB, TaskOptions
 
@@ -22,7 +23,7 @@ def a_book(*nodes: str, task_s: float | None = None, tasks: int = 1_000) -> tupl
 
 def test_of_a_job_that_nobody_has_measured_one_task_goes_to_each_node() -> None:
     book, _ = a_book("a", "b")
-    filling = Filling(book, first_attempt=7)
+    filling = Filling(book, Placement(book), first_attempt=7)
     assert repr(filling) == f"<Filling due at inf from {book!r}>"
     filling.due_at = 5.0
     assert filling.fill() == [Send("a", (Cut("j", 7, 0, 1),)), Send("b", (Cut("j", 8, 1, 2),))]
@@ -34,7 +35,7 @@ def test_of_a_job_that_nobody_has_measured_one_task_goes_to_each_node() -> None:
 def test_chunks_grow_with_the_largest_that_came_back_whole() -> None:
     book, job = a_book("a", task_s=1e-6)
     job.task_bytes, job.proven = 1.0, 3
-    (send,) = Filling(book, 1).fill()
+    (send,) = Filling(book, Placement(book), 1).fill()
     assert isinstance(send, Send)
     assert [cut.stop - cut.start for cut in send.cuts] == [3 * GROWTH] * 3
     book.check()
@@ -44,7 +45,7 @@ def test_a_task_that_is_to_be_alone_keeps_its_node_to_itself() -> None:
     book, job = a_book("a", "b")
     for _ in range(LOSSES_UNTIL_ALONE_ON_NODE):
         job.ledger.lost(0, 1, alone=False)
-    filling = Filling(book, 1)
+    filling = Filling(book, Placement(book), 1)
     assert filling.fill() == [Send("a", (Cut("j", 1, 0, 1),)), Send("b", (Cut("j", 2, 1, 2),))]
     assert book.nodes["a"].exclusive
     book.put_back(job, 0, 1)

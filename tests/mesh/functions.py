@@ -80,6 +80,13 @@ def note(value: int, ledger: str, pause_s: float = 0.0) -> int:
     return value
 
 
+def interval(pause_s: float) -> tuple[float, float]:
+    """Take a while, and tell when."""
+    begun = time.monotonic()
+    time.sleep(pause_s)
+    return begun, time.monotonic()
+
+
 def wait_for(path: str) -> str:
     """Wait until a file exists."""
     while not os.path.exists(path):

@@ -21,6 +21,7 @@ from zmqtasks.messages import (
     Load,
     Memory,
     Message,
+    Offer,
     Outcome,
     OutcomeKind,
     Output,
@@ -66,6 +67,7 @@ OPTIONS = TaskOptions(
     grace=1.5,
     stall_timeout=10.0,
     output=True,
+    needs=(("gpu", 0.5),),
 )
 
 SAMPLES: dict[str, Message] = {
@@ -84,6 +86,9 @@ SAMPLES: dict[str, Message] = {
         have=(Held(JOB, 0, 20, 1, Phase.FINISHED), Held(JOB, 20, 40, 2, Phase.RUNNING)),
         load=Load(8, 7, 120, 99_999, 3, 2**33, 1.5, 2),
         limits=SMALL,
+    ),
+    "status-with-an-offer": Status(
+        SESSION, NODE, incarnation=7, offer=Offer(("mail", "default"), (("gpu", 2.0),), (("zone", "a"),))
     ),
     "status-that-asks-for-a-drain": Status(SESSION, CLIENT, incarnation=7, state=PeerState.DRAIN, within_s=30.0),
     "status-with-a-flight": Status(

@@ -19,6 +19,7 @@ def tuples_of(strategy: st.SearchStrategy) -> st.SearchStrategy:
     return st.lists(strategy, max_size=4).map(tuple)
 
 
+pairs = st.tuples(labels, labels)
 sessions = st.builds(m.SessionId, integers, integers)
 addresses = st.builds(m.Address, labels, labels, tuples_of(labels).filter(bool))
 limits = st.builds(Limits, *[st.integers(1, 2**63 - 1)] * 3)
@@ -101,6 +102,7 @@ statuses = st.builds(
     st.none() | durations,
     versions,
     tuples_of(st.builds(m.Known, addresses, durations)),
+    st.none() | st.builds(m.Offer, tuples_of(labels), tuples_of(st.tuples(labels, durations)), tuples_of(pairs)),
 )
 messages = st.one_of(
     hellos,

@@ -14,7 +14,7 @@ from tests.wire import strategies
 from tests.wire.samples import JOB, SAMPLES, SESSION
 from zmqtasks.errors import LocalProtocolError, RemoteProtocolError
 from zmqtasks.messages import Chunk, Message, Query, SessionId, Status, Tasks
-from zmqtasks.options import TIMES, Limits, TaskOptions
+from zmqtasks.options import AT_HOME, Limits, TaskOptions
 from zmqtasks.records import field_names
 from zmqtasks.wire import bulk, codec
 
@@ -68,7 +68,7 @@ def test_a_body_that_was_received_is_sent_on_as_it_is() -> None:
 
 
 def test_every_option_of_a_job_travels() -> None:
-    assert set(bulk._OPTIONS) == set(field_names(TaskOptions)) - TIMES
+    assert set(bulk._OPTIONS) == set(field_names(TaskOptions)) - AT_HOME
 
 
 def test_an_option_this_version_does_not_know_is_ignored() -> None:

@@ -61,7 +61,7 @@ def be_node(place: Place, folders: Sequence[str], own: dict[str, Any], around: S
     # By name: this process watches over tasks, and shall not run what they import.
     functions = [payload.pack_name(name) if name else b"" for name in (own.pop("initializer"), own.pop("finalizer"))]
     settings = WorkerSettings(initializer=functions[0], finalizer=functions[1])
-    node_options = NodeOptions(**{name: value for name, value in own.items() if value is not None})
+    node_options = NodeOptions(**{name: value for name, value in own.items() if value not in (None, ())})
     return run(_serve(place, node_options, settings, around))
 
 

@@ -19,6 +19,7 @@ from zmqtasks.options import (
     LOG_LEVELS,
     NORMAL,
     SERIALIZERS,
+    amounts,
     key_file,
     parse_bytes,
     parse_duration,
@@ -92,6 +93,21 @@ def _function(text: str) -> str:
     return text
 
 
+def _label(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise ValueError(f"{text!r} is not NAME=VALUE, such as zone=a")
+    return name, value
+
+
+def _amount(text: str) -> tuple[str, float]:
+    name, value = _label(text)
+    try:
+        return amounts([(name, float(value))], "resource")[0]
+    except ValueError:
+        raise ValueError(f"{text!r} is not NAME=NUMBER, such as gpu=2") from None
+
+
 def _priority(text: str) -> int:
     named = {"high": HIGH, "normal": NORMAL}.get(text.lower())
     try:
@@ -127,6 +143,8 @@ FUNCTION = _Parsed("module:function", _function)
 SECONDS = _Parsed("duration", parse_duration)
 POSITIVE_SECONDS = _Parsed("duration", _positive_duration)
 PRIORITY = _Parsed("priority", _priority)
+AMOUNT = _Parsed("name=number", _amount)
+LABEL = _Parsed("name=value", _label)
 LEASE = _Parsed("duration", _lease)
 BYTES = _Parsed("size", parse_bytes)
 
@@ -209,6 +227,11 @@ def task_options(command: F) -> F:
         click.option("--retries", type=click.IntRange(0), help="Run a task that failed so often again."),
         click.option("--backoff", type=SECONDS, help="Pause before the first retry; doubled for each further one."),
         click.option("--priority", type=PRIORITY, help="Higher goes first; high: before all others, the latest first."),
+        click.option("--queue", metavar="NAME", help="Run on nodes that serve this queue; default."),
+        click.option(
+            "--needs", multiple=True, type=AMOUNT, help="A task takes so much while it runs: gpu=1; repeatable."
+        ),
+        click.option("--where", multiple=True, type=LABEL, help="Run on nodes with this label: zone=a; repeatable."),
         click.option("--delay", type=SECONDS, help='No task begins before so long after it was read: "10 min".'),
         click.option(
             "--expires", type=POSITIVE_SECONDS, help="A task that has not begun by then never does, and fails."
@@ -322,8 +345,9 @@ def changed_options(given: dict[str, Any]) -> dict[str, Any]:
         "grace",
         "stall_timeout",
     ]
-    names += ["priority", "delay", "expires"]
+    names += ["priority", "delay", "expires", "queue"]
     changes = {name: given[name] for name in names if given[name] is not None}
+    changes |= {name: given[name] for name in ("needs", "where") if given[name]}
     changes |= {"output": True} if given["show_output"] else {}
     changes |= {"retry_on": given["retry_on"]} if given["retry_on"] else {}
     return changes | ({"retry": False} if given["no_retry"] else {})

@@ -13,12 +13,13 @@ import click
 
 from zmqtasks.cli import options
 from zmqtasks.cli.again import Again, check
-from zmqtasks.cli.exits import Exit, say
+from zmqtasks.cli.exits import Exit, Refusal, say
 from zmqtasks.cli.functions import Function, load
 from zmqtasks.cli.inputs import Source
 from zmqtasks.cli.job import JobRun, Task
 from zmqtasks.cli.output import is_terminal, open_results
 from zmqtasks.embedded.thread import Where
+from zmqtasks.machines.placement import objection, offer_of
 from zmqtasks.options import NodeOptions
 from zmqtasks.records import replace
 from zmqtasks.waits import LEASE_S
@@ -72,6 +73,10 @@ def _run(given: dict[str, Any], source: Source, where: Where) -> int:
     if given["only_failed"]:
         _refuse_with(given, ("journal",), "all tasks of an input; --only-failed goes by what is in OUT")
         return _run_again(given, function, source, where)
+    if not where.addresses and (why := objection(function.options, offer_of(where.node))):
+        raise Refusal(
+            Exit.CONNECT, f"the node that is started here cannot run {function.name}: {why}; name one that can"
+        )
     shown = bool(where.sink) or not is_terminal(given["output"])
     task = Task(function, source, given["keep_going"], progress=shown, trace_id=given["trace_id"])
     journal = given["journal"]

@@ -70,6 +70,9 @@ PART = click.FloatRange(0, 1, min_open=True)
     type=options.POSITIVE_SECONDS,
     help='End within this time: no task begins that cannot be expected to end: "2 h".',
 )
+@click.option("--queue", "queues", multiple=True, metavar="NAME", help="Run tasks of this queue; repeatable: default.")
+@click.option("--resource", "resources", multiple=True, type=options.AMOUNT, help="What there is: gpu=2; repeatable.")
+@click.option("--label", "labels", multiple=True, type=options.LABEL, help="What it is: zone=a; repeatable.")
 @click.option("--drain-file", metavar="PATH", help="Drain as soon as this file exists, as after a notice.")
 @click.option("--summary", metavar="FILE", help="Write an account of the run at its end, as JSON; - for stdout.")
 @click.option("--timeout", type=options.POSITIVE_SECONDS, help='Of tasks that have none of their own, such as "2 min".')
@@ -127,6 +130,7 @@ def worker(
       zmqtasks worker --bind 10.0.0.7:7700 --key mesh.key --only package.tasks --no-pickle
       zmqtasks worker --drain-timeout "30 s" --walltime "2 h" --drain-file /run/spot-notice
       zmqtasks worker --bind 10.0.0.8:7700 --key mesh.key --join 10.0.0.7:7700
+      zmqtasks worker --queue mail --queue default --resource gpu=2 --label zone=a
       zmqtasks worker --initializer package.module:open_database --finalizer package.module:close_database
     """
     if local:

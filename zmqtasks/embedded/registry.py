@@ -23,9 +23,10 @@ from zmqtasks.embedded.submitted import Batch, SubmittedJob
 from zmqtasks.embedded.thread import Embedded, Where
 from zmqtasks.embedded.views import Known, View
 from zmqtasks.embedded.watching import Receiver, WatchedReceiver
-from zmqtasks.errors import JournalError, TaskLost, ZmqtasksError
+from zmqtasks.errors import JournalError, NoNodes, TaskLost, ZmqtasksError
 from zmqtasks.machines.collection import Record
 from zmqtasks.machines.dispatch_moves import Finish
+from zmqtasks.machines.placement import objection, offer_of
 from zmqtasks.messages import JobId, ObjectId, Outcome, OutcomeKind, Range
 from zmqtasks.options import KIB, Limits, TaskOptions
 from zmqtasks.resuming import Kin, Resuming
@@ -69,6 +70,7 @@ class Registry:
     def __init__(self, where: Where, defaults: TaskOptions = _DEFAULT) -> None:
         self._defaults = defaults
         self._lock = threading.Lock()
+        self._own_offer = None if where.addresses else offer_of(where.node)
         self._idle = threading.Condition(self._lock)
         self._open_mappings = 0
         self._shut = False
@@ -147,13 +149,26 @@ class Registry:
     def _job_for(self, view: View, function: Callable[..., Any]) -> SubmittedJob:
         """Return the job that a function has with the options of this view, open or to be opened."""
         mark = getattr(function, TASK_MARK, None)
-        options = options_for(function, view.changes, self._defaults)
+        options = self._placed(options_for(function, view.changes, self._defaults))
         body, name = self._function_body(function, options.serializer)
         with self._lock:
             job = self._submitted_job(body, name, options)
         if _is_plain(function) and (function, options.serializer) in self._bodies and len(view.known) < KNOWN_FUNCTIONS:
             view.known[id(function)] = Known(function, mark, job)
         return job
+
+    def _placed(self, options: TaskOptions) -> TaskOptions:
+        """Return options that some node may be found for; where the only one is our own, it will not change.
+
+        Raises:
+            NoNodes: that one can never run such calls.
+        """
+        if self._own_offer is not None and (why := objection(options, self._own_offer)):
+            raise NoNodes(
+                f"the node of this client can never run this: {why}; say what it is to be with Client(queues=..., "
+                "resources=..., labels=...), or connect to nodes that are"
+            )
+        return options
 
     def _reopened(self, view: View, function: Callable[..., Any], closed: SubmittedJob) -> SubmittedJob:
         """Return the job that stands in the place of a closed one; the lock is held."""
@@ -179,7 +194,7 @@ class Registry:
         bound: int | None,
     ) -> Mapping:
         """Open a mapping and pull its first arguments; see `Client.map`."""
-        options = options_for(function, view.changes, self._defaults)
+        options = self._placed(options_for(function, view.changes, self._defaults))
         body, name = self._function_body(function, options.serializer)
         with self._lock:
             self._check_open()

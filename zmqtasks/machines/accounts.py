@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 from zmqtasks.machines.blame import Ledger
 from zmqtasks.machines.ranges import RangeSet
-from zmqtasks.messages import Held, JobId, PeerId, Phase, Window
-from zmqtasks.options import HIGH, MIB, TaskOptions
+from zmqtasks.messages import Held, JobId, Offer, PeerId, Phase, Window
+from zmqtasks.options import DEFAULT_QUEUE, HIGH, MIB, TaskOptions
 from zmqtasks.records import Entity, field
 
 CHUNK_S = 0.02
@@ -70,6 +70,12 @@ class NodeAccount(Entity):
     """What it runs of jobs that are not open here (yet), by job and attempt."""
     reader: str = ""
     """Minor version of its Python; empty where it does not tell."""
+    offer: Offer = Offer()
+
+    @property
+    def is_choosy(self) -> bool:
+        """Whether it does not run just any task."""
+        return DEFAULT_QUEUE not in self.offer.queues
 
     def load(self) -> float:
         """Return the expected work before each worker, in microseconds."""
@@ -106,12 +112,28 @@ class JobAccount(Entity):
     proven: int = 1
     measured: tuple[float, int] = (0.0, 0)
     kept_free: PeerId = ""
+    is_homeless: bool = False
+    """None of the nodes that are here can ever run it."""
+    is_told: bool = False
+    """That was told before."""
+    is_paused: bool = False
     begun: RangeSet = field(default_factory=RangeSet)
     """Where tasks expire: those that are known to have begun once."""
     expiring: RangeSet = field(default_factory=RangeSet)
     """Tasks that are aboard, and have expired unless they were begun."""
     reader: str = ""
     """Minor version of Python that its function needs; empty for any."""
+
+    @property
+    def is_choosy(self) -> bool:
+        """Whether it does not run just anywhere."""
+        options = self.options
+        return bool(options.needs or options.where or options.queue != DEFAULT_QUEUE)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has tasks that may be sent."""
+        return bool(self.waiting) and not self.is_homeless and not self.is_paused
 
     @property
     def is_urgent(self) -> bool:

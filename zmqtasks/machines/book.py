@@ -76,7 +76,7 @@ class Book:
             self.delay(job, first, job.total, until)
         else:
             self.put_back(job, first, job.total)
-        if job.is_urgent and job.waiting:
+        if job.is_urgent and job.is_ready:
             self.ready[job.options.priority].move_to_end(job.id, last=False)
 
     def put_back(self, job: JobAccount, start: int, stop: int) -> None:
@@ -84,7 +84,7 @@ class Book:
         for a, b in job.done.missing(start, stop):
             for c, d in job.doubted.missing(a, b):
                 job.waiting.add(c, d)
-        self._queue(job)
+        self.requeue(job)
 
     def doubt(self, job: JobAccount, start: int, stop: int) -> None:
         """Let tasks wait for word of what became of them: they were perhaps sent; and perhaps not added here yet."""
@@ -130,17 +130,17 @@ class Book:
         if job.waiting:
             job.waiting.remove(start, stop)
             if not job.waiting:
-                self._queue(job)
+                self.requeue(job)
         job.delayed.remove(start, stop)
         job.doubted.remove(start, stop)
         job.begun.remove(start, stop)
         job.ledger.settled(start, stop)
         return new
 
-    def _queue(self, job: JobAccount) -> None:
-        """Keep the job among the ready ones while, and only while, it has tasks waiting."""
+    def requeue(self, job: JobAccount) -> None:
+        """Keep the job among the ready ones while, and only while, it has tasks waiting that may be sent."""
         queue = self.ready.setdefault(job.options.priority, OrderedDict())
-        if job.waiting:
+        if job.is_ready:
             queue.setdefault(job.id, job)
         else:
             queue.pop(job.id, None)
@@ -188,6 +188,10 @@ class Book:
         """Return how many tasks are aboard nodes."""
         return sum(node.tasks for node in self.nodes.values())
 
+    def held_on(self, node: NodeAccount) -> list[Assignment]:
+        """Return what is aboard a node."""
+        return [self.assignments[attempt] for attempt in node.attempts]
+
     def held_by(self, job: JobAccount) -> list[Assignment]:
         """Return what is aboard nodes of a job, in the order of its attempts."""
         return [self.assignments[attempt] for attempt in sorted(job.attempts)]
@@ -199,7 +203,7 @@ class Book:
         if not job.is_urgent:
             self.ready[job.options.priority].move_to_end(job.id)
         if not job.waiting:
-            self._queue(job)
+            self.requeue(job)
         self._load(node, job, attempt, RangeSet([(start, stop)]), stop - start)
 
     def adopt(self, node: NodeAccount, job_id: JobId, attempt: int, ranges: RangeSet) -> None:
@@ -218,7 +222,7 @@ class Book:
         for start, stop in parts:
             job.waiting.remove(start, stop)
             job.doubted.remove(start, stop)
-        self._queue(job)
+        self.requeue(job)
         if known:
             self._load_more(node, known, parts)
         else:
@@ -278,7 +282,7 @@ class Book:
             places = [*open_, *job.waiting, *job.delayed, *job.doubted, *job.done]
             assert RangeSet(places).count() == sum(b - a for a, b in places), f"{job.id}: in two places in {self!r}"
             assert not RangeSet(places).missing(0, job.total), f"{job.id}: a task is nowhere in {self!r}"
-            assert bool(job.waiting) == (job.id in self.ready.get(job.options.priority, ())), repr(self)
+            assert job.is_ready == (job.id in self.ready.get(job.options.priority, ())), repr(self)
         assert all(queue and self.jobs.keys() >= queue.keys() for queue in self.ready.values()), repr(self)
         for node in self.nodes.values():
             held_ = [self.assignments[attempt] for attempt in node.attempts]

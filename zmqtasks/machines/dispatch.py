@@ -49,6 +49,7 @@ from zmqtasks.machines.expiring import Expiring
 from zmqtasks.machines.filling import Filling
 from zmqtasks.machines.losses import Losses
 from zmqtasks.machines.outcomes import Outcomes
+from zmqtasks.machines.placement import Placement
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.machines.reading import Reading
 from zmqtasks.messages import Held, JobId, OutcomeKind, Phase
@@ -63,7 +64,8 @@ class Dispatch:
 
     def __init__(self, first_attempt: int = 1) -> None:
         self._book = Book()
-        self._filling = Filling(self._book, first_attempt)
+        self._placement = Placement(self._book)
+        self._filling = Filling(self._book, self._placement, first_attempt)
         self._cancelling = Cancelling(self._book)
         self._wishes = self._cancelling.wishes
         self._expiring = Expiring(self._book, self._cancelling)
@@ -141,7 +143,7 @@ class Dispatch:
         job.reader = event.reader
         job.proven = 1 if event.task_s is None else FAMILIAR_TASKS // GROWTH
         self._book.jobs[job.id] = job
-        return []
+        return self._placement.job_opened(job)
 
     def _tasks_added(self, event: TasksAdded, now: float) -> list[Command]:
         job = self._open_job(event)
@@ -252,9 +254,10 @@ class Dispatch:
         charges = self._book.charges
         charges.stand(event.node)
         commands = self._losses.hear(event.flight, now) if event.flight and charges else []
-        node = NodeAccount(event.node, event.workers, event.window, reader=event.reader)
+        node = NodeAccount(event.node, event.workers, event.window, reader=event.reader, offer=event.offer)
         self._reading.answered(event.reader)
         self._book.open_node(node)
+        commands += self._placement.nodes_changed()
         begun: dict[tuple[JobId, int], RangeSet] = {}
         for held in event.have:
             if held.phase is not Phase.QUEUED:
@@ -309,7 +312,7 @@ class Dispatch:
     def _node_lost(self, event: NodeLost, now: float) -> list[Command]:
         commands = self._losses.lose(self._known_node(event), died=event.died)
         self._absences.forget_node(event.node)
-        return commands + self._filling.fill()
+        return [*commands, *self._placement.nodes_changed(), *self._filling.fill()]
 
     # Outcomes
 

@@ -13,6 +13,7 @@ from zmqtasks.messages import (
     Flight,
     Held,
     JobId,
+    Offer,
     OutcomeKind,
     PeerId,
     Range,
@@ -111,6 +112,7 @@ class NodeOpened(Value):
     have: tuple[Held, ...] = ()
     flight: Flight | None = None
     reader: str = ""
+    offer: Offer = Offer()
 
 
 class NodesCounted(Value):
@@ -266,6 +268,14 @@ class Inquire(Value):
     missing: tuple[Missing, ...]
 
 
+class TellHomeless(Value):
+    """Tell people that none of the nodes that are here can ever run this job, and why (of some): its tasks wait."""
+
+    job: JobId
+    reasons: tuple[str, ...]
+    nodes: int
+
+
 class FinishJob(Value):
     """All tasks of a closed job have ended; `task_s` is what one took, as far as known."""
 
@@ -279,4 +289,4 @@ class FinishJob(Value):
         return hash(self.job)
 
 
-Command = Send | Finish | Restore | Recall | Deny | Inquire | FinishJob
+Command = Send | Finish | Restore | Recall | Deny | Inquire | TellHomeless | FinishJob

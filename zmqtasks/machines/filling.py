@@ -25,6 +25,7 @@ from zmqtasks.machines.accounts import (
 from zmqtasks.machines.blame import Blame
 from zmqtasks.machines.book import INFINITY, Book
 from zmqtasks.machines.dispatch_moves import Command, Cut, Send
+from zmqtasks.machines.placement import Placement, fits
 from zmqtasks.messages import PeerId
 
 
@@ -33,11 +34,13 @@ class Filling:
 
     Args:
         book: where tasks are.
+        placement: asked which nodes have what a job needs.
         first_attempt: attempts are numbered from here.
     """
 
-    def __init__(self, book: Book, first_attempt: int) -> None:
+    def __init__(self, book: Book, placement: Placement, first_attempt: int) -> None:
         self._book = book
+        self._placement = placement
         self._attempts = count(first_attempt)
         self.due_at = INFINITY
         """When to look for room, though nothing happens before."""
@@ -68,9 +71,12 @@ class Filling:
         """Return the next range for this node, or None."""
         if not node.has_room():
             return None
+        taken: set[str] = set()
         for job in self._book.in_turn():
             if job.reader and node.reader and job.reader != node.reader:
                 continue  # it could not read the function
+            if not self._has_place(job, node, taken):
+                continue
             if self._keeps_free(job, node):
                 return None
             chosen = self._choose(job, node)
@@ -80,6 +86,20 @@ class Filling:
                 self._book.send(job, node, attempt, cut.start, cut.stop)
                 return cut
         return None
+
+    def _has_place(self, job: JobAccount, node: NodeAccount, taken: set[str]) -> bool:
+        """Tell whether a node may be given tasks of this job now.
+
+        `taken` are the resources that jobs before it wait for: what needs them too comes after those.
+        """
+        if not fits(job, node):
+            return False
+        if job.options.needs:
+            short = self._placement.is_short(job, node)
+            if short or any(name in taken for name, _ in job.options.needs):
+                taken |= short
+                return False
+        return True
 
     def _keeps_free(self, job: JobAccount, node: NodeAccount) -> bool:
         """Tell whether a busy node is to run empty for a task of this job that has to be alone on one.

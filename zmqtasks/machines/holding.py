@@ -15,7 +15,7 @@ says that there is room.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -51,6 +51,7 @@ from zmqtasks.machines.holding_moves import (
 )
 from zmqtasks.machines.pieces import KnownJob, Line, Piece, Workplace, part_of
 from zmqtasks.machines.ranges import RangeSet
+from zmqtasks.machines.resources import Resources
 from zmqtasks.messages import (
     Held,
     Job,
@@ -72,11 +73,15 @@ class Holding:
         one_task: each worker gets one task, and nothing after it.
         in_lanes: what is called a worker here is one of several lanes of a process: none gets anything ahead, and
             nothing is taken back from one, for another of its process goes on meanwhile.
+        resources: what this node has of what tasks may need, by name.
     """
 
-    def __init__(self, *, one_task: bool = False, in_lanes: bool = False) -> None:
+    def __init__(
+        self, *, one_task: bool = False, in_lanes: bool = False, resources: Iterable[tuple[str, float]] = ()
+    ) -> None:
         self._one_task = one_task
         self._one_at_a_time = one_task or in_lanes
+        self._resources = Resources(resources)
         self._ventilators: dict[PeerId, Line] = {}
         self._turns: deque[PeerId] = deque()
         self._workers: dict[int, Workplace] = {}
@@ -505,15 +510,24 @@ class Holding:
         """
         for _ in range(len(self._turns)):
             ventilator = self._ventilators[self._turns[0]]
-            if ventilator.queue and not ventilator.congested:
-                if worker.pieces and not (worker.pieces[0].is_short() and ventilator.queue[0].is_short()):
+            if piece := self._startable(ventilator, worker):
+                if worker.pieces and not (worker.pieces[0].is_short() and piece.is_short()):
                     return None
-                if not self._in_time(ventilator.queue[0]):
+                if not self._in_time(piece):
                     return None
                 self._turns.rotate(-1)
-                return ventilator.queue.popleft()
+                ventilator.queue.remove(piece)
+                return piece
             self._turns.rotate(-1)
         return None
+
+    def _startable(self, ventilator: Line, worker: Workplace) -> Piece | None:
+        """Return the first piece of a line that there is enough for here, as far as tasks say what they need."""
+        if ventilator.congested or not ventilator.queue:
+            return None
+        if not ventilator.queue[0].needs:
+            return ventilator.queue[0]
+        return self._resources.first_startable(ventilator.queue, worker, self._workers.values())
 
     def _is_short(self) -> bool:
         """Tell whether memory was short and still matters."""
@@ -526,11 +540,11 @@ class Holding:
         commands: list[Command] = []
         for slot, worker in self._workers.items():
             free = worker.serving and not worker.doomed and not worker.pieces
-            if free and (piece := self._careful_piece()):
+            if free and (piece := self._careful_piece(worker)):
                 commands.append(self._give(slot, worker, piece))
         return commands
 
-    def _careful_piece(self) -> Piece | None:
+    def _careful_piece(self, worker: Workplace) -> Piece | None:
         begun = [piece for worker in self._workers.values() for piece in worker.pieces]
         turns = [(id_, self._ventilators[id_]) for id_ in self._turns if not self._ventilators[id_].congested]
         for _, ventilator in turns:
@@ -541,13 +555,16 @@ class Holding:
             return None
         for id_, ventilator in turns:
             fitting = (p for p in ventilator.aside if p.stopped and (not begun or self._admission.has_room(p.stopped)))
-            if (piece := next(fitting, None)) is not None:  # type: ignore[assignment]
-                ventilator.aside.remove(piece)
-            elif not ventilator.queue or not self._in_time(ventilator.queue[0]):
+            chosen = next(fitting, None)
+            if chosen is not None:
+                ventilator.aside.remove(chosen)
+            elif (chosen := self._startable(ventilator, worker)) is not None and self._in_time(chosen):
+                ventilator.queue.remove(chosen)
+            else:
                 continue
             self._turns.remove(id_)
             self._turns.append(id_)
-            return piece or ventilator.queue.popleft()
+            return chosen
         return None
 
     def _give(self, slot: int, worker: Workplace, piece: Piece) -> Give:

@@ -50,6 +50,11 @@ class Piece(Entity):
         return self.job.job.options.priority
 
     @property
+    def needs(self) -> tuple[tuple[str, float], ...]:
+        """Return what it takes of the resources of the node while it runs."""
+        return self.job.job.options.needs
+
+    @property
     def tasks(self) -> int:
         """Return how many tasks have not been told of."""
         return self.chunk.stop - self.next

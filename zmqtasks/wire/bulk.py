@@ -23,7 +23,7 @@ from zmqtasks.wire.fields import (
     seconds,
     text,
 )
-from zmqtasks.wire.values import Bodies, Header, Parts, address, job_ids, member, session, span
+from zmqtasks.wire.values import Bodies, Header, Parts, address, amounts, job_ids, member, session, span
 
 _KINDS = {kind.value: kind for kind in OutcomeKind}
 
@@ -57,6 +57,7 @@ _OPTIONS: dict[str, Callable[[object, str], object]] = {
     "grace": _seconds_or_none,
     "stall_timeout": _seconds_or_none,
     "output": flag,
+    "needs": amounts,
 }
 _DEFAULT_OPTIONS = TaskOptions()
 

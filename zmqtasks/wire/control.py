@@ -17,6 +17,7 @@ from zmqtasks.messages import (
     Known,
     Load,
     Memory,
+    Offer,
     Output,
     PeerState,
     Phase,
@@ -29,7 +30,19 @@ from zmqtasks.messages import (
 )
 from zmqtasks.metrics import COUNTS, MOMENTS, Metrics, Moments
 from zmqtasks.wire.fields import array, finite, flag, integer, label, mapping, record, seconds, text
-from zmqtasks.wire.values import Bodies, Header, Parts, address, job_ids, limits_of, member, pack_limits, session, span
+from zmqtasks.wire.values import (
+    Bodies,
+    Header,
+    Parts,
+    address,
+    amounts,
+    job_ids,
+    limits_of,
+    member,
+    pack_limits,
+    session,
+    span,
+)
 
 _ROLES = {role.value: role for role in Role}
 _STATES = {state.value: state for state in PeerState}
@@ -94,6 +107,7 @@ def encode_status(message: Status) -> Parts:
         **({} if message.within_s is None else {"d": message.within_s}),
         **({"v": dict(message.versions)} if message.versions else {}),
         **({"k": list(message.known)} if message.known else {}),
+        **({} if message.offer is None else {"q": message.offer}),
     }, []
 
 
@@ -119,6 +133,7 @@ def decode_status(header: Header, _: Bodies) -> Status:
         within_s=seconds(header["d"], "d (within)") if "d" in header else None,
         versions=_versions(header["v"]) if "v" in header else (),
         known=tuple(_known(entry) for entry in array(header["k"], "k (known)")) if "k" in header else (),
+        offer=_offer(header["q"]) if "q" in header else None,
     )
 
 
@@ -130,6 +145,20 @@ def _versions(value: object) -> tuple[tuple[str, str], ...]:
 def _known(value: object) -> Known:
     where, age_s = record(value, "known", 2)
     return Known(address(where), seconds(age_s, "known.age"))
+
+
+def _offer(value: object) -> Offer:
+    queues, resources, labels = record(value, "q (offer)", 3)
+    return Offer(
+        tuple(label(queue, "offer.queues") for queue in array(queues, "offer.queues")),
+        amounts(resources, "offer.resources"),
+        tuple(_labelled(entry) for entry in array(labels, "offer.labels")),
+    )
+
+
+def _labelled(entry: object) -> tuple[str, str]:
+    name, value = record(entry, "offer.labels", 2)
+    return label(name, "offer.labels"), label(value, "offer.labels")
 
 
 def _flight(value: object) -> Flight:

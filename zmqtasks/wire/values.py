@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from zmqtasks.errors import RemoteProtocolError
 from zmqtasks.messages import Address, Body, JobId, SessionId
 from zmqtasks.options import Limits
-from zmqtasks.wire.fields import MOST_INTEGER, array, integer, label, malformed, record
+from zmqtasks.wire.fields import MOST_INTEGER, array, integer, label, malformed, record, seconds
 from zmqtasks.wire.loans import Loan
 
 Header = dict[str, Any]
@@ -58,6 +58,12 @@ def limits_of(value: object) -> Limits:
 def pack_limits(limits: Limits) -> tuple[int, int, int]:
     """Return what `limits_of` reads."""
     return limits.message_bytes, limits.header_bytes, limits.items
+
+
+def amounts(value: object, name: str) -> tuple[tuple[str, float], ...]:
+    """Return amounts by name: [[name, number], ...]."""
+    pairs = (record(entry, name, 2) for entry in array(value, name))
+    return tuple((label(what, name), seconds(amount, name)) for what, amount in pairs)
 
 
 def span(start: object, stop: object, name: str) -> tuple[int, int]:
