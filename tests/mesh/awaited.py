@@ -64,3 +64,7 @@ class Doubler:
 
     async def method(self, value: int) -> int:
         return 2 * value
+
+
+async def is_in_debug_mode() -> bool:
+    return asyncio.get_running_loop().get_debug()

@@ -147,6 +147,11 @@ def test_workers_with_lanes_are_replaced_and_end_in_order(tmp_path: Path) -> Non
     assert len(pids) > 2
 
 
+def test_no_event_loop_is_in_debug_mode(threads: zmqtasks.Client, coroutines: zmqtasks.Client) -> None:
+    assert not threads._registry.embedded.loop.get_debug()
+    assert [client.submit(awaited.is_in_debug_mode).result(30) for client in (threads, coroutines)] == [False, False]
+
+
 @pytest.mark.parametrize(
     "options",
     [{"threads": 0}, {"concurrency": -1}, {"threads": 2, "concurrency": 2}, {"threads": 2, "max_tasks_per_worker": 1}],
