@@ -39,6 +39,17 @@ def test_kill_9_of_workers_loses_nothing(tmp_path: Path) -> None:
         assert killed == 4
 
 
+def test_kill_9_of_the_own_node_between_calls_and_again() -> None:
+    with zmqtasks.Client(workers=1) as client:
+        for number in range(150):
+            if number in (50, 100):
+                own = client._registry.embedded._own
+                assert own is not None
+                assert own.pid is not None
+                os.kill(own.pid, signal.SIGKILL)
+            assert client.submit(functions.double, number).result(60) == 2 * number
+
+
 def test_kill_9_of_a_node_with_a_second_one_loses_nothing(tmp_path: Path) -> None:
     ledger = tmp_path / "ledger"
     with (

@@ -306,7 +306,8 @@ class Embedded:
         return self.ventilator.add_node(address)
 
     def _own_gone(self, link: Any) -> None:
-        self.ventilator.drop_node(link, died=True)
+        if link in self.ventilator.links:  # its session may have ended before its process was seen to
+            self.ventilator.drop_node(link, died=True)
 
     def _own_failed(self, reason: str) -> None:
         self._collector.broken(NoNodes(reason))
