@@ -70,15 +70,38 @@ class Lifecycle:
             Parting: a handler asked for another worker, or for the end of the node.
             BaseException: what the task raised, or asks for.
         """
-        running = control.running
-        assert running is not None
-        task = replace(running.current_task() or Task(), args=args, kwargs=kwargs)
-        wish = self._asked_by("pre_task", (*AGAIN, *PARTING, TaskInterrupted), task) if self._has_pre else None
-        ending = _Ending(error=wish) if wish is not None else self._ran(task, running)
+        task = self._task_of(args, kwargs)
+        ending = self._before(task)
+        if ending is None:
+            try:
+                ending = _Ending(self._run(task))
+            except BaseException as error:
+                ending = _Ending(error=error)
+        return self._conclude(task, ending)
+
+    def _task_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
+        assert control.running is not None
+        return replace(control.running.current_task() or Task(), args=args, kwargs=kwargs)
+
+    def _before(self, task: Task) -> _Ending | None:
+        """Call what comes before the run; return how the task has ended, where it asks for that already."""
+        if not self._has_pre:
+            return None
+        wish = self._asked_by("pre_task", (*AGAIN, *PARTING, TaskInterrupted), task)
+        if wish is not None:
+            return _Ending(error=wish)
+        _restart_clock()
+        return None
+
+    def _conclude(self, task: Task, ending: _Ending) -> Any:
+        """Call what comes after the run; return the value of the task, or raise what it ends with."""
+        hears = ending.error is not None or self._hears_success
+        if (hears or self._has_post) and not isinstance(ending.error, TaskInterrupted):
+            _restart_clock()  # after an interruption, all that follows is within its grace
         parting = None
         if self._has_post:
             parting = self._asked_by("post_task", PARTING, task, ending.error is None, ending.error)
-        if ending.error is not None or self._hears_success:
+        if hears:
             ending, asked = self._handle(task, ending)
             parting = parting or asked
         if parting is not None:
@@ -89,19 +112,6 @@ class Lifecycle:
             raise ending.error
         finally:
             del ending  # its traceback holds this frame: what it refers to shall go with it
-
-    def _ran(self, task: Task, running: control.Running) -> _Ending:
-        if self._has_pre:
-            running.restart_clock()
-        try:
-            ending = _Ending(self._run(task))
-        except TaskInterrupted as interruption:  # what follows is within its grace
-            return _Ending(error=interruption)
-        except BaseException as error:
-            ending = _Ending(error=error)
-        if ending.error is not None or self._has_post or self._hears_success:
-            running.restart_clock()
-        return ending
 
     # What becomes of a run
 
@@ -171,3 +181,8 @@ class Lifecycle:
     def _log(self, event: str, level: int, text: str, *args: Any, failure: BaseException | None = None) -> None:
         if getattr(self.config.log_events, event):
             self._worker.logger.log(level, text, *args, exc_info=failure)
+
+
+def _restart_clock() -> None:
+    assert control.running is not None
+    control.running.restart_clock()
