@@ -269,6 +269,7 @@ class Embedded:
         if self._finder:
             await self._join(self._finder)
         elif not self._where.addresses:
+            self.ventilator.neighbours = None  # our own node knows nobody, and is not to be looked for once it has gone
             await self._start_own()
         await self._wait_for_answers()
         if self._where.watching:
