@@ -123,18 +123,23 @@ def retry(delay: float = 0.0) -> NoReturn:
         RetryRequested: always.
         ValueError: `delay` is negative, or no number.
     """
-    if not 0 <= delay < inf:
-        raise ValueError(f"delay must be 0 seconds or more, not {delay}")
-    raise RetryRequested(delay)
+    raise RetryRequested(_checked(delay))
 
 
-def requeue() -> NoReturn:
-    """End this run of the task, and have it run again, here or elsewhere; that does not count.
+def requeue(delay: float = 0.0) -> NoReturn:
+    """End this run of the task, and have it run again after `delay` seconds, here or elsewhere; that does not count.
 
     Raises:
         RequeueRequested: always.
+        ValueError: `delay` is negative, or no number.
     """
-    raise RequeueRequested
+    raise RequeueRequested(_checked(delay))
+
+
+def _checked(delay: float) -> float:
+    if not 0 <= delay < inf:
+        raise ValueError(f"delay must be 0 seconds or more, not {delay}")
+    return delay
 
 
 def respawn() -> NoReturn:

@@ -311,7 +311,15 @@ class RetryRequested(ControlFlow):
 
 
 class RequeueRequested(ControlFlow):
-    """Raised by `zmqtasks.requeue()`."""
+    """Raised by `zmqtasks.requeue()`.
+
+    Args:
+        delay_s: how long to wait before the next run.
+    """
+
+    def __init__(self, delay_s: float = 0.0) -> None:
+        super().__init__(delay_s)
+        self.delay_s = delay_s
 
 
 class RespawnRequested(ControlFlow):

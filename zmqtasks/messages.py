@@ -260,7 +260,7 @@ class Outcome(Value):
     body: Body = b""
     """`wire.payload`: the packed values, or the failure."""
     delay_s: float = 0.0
-    """RETRY: how long to wait before the next run."""
+    """RETRY, and RETURNED at its own wish: how long to wait before the next run."""
 
 
 class Settled(NamedTuple):

@@ -527,6 +527,16 @@ def test_a_task_that_asks_for_it_is_run_again_after_its_delay_and_no_later() -> 
     assert history.settle(3, 0, 1, RETRY) == [Finish("j", 0, 1, OutcomeKind.EXHAUSTED, 3, "n"), FinishJob("j")]
 
 
+@pytest.mark.parametrize("retry", [True, False])
+def test_a_task_that_hands_itself_back_for_a_while_waits_and_that_does_not_count(retry: bool) -> None:
+    history = History()
+    history.job(1, options=TaskOptions(retries=1, retry=retry, expires=1.0))
+    history.node()
+    assert history(OutcomeSettled(Settled("j", 1, "n", 0, 1, RETURNED, 0.001, 1.5))) == []
+    assert history.at(1.4) == [], "it has begun in time"
+    assert history.at(1.5) == [Send("n", (Cut("j", 2, 0, 1),))]
+
+
 def test_without_retries_a_task_may_ask_as_often_as_it_likes() -> None:
     history = History()
     history.job(1)

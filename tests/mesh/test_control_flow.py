@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -57,9 +58,10 @@ def test_calls_with_keywords_may_wish_as_well(client: zmqtasks.Client, ledger: s
     assert Counter(map(int, Path(ledger).read_text().split())) == {n: 2 if n in (0, 3, 7) else 1 for n in range(8)}
 
 
-def test_a_retry_waits_as_long_as_it_asked_to(client: zmqtasks.Client, ledger: str) -> None:
+@pytest.mark.parametrize("wish", ["retry", "requeue"])
+def test_who_asks_for_a_pause_gets_it(client: zmqtasks.Client, ledger: str, wish: str) -> None:
     patient = client.options(backoff=60.0)  # which is for failures
-    first, second, third = patient.submit(wishes.retry_after, ledger, 0.3).result(30)
+    first, second, third = patient.submit(wishes.run_again_after, ledger, wish, 0.3).result(30)
     assert second - first >= 0.3
     assert third - second >= 0.3
 
@@ -72,10 +74,11 @@ def test_retries_bound_how_often_it_may_ask(client: zmqtasks.Client, ledger: str
     assert Path(ledger).read_text().split() == ["run"] * 3
 
 
+@pytest.mark.parametrize("ask", [zmqtasks.retry, zmqtasks.requeue])
 @pytest.mark.parametrize("delay", [-1, float("nan"), float("inf")])
-def test_a_delay_is_a_number_of_seconds(delay: float) -> None:
+def test_a_delay_is_a_number_of_seconds(ask: Callable[[float], NoReturn], delay: float) -> None:
     with pytest.raises(ValueError, match="0 seconds or more"):
-        zmqtasks.retry(delay)
+        ask(delay)
 
 
 # Stores

@@ -19,6 +19,7 @@ WISHES = {
     "retry": lambda: zmqtasks.retry(),
     "retry later": lambda: zmqtasks.retry(0.02),
     "requeue": lambda: zmqtasks.requeue(),
+    "requeue later": lambda: zmqtasks.requeue(0.02),
     "respawn": lambda: zmqtasks.respawn(),
 }
 
@@ -49,12 +50,12 @@ def keyword_wish_once(value: int, *, ledger: str, wish: str, where: tuple[int, .
     return wish_once(value, ledger, wish, where)
 
 
-def retry_after(ledger: str, delay_s: float) -> list[float]:
+def run_again_after(ledger: str, wish: str, delay_s: float) -> list[float]:
     """Ask for another run twice; return when each began."""
     note(ledger, time.monotonic())
     begun = [float(line) for line in Path(ledger).read_text().split()]
     if len(begun) < 3:
-        zmqtasks.retry(delay_s)
+        {"retry": zmqtasks.retry, "requeue": zmqtasks.requeue}[wish](delay_s)
     return begun
 
 

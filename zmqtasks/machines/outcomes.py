@@ -75,15 +75,20 @@ class Outcomes:
         commands: list[Command] = []
         for start, stop in [part for range_ in held for part in job.done.missing(*range_)]:
             if said.kind is OutcomeKind.RETURNED:
-                commands += self._come_back(job, start, stop, said)
+                commands += self._come_back(job, start, stop, said, now)
                 continue
             for index in range(start, stop):
                 commands += self._judge(job, index, said, now)
         self._book.note_told(job, said.attempt, said.start, said.stop)
         return commands + self._book.end_if_done(job)
 
-    def _come_back(self, job: JobAccount, start: int, stop: int, said: Settled) -> list[Command]:
-        """Put back what was not begun; of what is missing nobody can tell whether it was."""
+    def _come_back(self, job: JobAccount, start: int, stop: int, said: Settled, now: float) -> list[Command]:
+        """Put back what was not begun, or asks for it; of what is missing nobody can tell whether it was."""
+        if said.delay_s:
+            if job.options.expires is not None:
+                job.begun.add(start, stop)
+            self._book.delay(job, start, stop, now + said.delay_s)
+            return []
         if said.node in self._book.nodes or job.options.retry:
             self._book.put_back(job, start, stop)
             return []

@@ -309,8 +309,8 @@ class Execution:
         match error if issubclass(type(error), ControlFlow) else None:  # the class itself: __class__ may lie
             case RetryRequested(delay_s=delay_s):
                 self._add(at, index, index + 1, OutcomeKind.RETRY, b"", elapsed_s, float(delay_s))
-            case RequeueRequested():
-                self._add(at, index, index + 1, OutcomeKind.RETURNED, b"", elapsed_s)
+            case RequeueRequested(delay_s=delay_s):
+                self._add(at, index, index + 1, OutcomeKind.RETURNED, b"", elapsed_s, float(delay_s))
             case RespawnRequested():
                 self.leave()  # of the task itself nothing is told: it was not run
             case Parting(value=value, error=ended, stop=stop):
