@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from zmqtasks.embedded.info import TaskInfo as TaskInfo
     from zmqtasks.embedded.info import TaskState as TaskState
     from zmqtasks.embedded.output import OutputLine as OutputLine
+    from zmqtasks.embedded.periodic import Periodic as Periodic
+    from zmqtasks.embedded.queues import PulledCall as PulledCall
+    from zmqtasks.embedded.queues import Queue as Queue
     from zmqtasks.errors import BindError as BindError
     from zmqtasks.errors import ClusterError as ClusterError
     from zmqtasks.errors import HomeLost as HomeLost
@@ -88,6 +91,9 @@ _HOMES = {
     "TaskOptions": "options",
     "TaskState": "embedded.info",
     "info": "embedded.futures",
+    "Periodic": "embedded.periodic",
+    "PulledCall": "embedded.queues",
+    "Queue": "embedded.queues",
     "kill": "embedded.futures",
     "logstash_handler": "observe.logs",
     "parse_bytes": "options",

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 from zmqtasks.embedded.finding import NodeSource
 from zmqtasks.embedded.futures import TWIN, AwaitedFuture
 from zmqtasks.embedded.output import OnOutput, print_line
+from zmqtasks.embedded.periodic import Periodic
+from zmqtasks.embedded.queues import Queue
 from zmqtasks.embedded.registry import Registry
 from zmqtasks.embedded.settings import encoded, split, told_apart
 from zmqtasks.embedded.thread import Where
@@ -100,6 +102,14 @@ class _AsyncCalls:
     def put(self, obj: object) -> Reference:
         """Send an object once to each node that needs it; see `Client.put`. It is encoded before this returns."""
         return self._open_registry().put(obj)
+
+    def every(self, period: float | str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Periodic:
+        """Make a call now and at fixed intervals from now on; see `Client.every`."""
+        return self._open_registry().every(self._view, period, fn, args, kwargs)
+
+    def queue(self, name: str = "default") -> Queue:
+        """Return the queue of this name, of the calls of this client; see `Client.queue`."""
+        return Queue(self._open_registry(), name)
 
     def options(self, *, trace_id: str | None = None, **changes: Any) -> AsyncOptions:
         """Return a view of the same client whose calls have other options; see `Client.options`."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from zmqtasks.embedded.finding import NodeSource
     from zmqtasks.embedded.futures import TaskFuture
     from zmqtasks.embedded.output import OnOutput
+    from zmqtasks.embedded.periodic import Periodic
+    from zmqtasks.embedded.queues import Queue
     from zmqtasks.embedded.registry import Registry
     from zmqtasks.embedded.watching import Watcher
     from zmqtasks.sharing import Line
@@ -66,6 +68,7 @@ class _Calls(Shares, Executor):
             RuntimeError: the client was shut down.
             SerializationError: the function cannot travel.
             NoNodes: no node is left.
+            TimeoutError: `max_pending` calls have not ended, and none did within `submit_timeout`.
         """
         return self._registry.submit(self._view, fn, args, kwargs)
 
@@ -145,18 +148,45 @@ class _Calls(Shares, Executor):
         """
         return self._registry.put(obj)
 
-    def options(self, *, trace_id: str | None = None, **changes: Any) -> Options:
+    def every(self, period: float | str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Periodic:
+        """Make a call now and at fixed intervals from now on, until `cancel` or the end of the client.
+
+            tidying = client.every("5 min", tidy_up, "/tmp")
+
+        Moments are counted from the first call, so they do not drift. One at which the run before has not ended is left
+        out. A run that fails is told in the log, and the next comes at its moment.
+
+        Args:
+            period: seconds, or text such as "5 min".
+            fn: as for `submit`.
+            args: of the call.
+            kwargs: the same.
+
+        Raises:
+            ValueError: the period is not above 0, or the client has a journal.
+            RuntimeError: the client was shut down.
+        """
+        return self._registry.every(self._view, period, fn, args, kwargs)
+
+    def queue(self, name: str = "default") -> Queue:
+        """Return the queue of this name, of the calls of this client: to count, hold, drop or take back what waits."""
+        from zmqtasks.embedded.queues import Queue
+
+        return Queue(self._registry, name)
+
+    def options(self, *, trace_id: str | None = None, submit_timeout: float | None = None, **changes: Any) -> Options:
         """Return a view of the same client whose calls have other options.
 
         Args:
             trace_id: goes with each call, and is there in `zmqtasks.current_task().trace_id`; "" for none.
+            submit_timeout: seconds that `submit` waits where `max_pending` is reached, before it raises TimeoutError.
             changes: fields of `TaskOptions`: timeout, max_memory, retries, backoff, priority, retry, ...
 
         Raises:
             TypeError: no such option.
             ValueError: a value out of range.
         """
-        return Options(self, self._registry, self._view.changed(changes, trace_id))
+        return Options(self, self._registry, self._view.changed(changes, trace_id, submit_timeout))
 
 
 class Options(_Calls):
@@ -202,6 +232,8 @@ class Client(_Calls):
             is done from there and runs only the rest; see docs/reliability.md.
         on_output: called with each `OutputLine` that workers print over calls with `output=True`, in a thread of its
             own, where it may be slow; None prints the line here, with its label.
+        max_pending: submitted calls that may not have ended; `submit` waits for room beyond it. None for any number.
+        max_pending_bytes: what the arguments of such calls may hold, as far as that is seen without encoding them.
         hooks: one or several that are told of each step of tasks and nodes: `Hooks`, `Metrics`, or your own.
         settings: fields of `NodeOptions` for the node that is started here, such as `max_tasks_per_worker=1000,
             recycle_memory="500 MiB", memory="8 GiB", preload=("numpy",)`; and fields of `TaskOptions` for all calls,
@@ -234,6 +266,8 @@ class Client(_Calls):
         journal: str | os.PathLike[str] | None = None,
         on_output: OnOutput | None = None,
         hooks: Watcher | Iterable[Watcher] = (),
+        max_pending: int | None = None,
+        max_pending_bytes: int | str | None = None,
         **settings: Any,
     ) -> None:
         self._view = View({})
@@ -246,6 +280,7 @@ class Client(_Calls):
             node, of_calls = split(addresses, (initializer, finalizer), workers, settings)
 
             from zmqtasks.embedded.output import print_line
+            from zmqtasks.embedded.pending import pending_of
             from zmqtasks.embedded.registry import Registry
             from zmqtasks.embedded.thread import Where
             from zmqtasks.embedded.watching import watching_by
@@ -268,7 +303,7 @@ class Client(_Calls):
                 journal=None if journal is None else os.fspath(journal),
                 watching=watching_by(hooks),
             )
-            self._registry = Registry(where, of_calls)
+            self._registry = Registry(where, of_calls, pending_of(max_pending, max_pending_bytes))
         except BaseException:
             if ahead is not None:
                 ahead.close(0.0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from zmqtasks.machines.accounts import CHUNK_BYTES
@@ -159,6 +159,13 @@ class Source:
             cut_bytes=CHUNK_BYTES,
             pool=how.pool,
         )
+
+    def unencoded(self, start: int, stop: int) -> Iterator[tuple[int, payload.Form, Any]]:
+        """Go through tasks that were never encoded: number, form and argument of each."""
+        for first, last in self._unencoded.common(start, stop):
+            for segment in self._segments:
+                for index in range(max(first, segment.first), min(last, segment.stop)):
+                    yield index, segment.form, segment.items[index - segment.first]
 
     def _drop_encoded_segments(self) -> None:
         while self._segments and not self._unencoded.common(self._segments[0].first, self._segments[0].stop):

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
+from itertools import islice
 from typing import Any
 
 from zmqtasks.afterwards import Afterwards
@@ -287,6 +288,36 @@ class Ventilator:
     def withdraw_cancel(self, ranges: Sequence[Range]) -> None:
         """Let tasks go on that were asked for, and not taken back so far."""
         self._handle(moves.CancelWithdrawn(tuple(ranges)))
+
+    def queue_length(self, queue: str, *, delayed: bool) -> int:
+        """Return how many tasks of a queue are not aboard a node."""
+        return self._dispatch.queues.length(queue, delayed=delayed)
+
+    def purge(self, queue: str) -> int:
+        """Cancel what has not begun of a queue, wherever it is; return how many tasks waited here."""
+        number = self._dispatch.queues.length(queue, delayed=True)
+        self.request_cancel(self._dispatch.queues.all(queue))
+        return number
+
+    def hold(self, queue: str, *, held: bool) -> None:
+        """Send nothing of a queue from now on, or go on."""
+        self._handle(moves.QueueHeld(queue, held))
+
+    def is_held(self, queue: str) -> bool:
+        """Tell whether nothing of a queue is sent."""
+        return self._dispatch.queues.is_held(queue)
+
+    def pull(self, queue: str, most: int, jobs: Container[JobId]) -> list[tuple[JobId, int, payload.Form, Any]]:
+        """Take up to so many tasks out that are of these jobs and were never sent; they have ended with that here."""
+        pulled = [
+            (job_id, *argument)
+            for job_id, start, stop in self._dispatch.queues.waiting(queue)
+            if job_id in jobs
+            for argument in islice(self._jobs[job_id].source.unencoded(start, stop), most)
+        ][:most]
+        for job_id, index, _, _ in pulled:
+            self.cancel(job_id, index, index + 1)
+        return pulled
 
     def keep_object(self, object_id: ObjectId, body: Body) -> None:
         """Keep an object, for the nodes that will need it."""

@@ -10,5 +10,8 @@ views       the options of calls, and the jobs of functions
 submitted   calls submitted one by one, as jobs
 futures     what a caller has of such a call
 mapping     calls made by `map`
+queues      what a program can do about calls that wait
+pending     a bound on submitted calls
+periodic    a call that is made again and again
 results     the iterator that `map` returns
 """

@@ -6,6 +6,7 @@ Called by `client.py` and `aio.py`.
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import weakref
@@ -13,12 +14,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from types import BuiltinFunctionType, FunctionType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from zmqtasks.embedded.futures import TaskFuture
 from zmqtasks.embedded.home_line import HomeLine
 from zmqtasks.embedded.journalled import Kept
 from zmqtasks.embedded.mapping import Mapping
+from zmqtasks.embedded.pending import Pending
+from zmqtasks.embedded.periodic import Periodic
+from zmqtasks.embedded.queues import PulledCall
 from zmqtasks.embedded.submitted import Batch, SubmittedJob
 from zmqtasks.embedded.thread import Embedded, Where
 from zmqtasks.embedded.views import Known, View
@@ -28,15 +32,18 @@ from zmqtasks.machines.collection import Record
 from zmqtasks.machines.dispatch_moves import Finish
 from zmqtasks.machines.placement import objection, offer_of
 from zmqtasks.messages import JobId, ObjectId, Outcome, OutcomeKind, Range
-from zmqtasks.options import KIB, Limits, TaskOptions
+from zmqtasks.options import KIB, Limits, TaskOptions, parse_duration
 from zmqtasks.resuming import Kin, Resuming
 from zmqtasks.tasks import options_for
+from zmqtasks.ventilator import Ventilator
 from zmqtasks.wire import payload
 from zmqtasks.wire.fingerprint import fingerprint
 from zmqtasks.wire.functions import TASK_MARK
 from zmqtasks.wire.payload import Form
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 OPEN_JOBS = 256
 """Jobs of submitted calls that are kept open for further calls of the same function."""
@@ -61,13 +68,14 @@ class Registry:
     Args:
         where: nodes and sink.
         defaults: options of calls that nobody says otherwise of.
+        pending: bounds submitted calls, where that is wanted.
 
     Raises:
         NoNodes: no node answered in time.
         BindError: an address cannot be bound.
     """
 
-    def __init__(self, where: Where, defaults: TaskOptions = _DEFAULT) -> None:
+    def __init__(self, where: Where, defaults: TaskOptions = _DEFAULT, pending: Pending | None = None) -> None:
         self._defaults = defaults
         self._lock = threading.Lock()
         self._own_offer = None if where.addresses else offer_of(where.node)
@@ -95,6 +103,7 @@ class Registry:
         self._fingerprints: dict[bytes, str] = {}
         """Of functions as they travel; only where there is a journal."""
         self._watching = where.watching
+        self._pending = pending
         self.embedded = Embedded(where, self)
         self.line = HomeLine(self.embedded)
         """The way to what tasks share."""
@@ -125,6 +134,8 @@ class Registry:
             form, item = MANY, args
         if future is None:
             future = TaskFuture()
+        if self._pending:
+            self._wait_for_room(view, future, args, kwargs)
         with self._lock:
             if self._shut or self._broken:
                 self._check_open()
@@ -145,6 +156,54 @@ class Registry:
                 self.embedded.call_soon(self._take_calls)
                 self._woken = True
         return future
+
+    def _wait_for_room(self, view: View, future: TaskFuture, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Wait until there is room for another call; in the loop's thread nobody may wait for the loop.
+
+        Raises:
+            TimeoutError: there was none in time.
+        """
+        assert self._pending is not None
+        wait = not self.embedded.is_current_thread()
+        future._weight = self._pending.enter((args, kwargs), view.submit_timeout, wait=wait)
+
+    def tend(self, act: Callable[[Ventilator], T]) -> T:
+        """Do something about what waits, once all calls that were submitted are with the ventilator."""
+
+        def tend() -> T:
+            self._take_calls()
+            return act(self.embedded.ventilator)
+
+        return self.embedded.call(tend)
+
+    def pull(self, queue: str, most: int) -> list[PulledCall]:
+        """Take calls out of a queue; see `Queue.pull`."""
+
+        def pull(ventilator: Ventilator) -> list[tuple[SubmittedJob, TaskFuture, Form, Any]]:
+            jobs = {job.job_id: job for job in self._by_use}
+            pulled = ventilator.pull(queue, most, jobs)
+            found = [(jobs[id_], jobs[id_].pull(index), form, item) for id_, index, form, item in pulled]
+            return [(job, future, form, item) for job, future, form, item in found if future is not None]
+
+        calls = []
+        for job, future, form, item in self.tend(pull):
+            function = payload.unpack_function(job.function, job.serializer)
+            args, kwargs = item if form is CALL else ((item,) if form is ONE else item, {})
+            calls.append(PulledCall(function, tuple(args), kwargs, future))
+        return calls
+
+    def every(self, view: View, period: float | str, function: Callable[..., Any], args: Any, kwargs: Any) -> Periodic:
+        """Make a call at fixed intervals; see `Client.every`."""
+        period_s = parse_duration(period)
+        if not period_s:
+            raise ValueError("the period must be above 0 seconds")
+        if self._has_journal:
+            raise ValueError(
+                "every() is for clients without a journal: what a journal has ended is not run again, and so the runs "
+                "of an earlier life would be taken for those of this one"
+            )
+        submit = functools.partial(self.submit, view, function, args, kwargs)
+        return Periodic(period_s, submit, self.embedded.loop, self.embedded.call_soon)
 
     def _job_for(self, view: View, function: Callable[..., Any]) -> SubmittedJob:
         """Return the job that a function has with the options of this view, open or to be opened."""
@@ -182,6 +241,7 @@ class Registry:
         job = self._submitted.get((function, options))
         if job is None:
             job = self._submitted[function, options] = SubmittedJob(function, name, options, self, self._job_idle)
+            job.pending = self._pending
         return job
 
     def map(
@@ -255,6 +315,8 @@ class Registry:
         """Take no more calls, and end when the last has ended; see `Client.shutdown`."""
         with self._lock:
             first, self._shut = not self._shut, True
+        if self._pending:
+            self._pending.give_up()
         self.embedded.call_soon(self._take_calls)  # where Ctrl-C came to `submit`, the loop may not have been told
         if cancel_futures:
             self.embedded.call_soon(self._cancel_all)
@@ -577,6 +639,8 @@ class Registry:
         """End all calls with this error, and take no more."""
         with self._lock:
             self._broken = error
+        if self._pending:
+            self._pending.give_up()
         self._take_calls()
         receivers, self._receivers = self._receivers, {}
         for receiver in receivers.values():

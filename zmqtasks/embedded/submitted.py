@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from zmqtasks.embedded.dates import Dates
 from zmqtasks.embedded.futures import Canceller, TaskFuture, begin_all, cancel_all, fail_one, succeed_all
 from zmqtasks.embedded.info import Told
+from zmqtasks.embedded.pending import Pending
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import JobId, Outcome
 from zmqtasks.options import TaskOptions
@@ -58,6 +59,8 @@ class SubmittedJob(Canceller):
     """
 
     kind = "submit"
+    pending: Pending | None = None
+    """Told of each call that has ended, where there is a bound."""
 
     def __init__(
         self, function: bytes, name: str, options: TaskOptions, registry: Registry, on_idle: Callable[[], None]
@@ -180,6 +183,14 @@ class SubmittedJob(Canceller):
             future.set_running_or_notify_cancel()
         self._tell_if_idle()
 
+    def pull(self, index: int) -> TaskFuture | None:
+        """Let go of the future of a call that its caller takes over; None where it was cancelled in this moment."""
+        if self.sent(index, index + 1, 0):
+            return None
+        (future,) = self._take_each(index, index + 1)
+        self._tell_if_idle()
+        return future
+
     def drop(self, index: int) -> None:
         """Forget a future that was cancelled, and tell who waits for it."""
         for future in self._take_each(index, index + 1):
@@ -263,8 +274,11 @@ class SubmittedJob(Canceller):
         self._sent_at.drop(start, stop)
         for place, first, last in reversed(self._places(start, stop)):
             futures = self._futures[place]
-            ended = len(list(filter(None, futures[first:last])))
+            gone = [future for future in futures[first:last] if future is not None]
+            ended = len(gone)
             self.ended += ended
+            if self.pending:
+                self.pending.leave(ended, sum(future._weight for future in gone))
             self._left[place] -= ended
             if self._left[place]:
                 futures[first:last] = [None] * (last - first)

@@ -19,18 +19,20 @@ class View:
     Args:
         changes: fields of `TaskOptions`.
         trace_id: of its calls.
+        submit_timeout: how long `submit` waits for room, in seconds; None for as long as it takes.
     """
 
-    __slots__ = ("changes", "known", "trace_id")
+    __slots__ = ("changes", "known", "submit_timeout", "trace_id")
 
-    def __init__(self, changes: dict[str, Any], trace_id: str = "") -> None:
+    def __init__(self, changes: dict[str, Any], trace_id: str = "", submit_timeout: float | None = None) -> None:
         self.changes = changes
         self.trace_id = trace_id
+        self.submit_timeout = submit_timeout
         self.known: dict[int, Known] = {}
         """Functions that were submitted before, by their id: to ask for an equal one would call code of the user."""
 
-    def changed(self, changes: dict[str, Any], trace_id: str | None) -> View:
-        """Return what is said where this is changed by `changes`, and has another trace unless that is None.
+    def changed(self, changes: dict[str, Any], trace_id: str | None, submit_timeout: float | None = None) -> View:
+        """Return what is said where this is changed by `changes`, and by the others unless they are None.
 
         Raises:
             TypeError: no such option.
@@ -41,7 +43,8 @@ class View:
         merged = {**self.changes, **changes}
         checked = TaskOptions().replace(**merged)
         merged = {name: getattr(checked, name) for name in merged}  # `not_before` is a moment from now on
-        return View(merged, self.trace_id if trace_id is None else trace_id)
+        patience_s = self.submit_timeout if submit_timeout is None else submit_timeout
+        return View(merged, self.trace_id if trace_id is None else trace_id, patience_s)
 
 
 class Known(NamedTuple):

@@ -39,6 +39,7 @@ from zmqtasks.machines.dispatch_moves import (
     NodeSuspected,
     OutcomeMissed,
     OutcomeSettled,
+    QueueHeld,
     Restore,
     TasksAdded,
     TasksCancelled,
@@ -50,6 +51,7 @@ from zmqtasks.machines.filling import Filling
 from zmqtasks.machines.losses import Losses
 from zmqtasks.machines.outcomes import Outcomes
 from zmqtasks.machines.placement import Placement
+from zmqtasks.machines.queues import Queues
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.machines.reading import Reading
 from zmqtasks.messages import Held, JobId, OutcomeKind, Phase
@@ -65,6 +67,8 @@ class Dispatch:
     def __init__(self, first_attempt: int = 1) -> None:
         self._book = Book()
         self._placement = Placement(self._book)
+        self.queues = Queues(self._book)
+        """To be asked; they are changed by events."""
         self._filling = Filling(self._book, self._placement, first_attempt)
         self._cancelling = Cancelling(self._book)
         self._wishes = self._cancelling.wishes
@@ -92,6 +96,7 @@ class Dispatch:
             TasksCancelled: self._tasks_cancelled,
             CancelRequested: self._cancel_requested,
             CancelWithdrawn: self._cancel_withdrawn,
+            QueueHeld: self._queue_held,
         }
 
     def handle(self, event: Event, now: float) -> list[Command]:
@@ -143,6 +148,7 @@ class Dispatch:
         job.reader = event.reader
         job.proven = 1 if event.task_s is None else FAMILIAR_TASKS // GROWTH
         self._book.jobs[job.id] = job
+        self.queues.job_opened(job)
         return self._placement.job_opened(job)
 
     def _tasks_added(self, event: TasksAdded, now: float) -> list[Command]:
@@ -224,6 +230,10 @@ class Dispatch:
         for range_ in event.ranges:
             self._wishes.withdraw(range_)
         return []
+
+    def _queue_held(self, event: QueueHeld, now: float) -> list[Command]:
+        self.queues.hold(event.queue, held=event.held)
+        return self._filling.fill()
 
     # Encoding
 

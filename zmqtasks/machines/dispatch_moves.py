@@ -170,6 +170,13 @@ class CancelRequested(Value):
     ranges: tuple[Range, ...]
 
 
+class QueueHeld(Value):
+    """Nothing of a queue shall be sent, or it may go on."""
+
+    queue: str
+    held: bool
+
+
 class CancelWithdrawn(Value):
     """Who wanted these tasks back waits no longer: they go on."""
 
@@ -195,6 +202,7 @@ Event = (
     | TasksCancelled
     | CancelRequested
     | CancelWithdrawn
+    | QueueHeld
 )
 
 # Commands
