@@ -72,6 +72,9 @@ class Running(Protocol):
     def restart_clock(self) -> None:
         """Have the time of the task at hand begin now."""
 
+    def why_cancelled(self) -> str:
+        """Return why the coroutine of the task at hand was cancelled; nothing where its time was not up."""
+
 
 class Parting(ControlFlow):
     """Raised by the object of a task class: the task has ended so, and a handler asked for what comes then.

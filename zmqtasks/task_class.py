@@ -33,6 +33,8 @@ from zmqtasks.records import Value, amend, field_names
 from zmqtasks.wire.functions import TASK_MARK
 
 R = TypeVar("R")
+_COROUTINE = 0x80
+"""Flag of the code of an `async def`. Source: Python docs, inspect.CO_COROUTINE."""
 
 EVENTS = ("success", "failure", "timeout", "retry", "max_retries", "requeue", "starvation", "stop")
 """For each there is a handler, and a switch of its log."""
@@ -161,6 +163,10 @@ def _options_of_tasks(cls: type[Worker[Any]]) -> dict[str, Any]:
     """
     if cls.run is Worker.run:
         raise TypeError(f"{cls.__qualname__} has no method run(self, task), which each task class needs")
+    for name in dir(Worker):
+        code = getattr(getattr(cls, name), "__code__", None)
+        if name != "run" and code is not None and code.co_flags & _COROUTINE:
+            raise TypeError(f"{cls.__qualname__}.{name} must not be an async def; only run may be one")
     return config_of(cls).of_tasks()
 
 

@@ -16,6 +16,7 @@ from examples.sergeant import (
     hanging_threads,
     max_retries,
     multiple_workers_stop,
+    multithreaded_worker,
     single_producer_multiple_consumers,
     timeout,
 )
@@ -57,6 +58,14 @@ def test_timeout(client: zmqtasks.Client, capsys: pytest.CaptureFixture[str]) ->
 def test_max_retries(client: zmqtasks.Client, capsys: pytest.CaptureFixture[str]) -> None:
     max_retries.main(client)
     assert capsys.readouterr().out.splitlines() == ["run 2 went well", "failed: run 3 found nobody"]
+
+
+def test_multithreaded_worker(capsys: pytest.CaptureFixture[str]) -> None:
+    with zmqtasks.Client(workers=1, threads=4) as client:
+        multithreaded_worker.main(client)
+    *answers, last = capsys.readouterr().out.splitlines()
+    assert max(int(found) for found in re.findall(r"up to (\d) at once", "\n".join(answers))) > 1
+    assert last == "1 process"
 
 
 def test_delayed_task(client: zmqtasks.Client, capsys: pytest.CaptureFixture[str]) -> None:

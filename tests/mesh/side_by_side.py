@@ -76,3 +76,58 @@ async def leave() -> None:
 def stand_still() -> None:
     while True:
         time.sleep(0.01)
+
+
+class Meeting(zmqtasks.Worker[tuple[int, int]]):
+    """Returns only where four tasks run at once, and tells who ran them."""
+
+    def initialize(self) -> None:
+        time.sleep(0.1)  # the others want it meanwhile
+        self.barrier = threading.Barrier(4)
+
+    def run(self, task: zmqtasks.Task) -> tuple[int, int]:
+        self.barrier.wait(20)
+        return id(self), threading.get_ident()
+
+
+class Patient(zmqtasks.Worker[tuple[int, str]]):
+    """The same for coroutines; one that is asked to waits for ever."""
+
+    config = zmqtasks.WorkerConfig(timeout=20.0, starvation=0.3, log_events=zmqtasks.LogEvents(timeout=False))
+
+    def initialize(self) -> None:
+        self.running = 0
+        self.starved: list[float] = []
+
+    async def run(self, task: zmqtasks.Task) -> tuple[int, str]:
+        self.ledger = Path(task.args[0])
+        self.running += 1
+        while self.running < 4:
+            await asyncio.sleep(0.005)
+        current = zmqtasks.current_task()
+        return id(self), "" if current is None else current.id
+
+    def post_task(self, task: zmqtasks.Task, success: bool, exception: BaseException | None) -> None:
+        if type(exception).__name__ == "TaskInterrupted":
+            self.running -= 1
+
+    def on_timeout(self, task: zmqtasks.Task) -> None:
+        self.ledger.write_text("on_timeout")
+
+    def on_starvation(self, seconds: float) -> None:
+        if self.ledger.name == "starved":
+            self.ledger.write_text(str(seconds))
+
+
+class Hungry(zmqtasks.Worker[bool]):
+    """Hears that there is no task, in a worker with threads; returns whether it heard that while it ran."""
+
+    config = zmqtasks.WorkerConfig(starvation=0.3)
+
+    def run(self, task: zmqtasks.Task) -> bool:
+        self.ledger = Path(task.args[0])
+        time.sleep(0.8)
+        return self.ledger.exists()
+
+    def on_starvation(self, seconds: float) -> None:
+        self.ledger.write_text(str(seconds))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import zmqtasks
-from tests.mesh import awaited, side_by_side
+from tests.mesh import awaited, side_by_side, task_classes
 from tests.waiting import wait_until
 
 
@@ -159,3 +159,47 @@ def test_no_event_loop_is_in_debug_mode(threads: zmqtasks.Client, coroutines: zm
 def test_what_cannot_be_is_refused(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"must be 1 or more|not both|no threads"):
         zmqtasks.NodeOptions(**options)  # type: ignore[arg-type]
+
+
+# Task classes
+
+
+def test_threads_of_a_worker_share_the_object_of_a_class(threads: zmqtasks.Client) -> None:
+    found = [future.result(30) for future in [threads.submit(side_by_side.Meeting) for _ in range(4)]]
+    assert len({identity for identity, _ in found}) == 1
+    assert len({thread for _, thread in found}) == 4
+
+
+def test_coroutines_of_a_class_run_side_by_side_and_know_their_tasks(
+    coroutines: zmqtasks.Client, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "starved"
+    found = [future.result(30) for future in [coroutines.submit(side_by_side.Patient, str(ledger)) for _ in range(4)]]
+    assert len({identity for identity, _ in found}) == 1
+    assert len({task for _, task in found}) == 4
+    wait_until(ledger.exists)
+    assert float(ledger.read_text()) >= 0.3
+
+
+def test_a_coroutine_of_a_class_hears_that_its_time_is_up(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    with zmqtasks.Client(workers=1, standby=0, concurrency=2) as client, pytest.raises(zmqtasks.TaskTimeout):
+        client.options(timeout=0.3).submit(side_by_side.Patient, str(ledger)).result(30)
+    assert ledger.read_text() == "on_timeout"
+
+
+def test_an_object_hears_that_no_thread_has_a_task(threads: zmqtasks.Client, tmp_path: Path) -> None:
+    ledger = tmp_path / "starved"
+    assert threads.submit(side_by_side.Hungry, str(ledger)).result(30) is False, "one thread was busy"
+    wait_until(ledger.exists)
+    assert float(ledger.read_text()) >= 0.3
+
+
+def test_what_an_object_asks_for_is_granted_in_each_lane(threads: zmqtasks.Client, tmp_path: Path) -> None:
+    plans = [{"run": ["retry"]}, {"run": ["requeue"]}, {"run": ["raise"], "on_failure": ["retry"]}, {"pre": ["retry"]}]
+    futures = [
+        threads.submit(task_classes.Recorder, str(tmp_path / str(number)), plan) for number, plan in enumerate(plans)
+    ]
+    assert all(future.exception(30) is None for future in futures)
+    runs = [(tmp_path / str(number)).read_text().count("run") for number in range(4)]
+    assert runs == [2, 2, 2, 1]

@@ -288,6 +288,13 @@ def test_what_is_wrong_with_a_class_is_told_where_it_is_submitted(client: zmqtas
 
     with pytest.raises(TypeError, match="must return a WorkerConfig, and returned dict"):
         client.map(Odd, [1])
+
+    class Late(classes.Shout):
+        async def on_success(self, task: zmqtasks.Task, value: str) -> None:  # type: ignore[override]
+            pass
+
+    with pytest.raises(TypeError, match="on_success must not be an async def; only run may be one"):
+        client.submit(Late)
     with pytest.raises(TypeError, match="Shout is a task class: its options stand in its config"):
         zmqtasks.task(timeout=3)(classes.Shout)
 

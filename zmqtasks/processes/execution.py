@@ -185,6 +185,16 @@ class Execution:
         self.objects = TaskObjects(stop_node)
         self._claims = Claims(slot, skipped)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a chunk is at hand."""
+        return self._slot[PHASE] != IDLE
+
+    @property
+    def chunks(self) -> int:
+        """How many were begun."""
+        return self._slot[CHUNK]
+
     def take_place(self, slot: memoryview) -> None:
         """Show progress in this slot from now on."""
         self._slot = slot

@@ -20,7 +20,7 @@ from time import monotonic_ns
 from typing import Any
 
 from zmqtasks import control
-from zmqtasks.errors import TaskInterrupted
+from zmqtasks.errors import StopRequested, TaskInterrupted
 from zmqtasks.messages import NO_SESSION, Chunk, JobId, Outcome, Results, Tasks
 from zmqtasks.processes.execution import IDLE, PACKING, At, Execution
 from zmqtasks.processes.farewell import flush_streams
@@ -104,6 +104,11 @@ class LanedRunning:
         if lane := _here.get():
             lane.running.restart_clock()
 
+    def why_cancelled(self) -> str:
+        """Return why the coroutine of this lane was cancelled; nothing where its time was not up."""
+        lane = _here.get()
+        return lane.execution.interruption if lane else ""
+
 
 class LanedExecution(Execution):
     """Runs the chunks of one lane; coroutine functions are awaited where the lane is a coroutine."""
@@ -179,6 +184,7 @@ class LanedWorker(Worker):
         slots = [slot_of(self._slots, number * count + lane) for lane in range(count)]
         self._get_ready(channel, slots[0])
         self._leaving = ""
+        self._chunks = 0
         self._lanes = [self._lane(lane, slot) for lane, slot in enumerate(slots)]
         control.running = LanedRunning()
         signal.signal(INTERRUPT_SIGNAL, self._interrupted)
@@ -195,7 +201,7 @@ class LanedWorker(Worker):
 
         execution = self._make_execution(LanedExecution, send, slot)
         execution.messenger, execution.why_leave = self._messenger, self._execution.why_leave
-        execution.allowed = self._execution.allowed
+        execution.allowed, execution.objects = self._execution.allowed, self._execution.objects
         return Lane(execution, RunningTask(slot, execution.at_hand, LOOPS))
 
     def _accept(self, message: Tasks) -> Lane:
@@ -227,6 +233,7 @@ class LanedWorker(Worker):
             thread.start()
         while not self._leaving:
             if not self._end.has_come(LOOK_S):
+                self._look_for_starving()
                 continue
             kind, body = self._end.receive()
             if kind is FrameKind.STOP:
@@ -238,6 +245,16 @@ class LanedWorker(Worker):
             lane.orders.put(None)
         for thread in threads:
             thread.join()
+
+    def _look_for_starving(self) -> None:
+        """Tell objects of task classes that want to hear it that no lane has anything to do."""
+        execution, before = self._execution, self._chunks
+        self._chunks = sum(lane.execution.chunks for lane in self._lanes)
+        busy = self._chunks != before or any(lane.execution.is_busy for lane in self._lanes)
+        wish = execution.objects.look(busy=busy)
+        if wish is not None:
+            execution.leave(stop=isinstance(wish, StopRequested))
+            self._leaving = self._leaving or execution.leaving
 
     def _run_lane(self, lane: Lane) -> None:
         _here.set(lane)
@@ -263,7 +280,19 @@ class LanedWorker(Worker):
             for lane, queued in zip(self._lanes, orders, strict=True)
         ]
         self._orders = orders
+        looking = asyncio.ensure_future(self._look_now_and_then())
         await asyncio.gather(*running)
+        looking.cancel()
+
+    async def _look_now_and_then(self) -> None:
+        while not self._leaving:
+            await asyncio.sleep(LOOK_S)
+            self._look_for_starving()
+        self._end_lanes()
+
+    def _end_lanes(self) -> None:
+        for queued in self._orders:
+            queued.put_nowait(None)
 
     def _read(self, orders: list[asyncio.Queue[Tasks | None]]) -> None:
         while True:
@@ -285,8 +314,7 @@ class LanedWorker(Worker):
                     await lane.execution.run_awaiting(chunk)
                     self._has_run(lane)
             if self._leaving:
-                for queued in self._orders:
-                    queued.put_nowait(None)
+                self._end_lanes()
 
     def _interrupted(self, signal_number: int, frame: object) -> None:
         """Cancel the coroutine that the node has named, where it still runs; threads are not interrupted."""

@@ -24,7 +24,7 @@ from zmqtasks.errors import (
     StopRequested,
     TaskInterrupted,
 )
-from zmqtasks.processes.coroutines import as_function
+from zmqtasks.processes.coroutines import as_function, is_coroutine_function
 from zmqtasks.records import replace
 from zmqtasks.task_class import Worker, config_of
 
@@ -57,6 +57,8 @@ class Lifecycle:
         self._worker = worker = cls()
         self.config = worker.config = config_of(cls)
         self._run = as_function(worker.run)
+        self.coroutine_function = self._run_awaiting if is_coroutine_function(worker.run) else None
+        """For a worker that awaits several tasks at once."""
         self._has_pre = cls.pre_task is not Worker.pre_task
         self._has_post = cls.post_task is not Worker.post_task
         self._hears_success = cls.on_success is not Worker.on_success or self.config.log_events.success
@@ -77,6 +79,17 @@ class Lifecycle:
                 ending = _Ending(self._run(task))
             except BaseException as error:
                 ending = _Ending(error=error)
+        return self._conclude(task, ending)
+
+    async def _run_awaiting(self, *args: Any, **kwargs: Any) -> Any:
+        """Do as a call, and let others go on while `run` awaits something."""
+        task = self._task_of(args, kwargs)
+        ending = self._before(task)
+        if ending is None:
+            try:
+                ending = _Ending(await self._worker.run(task))
+            except BaseException as error:
+                ending = _Ending(error=_as_interruption(error))
         return self._conclude(task, ending)
 
     def _task_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
@@ -181,6 +194,13 @@ class Lifecycle:
     def _log(self, event: str, level: int, text: str, *args: Any, failure: BaseException | None = None) -> None:
         if getattr(self.config.log_events, event):
             self._worker.logger.log(level, text, *args, exc_info=failure)
+
+
+def _as_interruption(error: BaseException) -> BaseException:
+    """Return what a coroutine ended with; where it was cancelled because its time was up, the interruption."""
+    assert control.running is not None
+    why = control.running.why_cancelled()
+    return TaskInterrupted(why).with_traceback(error.__traceback__) if why else error
 
 
 def _restart_clock() -> None:

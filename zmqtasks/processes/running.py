@@ -162,6 +162,10 @@ class RunningTask:
         """Have the time of the task at hand begin now."""
         self._slot[STARTED] = monotonic_ns()
 
+    def why_cancelled(self) -> str:
+        """Return nothing: where tasks run one by one, they are interrupted, and not cancelled."""
+        return ""
+
     def progress(self, done: int, total: int) -> None:
         """Show how far the task is; from any thread of it. The task it is of comes last, and makes it hold."""
         slot = self._slot
