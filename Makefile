@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test test-all check format-check lint types imports format coverage simulate chaos chaos-quick bench bench-quick bench-peers docs clean
+.PHONY: help demo test test-all check format-check lint types imports format coverage simulate chaos chaos-quick bench bench-quick bench-peers check-images docs clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -90,6 +90,9 @@ bench-quick: $(VENV)/.installed-bench ## See in a minute that the bench runs; it
 bench-peers: $(VENV)/.installed-bench ## Make the environments of the peers; PEER=ray makes one
 	@$(BIN)/python -m bench.environments $(PEER)
 
+check-images: $(VENV)/.installed-images ## Look at docker/ with hadolint and the schema of compose
+	@$(BIN)/python -m pytest -q -n 0 tests/test_images.py
+
 docs: .venv-docs/.installed-docs ## Build the documentation, warnings being errors
 	@.venv-docs/bin/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
@@ -123,9 +126,14 @@ clean: ## Remove all that was made here
 	@$*/bin/python -m pip install -qq --group bench
 	@touch $@
 
+%/.installed-images: %/.installed-dev
+	@echo "installing what looks at docker/ into $*"
+	@$*/bin/python -m pip install -qq --group images
+	@touch $@
+
 %/.installed-docs: %/.installed
 	@echo "installing what the documentation needs into $*"
 	@$*/bin/python -m pip install -qq --group docs
 	@touch $@
 
-.PRECIOUS: %/bin/python %/.installed %/.installed-dev %/.installed-docs
+.PRECIOUS: %/bin/python %/.installed %/.installed-dev %/.installed-images %/.installed-docs

@@ -5,6 +5,7 @@ Owns the command line. What it means is done in `node_program.py`. Imports the m
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from click.core import ParameterSource
 
 from zmqtasks import doors
 from zmqtasks.cli import options
+from zmqtasks.cli.exits import Exit
 from zmqtasks.cli.logs import log_as_json
+from zmqtasks.cli.systemd import unit
 
 PART = click.FloatRange(0, 1, min_open=True)
 
@@ -100,6 +103,7 @@ PART = click.FloatRange(0, 1, min_open=True)
 @click.option(
     "--label-output/--no-label-output", default=True, help="Whether lines of workers name worker and task; they do."
 )
+@click.option("--systemd", is_flag=True, help="Print a unit for systemd with these options, and do nothing else.")
 def worker(
     bind: str,
     ports: str | None,
@@ -112,6 +116,7 @@ def worker(
     folders: tuple[str, ...],
     drain_file: str | None,
     summary: str | None,
+    systemd: bool,
     **own: Any,
 ) -> int:
     """Be a node: run the tasks that clients and ventilators send, in worker processes.
@@ -131,6 +136,7 @@ def worker(
       zmqtasks worker --drain-timeout "30 s" --walltime "2 h" --drain-file /run/spot-notice
       zmqtasks worker --bind 10.0.0.8:7700 --key mesh.key --join 10.0.0.7:7700
       zmqtasks worker --queue mail --queue default --resource gpu=2 --label zone=a
+      zmqtasks worker --bind 10.0.0.7:7700 --key /etc/mesh.key --systemd > /etc/systemd/system/zmqtasks.service
       zmqtasks worker --initializer package.module:open_database --finalizer package.module:close_database
     """
     if local:
@@ -146,6 +152,9 @@ def worker(
         raise click.UsageError("--memory must be above 0")
     if own["memory_pause"] > own["memory_stop"]:
         raise click.UsageError("--memory-pause must not be above --memory-stop")
+    if systemd:
+        click.echo(unit(sys.argv[1:], own["drain_timeout"]), nl=False)
+        return Exit.OK
     if own["log_format"] == "json":
         log_as_json()
         own["label_output"] = False
