@@ -19,10 +19,8 @@ CHUNK_S = 0.02
 CHUNK_BYTES = MIB
 LEAST_CHUNK_S = 0.001
 """Towards the end of a job chunks shrink so that all workers end together, but not below this."""
-GROWTH = 16
-"""A chunk may hold so many times the tasks of the largest one that came back whole: four round trips to full size."""
-FAMILIAR_TASKS = 64
-"""First chunk of a function that an earlier job has measured: its arguments may be others."""
+GROWTH = 64
+"""A chunk may hold so many times the tasks of the largest one that came back whole: three round trips to full size."""
 UNWEIGHED_TASKS = 2
 """Of a function whose duration is known, and the size of its arguments not yet."""
 BACKLOG_S = 0.06

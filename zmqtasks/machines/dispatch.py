@@ -16,7 +16,7 @@ from typing import Any
 
 from zmqtasks.errors import LocalProtocolError
 from zmqtasks.machines.absence import Aboard, Absences
-from zmqtasks.machines.accounts import FAMILIAR_TASKS, GROWTH, JobAccount, NodeAccount, compare
+from zmqtasks.machines.accounts import JobAccount, NodeAccount, compare
 from zmqtasks.machines.blame import Ledger
 from zmqtasks.machines.book import Book
 from zmqtasks.machines.cancelling import Cancelling
@@ -146,7 +146,6 @@ class Dispatch:
             raise LocalProtocolError(f"{type(event).__name__}: {event.job} is open already in {self!r}")
         job = JobAccount(event.job, event.options, event.task_s, Ledger(event.options, event.job))
         job.reader = event.reader
-        job.proven = 1 if event.task_s is None else FAMILIAR_TASKS // GROWTH
         self._book.jobs[job.id] = job
         self.queues.job_opened(job)
         return self._placement.job_opened(job)

@@ -1,7 +1,7 @@
 """How large a chunk is, and which node gets it.
 
 A chunk holds about 20 ms of expected work and at most 1 MiB; a function nobody has measured starts with one task, and
-grows sixteenfold with each round trip. A node gets what its workers can chew for a moment, and of long tasks one a
+grows sixty-fourfold with each round trip. A node gets what its workers can chew for a moment, and of long tasks one a
 worker: what waits in the book can still go to whoever is idle first.
 
 Owns the numbers of attempts, and the moment of the next look. Where tasks are stands in the `Book`, how carefully one
