@@ -311,6 +311,7 @@ def test_which_events_are_logged_is_said_by_a_switch_each(client: zmqtasks.Clien
     client.submit(classes.Recorder, str(ledger), {"run": ["raise"]}).exception(30)
     wait_until(lambda: told(r"ERROR .*Recorder: task \S+#\d+ failed", "IndexError"), printed)
     assert "succeeded" not in printed()
+    assert "lifecycle.py" not in printed()
     ledger.unlink()
     LINES.clear()
     client.submit(classes.Quiet, str(ledger), {"run": ["raise", "retry"]}).exception(30)

@@ -12,6 +12,7 @@ import atexit
 import os
 from collections.abc import Callable
 from logging import ERROR, INFO, WARNING
+from types import TracebackType
 from typing import Any, NamedTuple
 
 from zmqtasks import control
@@ -178,8 +179,8 @@ class Lifecycle:
                 return wish
             reason = wish if isinstance(wish, TaskInterrupted) else f"it may not ask for this: {type(wish).__name__}"
             self._worker.logger.error("%s was cut short: %s", name, reason)
-        except BaseException:  # even sys.exit(): it must not change what becomes of the task
-            self._worker.logger.exception("%s raised", name)
+        except BaseException as error:  # even sys.exit(): it must not change what becomes of the task
+            self._worker.logger.error("%s raised", name, exc_info=_told(error))
         return None
 
     def starve(self, seconds: float) -> ControlFlow | None:
@@ -193,7 +194,13 @@ class Lifecycle:
 
     def _log(self, event: str, level: int, text: str, *args: Any, failure: BaseException | None = None) -> None:
         if getattr(self.config.log_events, event):
-            self._worker.logger.log(level, text, *args, exc_info=failure)
+            self._worker.logger.log(level, text, *args, exc_info=None if failure is None else _told(failure))
+
+
+def _told(error: BaseException) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+    """Return an error for a log, whose stack begins with what the user wrote."""
+    stack = error.__traceback__
+    return type(error), error, stack and (stack.tb_next or stack)
 
 
 def _as_interruption(error: BaseException) -> BaseException:
