@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 NAMES = (
     "submit", "mapping", "round_trip", "payloads", "balance",
     "kills", "deaths", "chaos", "orphans", "endless", "overruns", "leaks", "memory", "fresh", "recycling",
-    "start", "shared", "nodes", "sizes", "journal",
+    "start", "shared", "nodes", "sizes", "journal", "backlog",
 )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
@@ -49,6 +50,22 @@ class Mesh(Runner):
             raise Cannot("share")
         shared = self.client.put(big)
         return [future.result() for future in [self.client.submit(function, shared, a) for a in arguments]]
+
+    def backlog(self, size: int, *, at_once: bool) -> tuple[float, float]:
+        """See `Runner`: what is produced waits in a queue that is paused; consumed is what has come back."""
+        queue = self.client.queue()
+        queue.pause()
+        started = time.perf_counter()
+        if at_once:
+            results = self.client.map(nothing, range(size), buffersize=size)
+        else:
+            futures = [self.client.submit(nothing, number) for number in range(size)]
+        produced = time.perf_counter()
+        queue.resume()
+        total = sum(results) if at_once else sum(future.result() for future in futures)
+        consumed = time.perf_counter()
+        assert total == size * (size - 1) // 2
+        return produced - started, consumed - produced
 
     def outcomes(self, work: Work) -> list[Answer]:
         """See `Runner`."""

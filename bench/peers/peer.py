@@ -90,6 +90,10 @@ class Runner:
         """Run tasks of which some go wrong, and tell what became of each."""
         raise Cannot("outcomes")
 
+    def backlog(self, size: int, *, at_once: bool) -> tuple[float, float]:
+        """Produce so many tasks that do nothing, then consume them; return the seconds that each took."""
+        raise Cannot("backlog")
+
     def observed(self) -> dict[str, float]:
         """Return further figures of what has just been run."""
         return {}

@@ -22,6 +22,9 @@ from bench.work import nothing
 
 PORT, TRANSACTION = "BENCH_SERGEANT_PORT", "BENCH_SERGEANT_TRANSACTION"
 RESULTS = "results"
+BACKLOG, BACKLOG_TASKS = "backlog", "BENCH_SERGEANT_BACKLOG"
+BACKLOG_AT_ONCE = 25_000
+"""What its own benchmark takes at once. Source: the benchmark page of its documentation."""
 READ_AT_ONCE = 1000
 HUNG_S = 60.0
 
@@ -44,6 +47,26 @@ class Worker(sergeant.worker.Worker):  # type: ignore[misc, unused-ignore]
         self.push_task({"number": task.kwargs["number"], "result": result}, task_name=RESULTS)
 
 
+class Backlog(Worker):
+    """Does nothing, and tells how long it took from the first task to the last of `BACKLOG_TASKS`."""
+
+    def generate_config(self) -> Any:
+        """Return where tasks come from."""
+        return super().generate_config().replace(name=BACKLOG)
+
+    def initialize(self) -> None:
+        """Begin to count."""
+        self._left = int(os.environ[BACKLOG_TASKS])
+
+    def work(self, task: Any) -> None:
+        """Do one task."""
+        if self._left == int(os.environ[BACKLOG_TASKS]):
+            self._begun = time.perf_counter()
+        self._left -= 1
+        if not self._left:
+            self.push_task({"seconds": time.perf_counter() - self._begun}, task_name=RESULTS)
+
+
 class _Sergeant(Runner):
     def __init__(self, producer: Any) -> None:
         self._producer = producer
@@ -62,6 +85,29 @@ class _Sergeant(Runner):
         self._producer.push_tasks(calls)
         return self._collect(len(calls))
 
+    def backlog(self, size: int, *, at_once: bool) -> tuple[float, float]:
+        """See `Runner`: the worker starts when all is produced, and its own clock counts."""
+        os.environ[TRANSACTION], os.environ[BACKLOG_TASKS] = str(BACKLOG_AT_ONCE if at_once else 1), str(size)
+        producer = Backlog()
+        producer.init_broker()
+        started = time.perf_counter()
+        if at_once:
+            producer.push_tasks([{} for _ in range(size)])
+        else:
+            for _ in range(size):
+                producer.push_task({})
+        produce_s = time.perf_counter() - started
+        with subprocess.Popen(_command("Backlog", 1)) as supervisor:
+            try:
+                deadline = time.monotonic() + 2 * HUNG_S
+                while not (found := producer.get_next_tasks(1, task_name=RESULTS)):
+                    if time.monotonic() > deadline:
+                        raise Hung(f"{size} tasks were not consumed after {2 * HUNG_S:.0f} s")
+                    time.sleep(0.05)
+            finally:
+                supervisor.terminate()
+        return produce_s, float(found[0].kwargs["seconds"])
+
     def _collect(self, number: int) -> list[Any]:
         results: dict[int, Any] = {}
         deadline = time.monotonic() + HUNG_S
@@ -73,13 +119,17 @@ class _Sergeant(Runner):
         return [results[n] for n in range(number)]
 
 
+def _command(worker: str, number: int) -> list[str]:
+    """Return the command of a supervisor of so many workers of a class."""
+    command = [sys.executable, "-m", "sergeant.supervisor", "--concurrent-workers", str(number)]
+    return [*command, "--worker-module", "bench.peers.sergeant", "--worker-class", worker]
+
+
 @contextlib.contextmanager
 def _open(demand: Demand) -> Iterator[Runner]:
     with redis_server() as port:
         os.environ[PORT], os.environ[TRANSACTION] = str(port), "100" if demand.short else "1"
-        command = [sys.executable, "-m", "sergeant.supervisor", "--concurrent-workers", str(demand.workers)]
-        command += ["--worker-module", "bench.peers.sergeant", "--worker-class", "Worker"]
-        with subprocess.Popen(command) as supervisor:
+        with subprocess.Popen(_command("Worker", demand.workers)) as supervisor:
             try:
                 producer = Worker()
                 producer.init_broker()
