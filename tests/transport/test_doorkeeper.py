@@ -111,8 +111,9 @@ def test_who_is_not_let_in_learns_why_and_tries_again(theirs: KeyPair | None, ex
     inbox, endpoints = bound_pull(context, ("tcp://127.0.0.1:0",), Limits(), theirs)
     wire = stranger.reach(Address("a" * 16, "here", endpoints))
     try:
+        # Of a mismatch whoever notices it second only sees the connection end: that is not certain, and tried again.
         loop.run_until_complete(
-            wait_until_async(lambda: sum(certain and expected in why for why, certain in told) >= 2, lambda: told)
+            wait_until_async(lambda: len(told) >= 2 and any(c and expected in why for why, c in told), lambda: told)
         )
         if theirs is not None:
             keeper._keyring = Keyring(theirs)
@@ -147,8 +148,9 @@ def test_strangers_at_the_door_keep_no_member_out(house: House, caplog: pytest.L
 
 
 def test_where_nobody_answers_nobody_comes_in(house: House) -> None:
-    assert house.network._doorkeeper is not None
-    house.network._doorkeeper.close()
+    assert house.network._door is not None
+    assert house.network._door.doorkeeper is not None
+    house.network._door.doorkeeper.close()
     assert not house.comes_in(MESH)
     assert not house.comes_in(OTHER, MESH.public)
 
@@ -173,7 +175,8 @@ def test_a_peer_does_not_start_where_strangers_are_not_refused(monkeypatch: pyte
 
 
 def test_a_question_that_is_none_is_answered_with_no(house: House) -> None:
-    keeper = house.network._doorkeeper
+    assert house.network._door is not None
+    keeper = house.network._door.doorkeeper
     assert keeper is not None
     with keeper._context.socket(zmq.REQ) as asking:
         asking.connect(ANSWERS_AT)

@@ -122,7 +122,8 @@ def test_who_floods_over_a_unix_socket_is_slowed_and_others_are_heard(
 
 
 def test_who_floods_over_tcp_is_slowed_and_others_are_heard(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    inbox = place.network._inbox
+    assert place.network._door is not None
+    inbox = place.network._door.inbox
     assert inbox is not None
     with place.push() as hostile, place.push() as sound:
         for frame in USELESS:
@@ -136,7 +137,8 @@ def test_who_floods_over_tcp_is_slowed_and_others_are_heard(place: Place, caplog
 
 
 def test_beside_a_flood_over_tcp_whoever_sends_next_is_heard_next(place: Place) -> None:
-    inbox = place.network._inbox
+    assert place.network._door is not None
+    inbox = place.network._door.inbox
     assert inbox is not None
     taken = []
     with place.push() as hostile, place.push() as sound:
@@ -155,7 +157,8 @@ def test_beside_a_flood_over_tcp_whoever_sends_next_is_heard_next(place: Place) 
 
 
 def test_while_an_inbox_pauses_what_comes_does_not_wake_it(place: Place) -> None:
-    inbox = place.network._inbox
+    assert place.network._door is not None
+    inbox = place.network._door.inbox
     assert inbox is not None
     with place.push() as hostile:
         for frame in USELESS[: BURST + 200]:
@@ -172,7 +175,8 @@ def test_while_an_inbox_pauses_what_comes_does_not_wake_it(place: Place) -> None
 
 
 def test_the_parts_of_a_message_of_several_frames_are_dropped_one_by_one(place: Place) -> None:
-    inbox = place.network._inbox
+    assert place.network._door is not None
+    inbox = place.network._door.inbox
     assert inbox is not None
     with place.push() as hostile:
         hostile.send_multipart([USEFUL] * 20)

@@ -4,7 +4,7 @@ CURVE alone proves that the other side has a key, not that it is one we know: wi
 RFC 27) any key would do. So the sockets name a domain of their own and enforce it, which lets nobody in while nobody
 answers, and a peer starts only after a key drawn at random was refused at its door.
 
-Owns the socket that ZeroMQ asks. Knows no message. Called by `network.py`.
+Owns the socket that ZeroMQ asks. Knows no message. Called by `front_door.py`.
 """
 
 from __future__ import annotations

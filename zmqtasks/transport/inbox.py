@@ -1,6 +1,6 @@
 """The one PULL socket a peer binds for other hosts: frames in, decoded messages out.
 
-Owns the socket's life and the draining of it on an asyncio loop. Judges no message. Called by `network.py`.
+Owns the socket's life and the draining of it on an asyncio loop. Judges no message. Called by `front_door.py`.
 """
 
 from __future__ import annotations

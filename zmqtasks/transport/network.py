@@ -32,9 +32,7 @@ from zmqtasks.wire.loans import Loan
 if TYPE_CHECKING:
     import zmq
 
-    from zmqtasks.transport.doorkeeper import Doorkeeper
-    from zmqtasks.transport.handshakes import Guard
-    from zmqtasks.transport.inbox import Inbox
+    from zmqtasks.transport.front_door import FrontDoor
 
 TUNNEL = "tunnel://"
 """Begins the address of a peer that nobody can connect to: its name in a folder of sockets that lead to it."""
@@ -149,15 +147,12 @@ class ZmqNetwork:
         self._keyring = keyring
         self._reload: asyncio.TimerHandle | None = None
         self._on_refused = on_refused
-        self._guard: Guard | None = None
-        self._doorkeeper: Doorkeeper | None = None
         self._refusals = Refusals(loop.time)
         self._limits = limits or Limits()
         self._host = host
         self._tunnels = tunnels
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
-        self._socket: zmq.Socket[bytes] | None = None
-        self._inbox: Inbox | None = None
+        self._door: FrontDoor | None = None
         self._examples = Pool()
         self._example: Loan | None = None
         self._local: LocalInbox | None = None
@@ -165,7 +160,10 @@ class ZmqNetwork:
         endpoints: tuple[str, ...] = ()
         try:
             if bind:
-                endpoints = self._bind(bind)
+                from zmqtasks.transport.front_door import FrontDoor  # who stays on his host need not load ZeroMQ
+
+                self._door = FrontDoor(loop, self._zmq(), bind, self._limits, keyring, self._refusals)
+                endpoints = self._door.endpoints
             if folder and not advertise:
                 path = _local_path(folder, peer)
                 self._local = LocalInbox(loop, path)
@@ -177,22 +175,6 @@ class ZmqNetwork:
         self.address = Address(peer, host, tuple(doors.with_key(e, own_key) for e in advertise or endpoints))
         self._example = self._examples.write(()) if loans.AVAILABLE else None
         self.memory = Memory(os.getpid(), self._example.fd, self._example.token) if self._example is not None else None
-
-    def _bind(self, bind: tuple[str, ...]) -> tuple[str, ...]:
-        """Bind the inbox for other hosts; with keys, behind a doorkeeper that has shown to refuse strangers."""
-        from zmqtasks.transport import sockets  # a program that stays on its host need not have ZeroMQ loaded
-
-        keyring = self._keyring
-        if keyring is not None:
-            from zmqtasks.transport.doorkeeper import Doorkeeper
-
-            self._doorkeeper = Doorkeeper(self._zmq(), keyring, self._refusals)
-        pair = None if keyring is None else keyring.pair
-        self._socket, endpoints = sockets.bound_pull(self._zmq(), bind, self._limits, pair)
-        if self._doorkeeper is not None:
-            for endpoint in endpoints:
-                self._doorkeeper.try_door(endpoint)
-        return endpoints
 
     def _zmq(self) -> zmq.Context[zmq.Socket[bytes]]:
         """Return the context of this peer, made when it is needed."""
@@ -208,18 +190,9 @@ class ZmqNetwork:
         intake = Intake(self._limits, on_message, self._loop.time, self._refusals)
         if keyring is not None and not keyring.is_shared:
             self._reload = self._loop.call_later(RELOAD_S, self._look_for_keys, keyring, on_revoked)
-        if self._socket is not None:
-            from zmqtasks.transport.inbox import Inbox
-
-            each_its_own = None if keyring is None or keyring.is_shared else keyring
-            self._inbox = Inbox(self._loop, self._socket, intake, each_its_own)
-            if self._doorkeeper is not None:
-                from zmqtasks.transport.handshakes import Guard
-
-                self._doorkeeper.attend(self._loop)
-                self._guard = Guard(self._loop, self._socket, self._refusals)
-        if self._local is not None:
-            self._local.listen(intake)
+        for inbox in (self._door, self._local):
+            if inbox is not None:
+                inbox.listen(intake)
 
     def _look_for_keys(self, keyring: Keyring, on_revoked: Callable[[frozenset[str]], None]) -> None:
         self._reload = self._loop.call_later(RELOAD_S, self._look_for_keys, keyring, on_revoked)
@@ -239,7 +212,7 @@ class ZmqNetwork:
 
     def drain(self) -> None:
         """Deliver what has come so far."""
-        for inbox in (self._inbox, self._local):
+        for inbox in (self._door, self._local):
             if inbox is not None:
                 inbox.drain()
 
@@ -313,7 +286,7 @@ class ZmqNetwork:
         """Close inbox and context; what says goodbye has its moment. Idempotent."""
         if self._reload is not None:
             self._reload.cancel()
-        for inbox in (self._guard, self._inbox, self._local, self._doorkeeper):
+        for inbox in (self._door, self._local):
             if inbox is not None:
                 inbox.close()
         if self._context is not None:
