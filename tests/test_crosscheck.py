@@ -21,9 +21,9 @@ def forgetful(mesh: SimMesh) -> NodeProcess:
     assert isinstance(node, NodeProcess)
     send, lost = node.workers.send, []
 
-    def lose_one(slot: int, tasks: Tasks) -> None:
+    def lose_one(slot: int, tasks: Tasks, *, alone: bool = False) -> None:
         if lost:
-            send(slot, tasks)
+            send(slot, tasks, alone=alone)
         else:
             lost.append(tasks)
 

@@ -89,6 +89,6 @@ def test_settled_is_an_outcome_without_its_body() -> None:
 
 
 def test_numbers_on_the_wire_do_not_move() -> None:
-    assert [kind.value for kind in OutcomeKind] == list(range(11))
+    assert [kind.value for kind in OutcomeKind] == list(range(13))
     assert [phase.name for phase in sorted(Phase)] == ["QUEUED", "RUNNING", "FINISHED"]
     assert messages.PROTOCOL_VERSIONS[0] <= messages.PROTOCOL_VERSIONS[1]

@@ -38,6 +38,7 @@ class Around:
     def __init__(self, style: OutputStyle) -> None:
         self.style = style
         self.targets = (11, 12)
+        self.lanes = 1
         self.table = ProgressTable(2)
         self.outlet = self
         self.written: list[tuple[int, bytes]] = []
