@@ -41,6 +41,17 @@ def test_chunks_grow_with_the_largest_that_came_back_whole() -> None:
     book.check()
 
 
+def test_a_chunk_holds_tasks_that_were_run_equally_often() -> None:
+    book, job = a_book("a", task_s=1e-6, tasks=20)
+    job.task_bytes, job.proven = 1.0, 1_000
+    for index in (5, 6, 6):
+        job.ledger.asked(index, 0.0)
+    (send,) = Filling(book, Placement(book), 1).fill()
+    assert isinstance(send, Send)
+    assert [(cut.start, cut.stop, cut.runs) for cut in send.cuts] == [(0, 5, 0), (5, 6, 1), (6, 7, 2)]
+    book.check()
+
+
 def test_a_task_that_is_to_be_alone_keeps_its_node_to_itself() -> None:
     book, job = a_book("a", "b")
     for _ in range(LOSSES_UNTIL_ALONE_ON_NODE):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.machines import test_blame, test_collection, test_dispatch, test_holding, test_resumed
+from tests.machines import test_blame, test_collection, test_dispatch, test_filling, test_holding, test_resumed
 from tests.simulation import test_faults
 from tests.simulation.rules import scenarios
 from tests.simulation.rules.rule import Patch, Rule
@@ -101,7 +101,7 @@ def _grasping() -> tuple[Patch, ...]:
         if parts:
             for start, stop in parts:
                 job.waiting.remove(start, stop)
-            self._queue(job)
+            self.requeue(job)
             self._load(node, job, attempt, parts, parts.count())
 
     return ((Book, "adopt", adopt),)
@@ -209,6 +209,10 @@ def _twice_on_one_node() -> tuple[Patch, ...]:
     return ((holding.Holding, "_requeue_run", requeue),)
 
 
+def _runs_of_the_first() -> tuple[Patch, ...]:
+    return ((blame.Ledger, "runs_from", lambda self, start, most: (self._tries.get(start, 0), most)),)
+
+
 def _deaf_to_recorders() -> tuple[Patch, ...]:
     return ((Losses, "hear", lambda self, flight, now: []),)
 
@@ -258,4 +262,6 @@ RULES = (
          _twice_on_one_node, test_holding.test_at_most_once_what_ran_untold_is_lost),
     Rule("6l", "A flight recorder leaves the blame with what had begun when a node died", "Dispatch does not hear it",
          _deaf_to_recorders, test_dispatch.test_where_a_flight_recorder_speaks_the_charge_is_left_with_what_ran),
+    Rule("6m", "A task is told how often it was run, and not its neighbours", "Ledger takes the first for all",
+         _runs_of_the_first, test_filling.test_a_chunk_holds_tasks_that_were_run_equally_often),
 )  # fmt: skip
