@@ -217,3 +217,20 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
         wait_until(has_ended, lambda: peak_kib, timeout_s=50)
         assert (it.wait(), it.stderr) == (0, "")
     assert 10 * 1024 < peak_kib < 260 * 1024
+
+
+def test_a_job_is_run_every_so_often_until_it_is_interrupted(tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("1\n2\n")
+    again = ("run", "chores:double", "in", "--every", "0.1 s", "--workers", "1", "-o", "x.db", "--overwrite")
+    with program(tmp_path, "run", *again) as it:
+        jobs = "SELECT count(DISTINCT job) FROM results"
+        wait_until(lambda: (tmp_path / "x.db").exists() and "left out" in it.stderr, lambda: it.stderr, 30)
+        wait_until(lambda: rows(tmp_path / "x.db", jobs)[0][0] >= 2, lambda: it.stderr, 30)
+        it.signal(signal.SIGINT)
+        assert it.wait() == 130
+    assert "the run took longer than its period of 0.1 s" in it.stderr
+    values = rows(tmp_path / "x.db", "SELECT value FROM results GROUP BY job, task")
+    assert sorted(set(values)) == [("2",), ("4",)]
+    for wrong in (("--journal", "j"), ("--only-failed",)):
+        assert run(tmp_path, *again, *wrong).returncode == 2
+    assert "standard input" in run(tmp_path, "run", "chores:double", "--every", "1 s", stdin="1").stderr

@@ -101,6 +101,23 @@ def test_a_delayed_call_does_not_starve_behind_those_that_keep_coming(client: zm
     assert not stream[-1].done(), "it has waited for its moment, and then for its turn"
 
 
+def test_a_program_that_goes_on_gives_its_delays_again(tmp_path: Path) -> None:
+    ledger, journal = tmp_path / "ledger", tmp_path / "journal.db"
+    for delay, first_life in ((3600, True), (0.2, False)):
+        with zmqtasks.Client(workers=1, standby=0, journal=journal) as client:
+            calls = client.options(delay=delay, expires=7200, not_before=time.time())
+            at_once = client.submit(functions.note, 1, str(ledger))
+            given_at = time.monotonic()
+            later = calls.submit(functions.note, 2, str(ledger))
+            assert at_once.result(20) == 1
+            if first_life:
+                client._registry.abort()
+            else:
+                assert later.result(20) == 2
+                assert time.monotonic() - given_at >= delay
+    assert ledger.read_text().split() == ["1", "2"]
+
+
 def test_a_delayed_call_can_be_taken_back(client: zmqtasks.Client) -> None:
     future = client.options(delay=3600).submit(functions.pid)
     assert future.cancel()

@@ -26,6 +26,9 @@ from zmqtasks.cli import options
 @click.option("--node", "nodes", multiple=True, type=options.WAY, help="Use this running node; repeatable.")
 @click.option("--hosts", metavar="FILE", help="Use the nodes of this file of hosts, and start them if need be.")
 @options.journal_option
+@click.option(
+    "--every", type=options.POSITIVE_SECONDS, help='Run it all again each "5 min", until Ctrl-C; OUT is added to.'
+)
 @options.patience_options
 @options.inbox_options
 def run(**given: Any) -> int:

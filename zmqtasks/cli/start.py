@@ -18,6 +18,7 @@ from zmqtasks.cli.functions import Function, load
 from zmqtasks.cli.inputs import Source
 from zmqtasks.cli.job import JobRun, Task
 from zmqtasks.cli.output import is_terminal, open_results
+from zmqtasks.cli.repeating import repeat
 from zmqtasks.embedded.thread import Where
 from zmqtasks.machines.placement import objection, offer_of
 from zmqtasks.options import NodeOptions
@@ -30,6 +31,17 @@ OUTPUT = ("output", "append", "overwrite")
 
 def run_here(given: dict[str, Any]) -> int:
     """Be `zmqtasks run`; return the exit code."""
+    if given["every"] is None:
+        return _run_once(given)
+    _refuse_with(given, ("journal", "only_failed"), "a job that is run once; --every runs it anew each time")
+    if not given["inputs"] or "-" in given["inputs"]:
+        raise click.UsageError("--every reads INPUT each time: name files or paths, not standard input")
+    later = given | {"append": True, "overwrite": False}
+    return repeat(given["every"], lambda number: _run_once(later if number else given))
+
+
+def _run_once(given: dict[str, Any]) -> int:
+    """Run the job, on nodes that run already or on one that is started here."""
     source = _source(given)
     _check_output(given)
     if given["hosts"]:

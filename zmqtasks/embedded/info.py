@@ -23,7 +23,7 @@ class TaskState(StrEnum):
     """A node has it: it waits there, or runs."""
     DONE = "done"
     FAILED = "failed"
-    """By an exception of its own, or because it could not travel."""
+    """By an exception of its own, because it could not travel, or had not begun in time."""
     TIMED_OUT = "timed_out"
     CRASHED = "crashed"
     OUT_OF_MEMORY = "out_of_memory"

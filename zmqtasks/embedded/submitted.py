@@ -274,11 +274,11 @@ class SubmittedJob(Canceller):
         self._sent_at.drop(start, stop)
         for place, first, last in reversed(self._places(start, stop)):
             futures = self._futures[place]
-            gone = [future for future in futures[first:last] if future is not None]
+            gone = list(filter(None, futures[first:last]))
             ended = len(gone)
             self.ended += ended
             if self.pending:
-                self.pending.leave(ended, sum(future._weight for future in gone))
+                self.pending.leave(ended, sum([future._weight for future in gone]))
             self._left[place] -= ended
             if self._left[place]:
                 futures[first:last] = [None] * (last - first)
