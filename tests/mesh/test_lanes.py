@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import zmqtasks
+from tests.cli.programs import program
 from tests.mesh import awaited, side_by_side, task_classes
 from tests.waiting import wait_until
 
@@ -203,3 +205,44 @@ def test_what_an_object_asks_for_is_granted_in_each_lane(threads: zmqtasks.Clien
     assert all(future.exception(30) is None for future in futures)
     runs = [(tmp_path / str(number)).read_text().count("run") for number in range(4)]
     assert runs == [2, 2, 2, 1]
+
+
+@pytest.mark.parametrize("kind", ["threads", "coroutines"])
+def test_a_lane_may_ask_for_another_worker_and_the_others_finish(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    client: zmqtasks.Client = request.getfixturevalue(kind)
+    beside = client.submit(side_by_side.note_and_await, str(tmp_path / "begun"), 0.3)
+    wait_until((tmp_path / "begun").exists, beside.info)
+    pid = client.submit(side_by_side.respawn_once, str(tmp_path / "pids")).result(30)
+    first, second = map(int, (tmp_path / "pids").read_text().split())
+    assert second == pid != first
+    assert beside.result(30) == first
+
+
+def test_a_worker_with_lanes_that_cannot_begin_is_told() -> None:
+    with (
+        zmqtasks.Client(workers=1, standby=0, threads=3, initializer=side_by_side.refuse) as client,
+        pytest.raises(zmqtasks.WorkerCrashed, match="not here"),
+    ):
+        client.submit(side_by_side.sleep, 0.0).result(30)
+
+
+@pytest.mark.parametrize("options", [{"threads": 2}, {"concurrency": 2}])
+def test_workers_with_lanes_may_be_spawned(options: dict[str, int]) -> None:
+    with zmqtasks.Client(workers=1, standby=0, method="spawn", **options) as client:
+        assert list(client.map(awaited.double, range(20))) == [2 * n for n in range(20)]
+
+
+@pytest.mark.parametrize("options", [("--threads", "2"), ("--concurrency", "2")])
+def test_a_node_with_lanes_drains(tmp_path: Path, options: tuple[str, ...]) -> None:
+    worker = ("worker", "--bind", "127.0.0.1:0", "--workers", "1", *options)
+    with program(tmp_path, "node", *worker) as node, zmqtasks.Client(node.address) as client:
+        marks = [tmp_path / "first", tmp_path / "second"]
+        running = [client.submit(side_by_side.note_and_await, str(mark), 0.4) for mark in marks]
+        wait_until(lambda: all(mark.exists() for mark in marks), lambda: running)
+        node.process.send_signal(signal.SIGTERM)
+        assert len({future.result(30) for future in running}) == 1
+        wait_until(lambda: node.process.poll() is not None, lambda: node.stderr)
+    assert node.process.returncode == 0
+    assert "2 tasks done" in node.stderr
