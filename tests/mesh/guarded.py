@@ -23,6 +23,13 @@ def touch(path: str) -> None:
     Path(path).touch()
 
 
+class Doubler(zmqtasks.Worker[int]):
+    config = zmqtasks.WorkerConfig(serializer="msgpack")
+
+    def run(self, task: zmqtasks.Task) -> int:
+        return 2 * int(task.args[0])
+
+
 class Tools:
     @staticmethod
     def touch(path: str) -> None:

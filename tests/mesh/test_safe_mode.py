@@ -53,6 +53,7 @@ def test_what_is_refused_is_refused_alone_and_nothing_of_it_runs(client: zmqtask
         assert isinstance(error, zmqtasks.NotAuthorised)
     assert list(good) == [2 * n for n in range(1000)]
     assert safe.submit(guarded.double, 4).result(20) == 8
+    assert client.submit(guarded.Doubler, 4).result(20) == 8
     assert not canary.exists()
 
 
