@@ -15,6 +15,8 @@ from tests.cli.programs import program
 from tests.mesh import awaited, side_by_side, task_classes
 from tests.waiting import wait_until
 
+Several = tuple[str, zmqtasks.Client]
+
 
 @pytest.fixture(scope="module")
 def threaded_client() -> Iterator[zmqtasks.Client]:
@@ -28,6 +30,14 @@ def awaiting_client() -> Iterator[zmqtasks.Client]:
     with zmqtasks.Client(workers=1, standby=0, concurrency=4) as client:
         client.submit(side_by_side.sleep, 0.0).result(30)
         yield client
+
+
+@pytest.fixture(params=["threads", "coroutines"])
+def several(
+    request: pytest.FixtureRequest, threaded_client: zmqtasks.Client, awaiting_client: zmqtasks.Client
+) -> Several:
+    """Return each of them in turn, with its name."""
+    return request.param, {"threads": threaded_client, "coroutines": awaiting_client}[request.param]
 
 
 @pytest.fixture
@@ -56,9 +66,8 @@ def test_coroutines_run_side_by_side_in_one_process(coroutines: zmqtasks.Client,
     assert len({pid for _, pid in found}) == 1
 
 
-@pytest.mark.parametrize("kind", ["threads", "coroutines"])
-def test_each_form_of_call_gives_what_it_gives_elsewhere(kind: str, request: pytest.FixtureRequest) -> None:
-    client: zmqtasks.Client = request.getfixturevalue(kind)
+def test_each_form_of_call_gives_what_it_gives_elsewhere(several: Several) -> None:
+    _, client = several
     assert list(client.map(awaited.double, range(300))) == [2 * n for n in range(300)]
     assert list(client.map(pow, range(300), [2] * 300)) == [n * n for n in range(300)]
     assert client.submit(awaited.double, 4, pause_s=0.0).result(30) == 8
@@ -89,11 +98,10 @@ def test_a_coroutine_is_cancelled_at_its_limit_and_its_neighbours_go_on(
     assert beside.result(30) == coroutines.submit(side_by_side.asleep, 0.0).result(30)
 
 
-@pytest.mark.parametrize("kind", ["threads", "coroutines"])
 def test_a_limit_kills_the_worker_and_neighbours_run_again_unblamed(
-    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+    several: tuple[str, zmqtasks.Client], tmp_path: Path
 ) -> None:
-    client: zmqtasks.Client = request.getfixturevalue(kind)
+    kind, client = several
     ledger = str(tmp_path / "ledger")
     client = client.options(crash_limit=1)
     if kind == "threads":
@@ -207,11 +215,10 @@ def test_what_an_object_asks_for_is_granted_in_each_lane(threads: zmqtasks.Clien
     assert runs == [2, 2, 2, 1]
 
 
-@pytest.mark.parametrize("kind", ["threads", "coroutines"])
 def test_a_lane_may_ask_for_another_worker_and_the_others_finish(
-    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+    several: tuple[str, zmqtasks.Client], tmp_path: Path
 ) -> None:
-    client: zmqtasks.Client = request.getfixturevalue(kind)
+    _, client = several
     beside = client.submit(side_by_side.note_and_await, str(tmp_path / "begun"), 0.3)
     wait_until((tmp_path / "begun").exists, beside.info)
     pid = client.submit(side_by_side.respawn_once, str(tmp_path / "pids")).result(30)
