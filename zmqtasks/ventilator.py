@@ -303,9 +303,9 @@ class Ventilator:
         """Send nothing of a queue from now on, or go on."""
         self._handle(moves.QueueHeld(queue, held))
 
-    def is_held(self, queue: str) -> bool:
-        """Tell whether nothing of a queue is sent."""
-        return self._dispatch.queues.is_held(queue)
+    def held_queues(self) -> list[str]:
+        """Return the queues of which nothing is sent."""
+        return self._dispatch.queues.held()
 
     def pull(self, queue: str, most: int, jobs: Container[JobId]) -> list[tuple[JobId, int, payload.Form, Any]]:
         """Take up to so many tasks out that are of these jobs and were never sent; they have ended with that here."""

@@ -72,6 +72,10 @@ def test_calls_are_taken_back_into_the_program(client: zmqtasks.Client) -> None:
     assert [call.args[0] for call in rest] == [4, 5]
     for call in rest:
         call.run()
+    client.submit(functions.double, 21)
+    (single,) = client.queue().pull()
+    assert (single.function, single.args, single.kwargs) == (functions.double, (21,), {})
+    single.run()
     with pytest.raises(ValueError, match="most must be 1 or more"):
         client.queue().pull(0)
 
@@ -104,6 +108,7 @@ def test_a_client_that_shuts_down_holds_nobody_up(tmp_path: Path) -> None:
 
         waiting = threading.Thread(target=submit)
         waiting.start()
+        client.queue().pause()
         client.shutdown(wait=False)
         waiting.join(30)
         (tmp_path / "gate").touch()

@@ -9,10 +9,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zmqtasks.options import DEFAULT_QUEUE
+from zmqtasks.wire.payload import Form, unpack_function
 
 if TYPE_CHECKING:
     from zmqtasks.embedded.futures import TaskFuture
     from zmqtasks.embedded.registry import Registry
+    from zmqtasks.embedded.submitted import SubmittedJob
+    from zmqtasks.ventilator import Ventilator
 
 
 class PulledCall(NamedTuple):
@@ -29,6 +32,24 @@ class PulledCall(NamedTuple):
             self.future.set_result(self.function(*self.args, **self.kwargs))
         except Exception as error:
             self.future.set_exception(error)
+
+
+class _Pulled(NamedTuple):
+    """A call that was taken out, as it was kept."""
+
+    job: SubmittedJob
+    future: TaskFuture
+    form: Form
+    item: Any
+
+    def opened(self) -> PulledCall:
+        """Return it as its function would be called."""
+        function = unpack_function(self.job.function, self.job.serializer)
+        if self.form is Form.CALL:
+            args, kwargs = self.item
+        else:
+            args, kwargs = (self.item,) if self.form is Form.ONE else self.item, {}
+        return PulledCall(function, args, kwargs, self.future)
 
 
 class Queue:
@@ -63,7 +84,7 @@ class Queue:
     @property
     def is_paused(self) -> bool:
         """Whether nothing of it is sent."""
-        return self._registry.tend(lambda ventilator: ventilator.is_held(self.name))
+        return self._registry.tend(lambda ventilator: self.name in ventilator.held_queues())
 
     def pull(self, most: int = 1) -> list[PulledCall]:
         """Take up to `most` calls out that were submitted and never sent, the first in line first.
@@ -76,7 +97,13 @@ class Queue:
         """
         if most < 1:
             raise ValueError(f"most must be 1 or more, not {most}")
-        return self._registry.pull(self.name, most)
+        return [call.opened() for call in self._registry.tend(lambda ventilator: self._pull(ventilator, most))]
+
+    def _pull(self, ventilator: Ventilator, most: int) -> list[_Pulled]:
+        jobs = self._registry.submitted_jobs()
+        pulled = ventilator.pull(self.name, most, jobs)
+        found = [(jobs[job_id], jobs[job_id].pull(index), form, item) for job_id, index, form, item in pulled]
+        return [_Pulled(job, future, form, item) for job, future, form, item in found if future is not None]
 
     def __repr__(self) -> str:
         return f"<Queue {self.name!r}>"

@@ -22,7 +22,6 @@ from zmqtasks.embedded.journalled import Kept
 from zmqtasks.embedded.mapping import Mapping
 from zmqtasks.embedded.pending import Pending
 from zmqtasks.embedded.periodic import Periodic
-from zmqtasks.embedded.queues import PulledCall
 from zmqtasks.embedded.submitted import Batch, SubmittedJob
 from zmqtasks.embedded.thread import Embedded, Where
 from zmqtasks.embedded.views import Known, View
@@ -176,21 +175,9 @@ class Registry:
 
         return self.embedded.call(tend)
 
-    def pull(self, queue: str, most: int) -> list[PulledCall]:
-        """Take calls out of a queue; see `Queue.pull`."""
-
-        def pull(ventilator: Ventilator) -> list[tuple[SubmittedJob, TaskFuture, Form, Any]]:
-            jobs = {job.job_id: job for job in self._by_use}
-            pulled = ventilator.pull(queue, most, jobs)
-            found = [(jobs[id_], jobs[id_].pull(index), form, item) for id_, index, form, item in pulled]
-            return [(job, future, form, item) for job, future, form, item in found if future is not None]
-
-        calls = []
-        for job, future, form, item in self.tend(pull):
-            function = payload.unpack_function(job.function, job.serializer)
-            args, kwargs = item if form is CALL else ((item,) if form is ONE else item, {})
-            calls.append(PulledCall(function, tuple(args), kwargs, future))
-        return calls
+    def submitted_jobs(self) -> dict[JobId, SubmittedJob]:
+        """Return the open jobs of submitted calls; in the loop's thread."""
+        return {job.job_id: job for job in self._by_use}
 
     def every(self, view: View, period: float | str, function: Callable[..., Any], args: Any, kwargs: Any) -> Periodic:
         """Make a call at fixed intervals; see `Client.every`."""
@@ -318,6 +305,7 @@ class Registry:
         if self._pending:
             self._pending.give_up()
         self.embedded.call_soon(self._take_calls)  # where Ctrl-C came to `submit`, the loop may not have been told
+        self.embedded.call_soon(self._resume_queues)
         if cancel_futures:
             self.embedded.call_soon(self._cancel_all)
         for mapping in list(self._mappings):
@@ -478,6 +466,14 @@ class Registry:
         for index in range(start, stop) if self._unanswered else ():
             for answered in self._unanswered.pop((job_id, index), ()):
                 answered.set()
+
+    def _resume_queues(self) -> None:
+        """Let go on what is paused: nobody is left who could, and the end waits for it."""
+        for queue in self.embedded.ventilator.held_queues():
+            logger.warning(
+                "the queue %s was paused, and goes on: its client shuts down, which waits for its calls", queue
+            )
+            self.embedded.ventilator.hold(queue, held=False)
 
     def _cancel_all(self) -> None:
         self._take_calls()

@@ -31,9 +31,9 @@ class Queues:
             job.is_paused = held
             self._book.requeue(job)
 
-    def is_held(self, queue: str) -> bool:
-        """Tell whether a queue is held."""
-        return queue in self._held
+    def held(self) -> list[str]:
+        """Return the queues that are held."""
+        return sorted(self._held)
 
     def length(self, queue: str, *, delayed: bool) -> int:
         """Return how many tasks of a queue are not aboard a node, with or without those that wait for their moment."""
@@ -53,4 +53,4 @@ class Queues:
         return (job for job in self._book.jobs.values() if job.options.queue == queue)
 
     def __repr__(self) -> str:
-        return f"<Queues held={sorted(self._held)}>"
+        return f"<Queues held={self.held()}>"
