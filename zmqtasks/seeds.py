@@ -3,6 +3,7 @@
     tcp://10.0.0.7:7700     itself
     tcp://nodes.lan:7700    each address that the name has, asked for again every few seconds
     file:nodes.txt          each line of the file, read again when it has changed
+    lan:  lan:NAME          nodes that announce themselves on the local network (`worker --beacon`)
 
 ZeroMQ would take the first address of a name only, and never try another. Owns the asking; what is found is for
 `neighbours.py`. Runs on the loop; names are asked for in a thread.
@@ -11,25 +12,29 @@ ZeroMQ would take the first address of a name only, and never try another. Owns 
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
-from zmqtasks import doors
+from zmqtasks import beacon, doors
 from zmqtasks.errors import BindError, MeshError
 
 logger = logging.getLogger(__name__)
 
 FILE = "file:"
+LAN = "lan:"
+HEAR_S = 3.0
+"""How long a node is waited for that announces itself each second."""
 AGAIN_S = 5.0
 """So long until a file is looked at again, and a name asked for; up to twice as long, so that not all ask at once."""
 
 
 def is_fixed(seed: str) -> bool:
     """Tell whether a seed is an address that stays as it is."""
-    if seed.startswith(FILE):
+    if seed.startswith((FILE, LAN)):
         return False
     host = doors.host_of(seed)
     if host in ("", "localhost"):
@@ -42,12 +47,33 @@ def is_fixed(seed: str) -> bool:
 
 
 def expand(seeds: Iterable[str]) -> tuple[str, ...]:
-    """Return the seeds with the lines of files in their places, as they are now; names stay names.
+    """Return the seeds with addresses in the places of files and networks, as they are now; names stay names.
 
     Raises:
-        BindError: a file cannot be read, or has a line that is no address.
+        BindError: a file cannot be read, or has a line that is no address; or nobody announces himself.
     """
-    return tuple([e for seed in seeds for e in (_lines(seed) if seed.startswith(FILE) else (seed,))])
+    return tuple([endpoint for seed in seeds for endpoint in _expanded(seed)])
+
+
+def _expanded(seed: str) -> tuple[str, ...]:
+    if seed.startswith(FILE):
+        return _lines(seed)
+    if not seed.startswith(LAN):
+        return (seed,)
+    try:
+        found = beacon.hear_some(mesh_of(seed), HEAR_S)
+    except OSError as error:
+        raise BindError(f"{seed}: nothing can be heard on the local network: {error.strerror}") from error
+    if not found:
+        raise BindError(
+            f"{seed}: no node announces itself on the local network; start one with: zmqtasks worker --beacon"
+        )
+    return found
+
+
+def mesh_of(seed: str) -> str:
+    """Return the name of the mesh that is looked for on the local network."""
+    return seed.removeprefix(LAN) or beacon.NAME
 
 
 class Seeds:
@@ -91,6 +117,8 @@ class Seeds:
             await asyncio.get_running_loop().shutdown_default_executor()
 
     async def _ask_for(self, seed: str) -> None:
+        if seed.startswith(LAN):
+            await beacon.listen(mesh_of(seed), functools.partial(self._on_listed, seed))
         while True:
             try:
                 found = _lines(seed) if seed.startswith(FILE) else await self._endpoints(seed)

@@ -11,6 +11,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+from zmqtasks.beacon import Announcer
 from zmqtasks.cli.exits import Exit, Refusal, count, say
 from zmqtasks.cli.functions import search_here
 from zmqtasks.cli.interrupts import LoopInterrupts
@@ -34,11 +35,13 @@ class Surroundings(Value):
 
     Args:
         join: where other nodes are; see `seeds.py`.
+        beacon: name under which it announces itself on the local network; None for not at all.
         drain_file: the node drains as soon as it exists.
         summary: file for the account of its run.
     """
 
     join: tuple[str, ...] = ()
+    beacon: str | None = None
     drain_file: str | None = None
     summary: str | None = None
 
@@ -90,8 +93,11 @@ async def _serve(place: Place, node_options: NodeOptions, settings: WorkerSettin
         say(f"node {node.address.peer} ready at {', '.join(node.address.endpoints)}, {workers}")
         seeds = Seeds(around.join, node.join, random.random)
         seeds.open()
+        announcer = Announcer(around.beacon, node.address.endpoints) if around.beacon else None
         await drained.wait()
         await seeds.close()
+        if announcer:
+            announcer.close()
         node.close()
     finally:
         folder.close()

@@ -5,6 +5,7 @@ Owns their names, units and help. Decides nothing about the mesh but which addre
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -79,8 +80,15 @@ def _ports(text: str) -> str:
 
 
 def _way(text: str) -> str:
-    """Return an address that is connected to: that of a Unix socket as well, or a file of addresses."""
-    return text if text.startswith(("unix:///", "file:")) else _address(text)
+    """Return an address that is connected to: that of a Unix socket as well, a file of addresses, the local network."""
+    return text if text.startswith(("unix:///", "file:", "lan:")) else _address(text)
+
+
+def _mesh(text: str) -> str:
+    """Return the name of a mesh on the local network."""
+    if not re.fullmatch(r"[\w.-]{1,64}", text, re.ASCII):
+        raise ValueError(f"{text!r} is no name: letters, digits, - . and _, 64 at most")
+    return text
 
 
 def _function(text: str) -> str:
@@ -139,6 +147,7 @@ ADDRESS = _Parsed("addr", _address)
 INBOX = _Parsed("addr", _inbox)
 PORTS = _Parsed("ports", _ports)
 WAY = _Parsed("addr", _way)
+MESH = _Parsed("name", _mesh)
 FUNCTION = _Parsed("module:function", _function)
 SECONDS = _Parsed("duration", parse_duration)
 POSITIVE_SECONDS = _Parsed("duration", _positive_duration)

@@ -39,6 +39,14 @@ PART = click.FloatRange(0, 1, min_open=True)
     help="Folder of sockets that lead to clients.",
 )
 @click.option("--join", multiple=True, type=options.WAY, help="Of another node: who knows one finds both; repeatable.")
+@click.option(
+    "--beacon",
+    type=options.MESH,
+    is_flag=False,
+    flag_value="zmqtasks",
+    metavar="[NAME]",
+    help="Announce this node on the local network, where --node lan: finds it.",
+)
 @options.door_options
 @click.option("--workers", type=click.IntRange(1), help="Worker processes; one a core by default.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Tasks at once in each worker.")
@@ -111,6 +119,7 @@ def worker(
     local: bool,
     tunnels: Path | None,
     join: tuple[str, ...],
+    beacon: str | None,
     insecure: bool,
     key: str | None,
     folders: tuple[str, ...],
@@ -137,6 +146,7 @@ def worker(
       zmqtasks worker --bind 10.0.0.8:7700 --key mesh.key --join 10.0.0.7:7700
       zmqtasks worker --queue mail --queue default --resource gpu=2 --label zone=a
       zmqtasks worker --bind 10.0.0.7:7700 --key /etc/mesh.key --systemd > /etc/systemd/system/zmqtasks.service
+      zmqtasks worker --bind 10.0.0.8:7700 --key mesh.key --beacon
       zmqtasks worker --initializer package.module:open_database --finalizer package.module:close_database
     """
     if local:
@@ -163,4 +173,4 @@ def worker(
 
     advertised = () if advertise is None else (advertise,)
     place = Place((), tunnels=tunnels) if local else Place((bind,), advertised, key=key)
-    return be_node(place, folders, own, Surroundings(join, drain_file, summary))
+    return be_node(place, folders, own, Surroundings(join, beacon, drain_file, summary))
