@@ -227,6 +227,7 @@ class Keeper:
             endpoint = f"unix://{entry}"
         if self._runs.get(name) is run:
             self._nodes[name] = endpoint
+            logger.info("%s: up at %s", name, endpoint)
             self._handle(HostReady(name))
 
 
@@ -245,6 +246,7 @@ async def _main(lifeline: Lifeline, config: dict[str, Any]) -> None:
         plan = read_hosts(config["hosts"])
         if config["detached"] and not record.claim():
             raise ClusterError("another `zmqtasks cluster up` is under way for this file")
+        logging.basicConfig(filename=record.keeper_log(), format="%(asctime)s %(message)s", level=logging.INFO)
         keeper = Keeper(asyncio.get_running_loop(), plan, folder.path, record)
         control = str(folder.path / "control")
         async with await serve(control, keeper):

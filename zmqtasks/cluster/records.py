@@ -104,6 +104,14 @@ class ClusterRecord:
         except OSError as error:
             raise ClusterError(f"cannot write the log {file}: {error.strerror}") from error
 
+    def keeper_log(self) -> Path:
+        """Return where keepers tell what happens to hosts; it begins anew where it has become long."""
+        file = self.folder / "keeper.log"
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if file.exists() and file.stat().st_size > MOST_LOG:
+            file.unlink()
+        return file
+
     def log_of(self, host: str) -> Path:
         """Return where the log of a host is."""
         return self.folder / f"{re.sub(r'[^A-Za-z0-9.@_-]', '_', host)}.log"
