@@ -34,11 +34,11 @@ def client() -> Iterator[zmqtasks.Client]:
 class Blocked:
     """A worker that waits in a task, with others behind it: some aboard its node, some not."""
 
-    def __init__(self, client: zmqtasks.Client, folder: Path, tasks: int = 40) -> None:
+    def __init__(self, client: zmqtasks.Client, folder: Path, tasks: int = 300) -> None:
         self.release, self.ledger, self.begun = folder / "release", folder / "ledger", folder / "begun"
         self.ledger.touch()
         self.begun.mkdir()
-        # Nodes get ahead only what is known to be short.
+        # Nodes get ahead only what is known to be short; and so many are waiting that a chunk of 64 does not hold them all.
         for _ in range(8):
             client.submit(functions.note_pid_and_wait, str(self.begun), str(self.begun)).result(20)
             client.submit(functions.note, -1, str(self.ledger)).result(20)
