@@ -38,7 +38,7 @@ class Blocked:
         self.release, self.ledger, self.begun = folder / "release", folder / "ledger", folder / "begun"
         self.ledger.touch()
         self.begun.mkdir()
-        # Nodes get ahead only what is known to be short; and so many are waiting that a chunk of 64 does not hold them all.
+        # Nodes get ahead only what is known to be short, and no chunk holds more than 64 of what waits then.
         for _ in range(8):
             client.submit(functions.note_pid_and_wait, str(self.begun), str(self.begun)).result(20)
             client.submit(functions.note, -1, str(self.ledger)).result(20)
