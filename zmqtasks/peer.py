@@ -17,7 +17,7 @@ from collections.abc import Callable
 import zmqtasks
 from zmqtasks.errors import BindError
 from zmqtasks.machines import session
-from zmqtasks.machines.authority import Member
+from zmqtasks.machines.authority import Member, names_only_own
 from zmqtasks.messages import (
     PROTOCOL_VERSIONS,
     Address,
@@ -225,7 +225,14 @@ class Peer:
 
     def _guest_of(self, message: Message, sender: Member | None) -> Guest | None:
         guest = self._sessions_of_guests.get(message.session)
-        return guest if guest and (sender is None or self._owns(sender, guest, message)) else None
+        if guest is None or sender is None:
+            return guest
+        if not self._owns(sender, guest, message):
+            return None
+        if guest.role is not Role.VENTILATOR or names_only_own(message, guest.id):
+            return guest
+        self._refusals.tell(sender.name, f"it sent {type(message).__name__.upper()} for a job that is not its own")
+        return None
 
     def _link_of(self, message: Message, sender: Member | None) -> Link | None:
         link = self.links.get(message.session)

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from tests.wire.samples import SAMPLES
-from zmqtasks.machines.authority import KeyRole, Member, objection, signed
+from zmqtasks.machines.authority import KeyRole, Member, names_only_own, objection, signed
 from zmqtasks.messages import Hello, Message, Role, Status
 from zmqtasks.records import replace
 
@@ -56,6 +56,13 @@ def test_roles_add_up_and_none_is_nothing() -> None:
     assert not objection(member("node", "submit"), MESSAGES["TASKS"])
     assert not objection(member("node", "submit"), MESSAGES["OUTPUT"])
     assert objection(member(), MESSAGES["STATUS"]) == "its key has no role but none, and may not send STATUS"
+
+
+@pytest.mark.parametrize("name", ["TASKS", "CANCEL", "QUERY", "RESULTS"])
+def test_a_ventilator_speaks_of_its_own_jobs_alone(name: str) -> None:
+    assert names_only_own(MESSAGES[name], "00112233445566aa")
+    assert not names_only_own(MESSAGES[name], "ffeeddccbbaa9988")
+    assert names_only_own(MESSAGES["STATUS"], "ffeeddccbbaa9988")
 
 
 def test_who_says_where_it_is_is_reached_there_only_with_its_own_key() -> None:

@@ -22,7 +22,7 @@ from tests.mesh import strangers
 from tests.mesh.nodes import free_port
 from tests.mesh.strangers import Keys, Visitor, canary_task, hello
 from tests.waiting import wait_until
-from zmqtasks.messages import Cancel, Message, Output, Query, Results, Role, SessionId, Status, Stored
+from zmqtasks.messages import Cancel, Message, Output, Query, Range, Results, Role, SessionId, Status, Stored
 from zmqtasks.records import replace
 from zmqtasks.transport.keys import KeyPair, new_pair
 
@@ -131,6 +131,23 @@ def test_a_message_in_the_session_of_another(scene: Scene, name: str) -> None:
         wait_until(lambda: scene.node.stderr.count("ventilator 00112233445566aa joined") > joined)
         told = f"refused bob: it sent {name} in a session that is not its own"
         scene.say_until_told(scene.visit(scene.keys.pair("bob")), told, IN_A_SESSION[name](session, scene.canary))
+
+
+OF_ANOTHER_JOB: dict[str, Callable[[SessionId, Path], Message]] = {
+    "TASKS": canary_task,
+    "CANCEL": lambda session, path: Cancel(session, (Range(strangers.JOB, 0, 1),), kill=True),
+    "QUERY": lambda session, path: Query(session, (strangers.JOB,)),
+}
+
+
+@pytest.mark.parametrize("name", OF_ANOTHER_JOB)
+def test_a_message_about_the_job_of_another(scene: Scene, name: str) -> None:
+    """Nor is a session of one's own enough: jobs are of the peer that has made them."""
+    session = SessionId(next(epochs), 1)
+    told = f"refused bob: it sent {name} for a job that is not its own"
+    visitor = scene.visit(scene.keys.pair("bob"))
+    own = hello(session, Role.VENTILATOR, "bobs own id 1234")
+    scene.say_until_told(visitor, told, own, OF_ANOTHER_JOB[name](session, scene.canary))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from zmqtasks.messages import (
     Hello,
     Message,
     Output,
+    PeerId,
     PeerState,
     Query,
     Results,
@@ -23,6 +24,7 @@ from zmqtasks.messages import (
     Status,
     Stored,
     Tasks,
+    ventilator_of,
 )
 from zmqtasks.records import Value, replace
 
@@ -87,3 +89,19 @@ def signed(message: Message, member: Member) -> Message:
         return message
     peer, host, endpoints = message.address
     return replace(message, address=Address(peer, host, tuple(with_key(e, member.key) for e in endpoints)))
+
+
+def names_only_own(message: Message, peer: PeerId) -> bool:
+    """Tell whether a message of a ventilator speaks of its own jobs alone: others know their ids, or may guess them."""
+    match message:
+        case Tasks(_, _, jobs, chunks, ended):
+            named = {*(job.id for job in jobs), *(chunk.job for chunk in chunks), *ended}
+        case Results(_, _, outcomes):
+            named = {outcome.job for outcome in outcomes}
+        case Cancel(_, ranges):
+            named = {range_.job for range_ in ranges}
+        case Query(_, asked):
+            named = set(asked)
+        case _:
+            return True
+    return all(ventilator_of(job) == peer for job in named)
