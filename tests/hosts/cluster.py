@@ -33,6 +33,10 @@ import time
 def square(number):
     time.sleep(0.004)
     return number * number
+
+def hold(seconds):
+    print("begun", flush=True)
+    time.sleep(seconds)
 """
 JOB = """
 import sys
@@ -76,6 +80,8 @@ class Stage:
         source.mkdir()
         (source / "chore.py").write_text(CHORE)
         (source / "job.py").write_text(JOB)
+        if not tunnel:
+            self.expect("keygen", str(folder / "mesh.key"))
         for host in self.others:
             room = folder / f"h{host.number}"
             room.mkdir()
@@ -86,7 +92,7 @@ class Stage:
         """Write the file of hosts."""
         names = json.dumps([f"h{number}" for number in numbers])
         self.file.write_text(
-            f"hosts = {names}\npython = {sys.executable!r}\nworkers = 2\nsource = 'source'\n"
+            f"hosts = {names}\npython = {sys.executable!r}\nworkers = 2\nsource = 'source'\ngrace = '2 s'\n"
             f"ssh_options = ['-F', {str(self.servers.config)!r}]\n" + ("" if self.tunnel else "key = 'mesh.key'\n")
         )
 
@@ -156,19 +162,17 @@ def stage(folder: Path, *, tunnel: bool) -> Iterator[Stage]:
 
 
 def play(played: Stage, tasks: int, *, cut_s: float, say: Callable[[str], object] = lambda line: None) -> None:
-    """Do all that the module tells of, through tunnels or with a key, and fail where something is not as it should be.
+    """Give a job from a program, during which hosts come and go; fail where something is not as it should be.
 
     Args:
         played: the hosts.
-        tasks: how many, from the program and once more by the command.
+        tasks: of the job.
         cut_s: how long a host is cut off.
         say: told what happens.
     """
     hosts = str(played.file)
     _, one, two, _ = played.network.hosts
     played.list_hosts(1, 2)
-    if not played.tunnel:
-        played.expect("keygen", str(played.folder / "mesh.key"))
     say(played.expect("cluster", "up", hosts).stderr)
     with open(played.folder / "job.err", "w") as errors:
         job = subprocess.Popen(
@@ -194,19 +198,56 @@ def play(played: Stage, tasks: int, *, cut_s: float, say: Callable[[str], object
         job.wait()
         if job.stdout:
             job.stdout.close()
+    say(played.expect("cluster", "down", hosts).stderr)
+    wait_until(lambda: not played.left(), played.left)
+
+
+def play_command(played: Stage, tasks: int, *, say: Callable[[str], object] = lambda line: None) -> None:
+    """Give a job by the command, and another one during which the keeper dies.
+
+    Args:
+        played: the hosts.
+        tasks: of the first job.
+        say: told what happens.
+    """
+    hosts = str(played.file)
+    played.list_hosts(1, 3)
+    say(played.expect("cluster", "up", hosts).stderr)
     numbers = "\n".join(map(str, range(tasks)))
     out = played.folder / "out.jsonl"
     say(played.expect("run", "chore:square", "--hosts", hosts, "-o", str(out), stdin=numbers).stderr)
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert sorted((row["task"], row["value"]) for row in rows) == [(n, n * n) for n in range(tasks)]
-    say(played.expect("cluster", "down", hosts).stderr)
-    wait_until(lambda: not played.left(), played.left)
-    played.list_hosts(1)
-    played.expect("cluster", "up", hosts)
-    assert played.left()
-    os.kill(played.keeper(), signal.SIGKILL)
-    wait_until(lambda: not played.left(), played.left)
+    with orphaned(played, hosts):
+        os.kill(played.keeper(), signal.SIGKILL)
+    wait_until(lambda: not played.left(), played.left, timeout_s=30.0)
     say("nothing is left where the keeper was killed, either")
+
+
+@contextlib.contextmanager
+def orphaned(played: Stage, hosts: str) -> Iterator[None]:
+    """Have a command wait for a long task meanwhile: it has to end, and to say why."""
+    program = subprocess.Popen(
+        played.command("run", "chore:hold", "--show-output", "--hosts", hosts),
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        cwd=played.folder / "source",
+        env=played.environment(),
+    )
+    try:
+        assert program.stdin is not None
+        assert program.stderr is not None
+        program.stdin.write(b"600\n")
+        program.stdin.flush()
+        assert any(b"begun" in line for line in iter(program.stderr.readline, b""))
+        yield
+        _, errors = program.communicate(timeout=60.0)
+        assert program.returncode == 4, errors
+        assert b"has died; start it with: zmqtasks cluster up" in errors, errors
+    finally:
+        program.kill()
+        program.communicate()
 
 
 def _faults(played: Stage, one: netns.Host, two: netns.Host, cut_s: float) -> Iterator[str]:
@@ -238,7 +279,9 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="zmqtasks-stage-") as folder,
         stage(Path(folder), tunnel=given.tunnel) as played,
     ):
-        play(played, given.tasks, cut_s=given.cut, say=lambda line: print(line.rstrip(), flush=True))
+        say = lambda line: print(line.rstrip(), flush=True)  # noqa: E731
+        play(played, given.tasks, cut_s=given.cut, say=say)
+        play_command(played, given.tasks, say=say)
     print(f"every result is right, nothing is left: {2 * given.tasks:,} tasks in {time.monotonic() - begun:.0f} s")
 
 

@@ -171,6 +171,7 @@ class _Membership(Finder):
         self._control = control
         self._status = status
         self._reading: asyncio.Task[None] | None = None
+        self._closed = False
         self._writer: asyncio.StreamWriter | None = None
 
     def inbox(self) -> Inbox:
@@ -182,22 +183,33 @@ class _Membership(Finder):
         bind = (_endpoint(status["bind"]),) if status["bind"] else ()
         return Inbox(bind or doors.choose(status["nodes"], key=key, insecure=insecure), key, insecure)
 
-    async def open(self, inbox: str, on_nodes: Callable[[Sequence[str]], object]) -> tuple[str, ...]:
+    async def open(
+        self, inbox: str, on_nodes: Callable[[Sequence[str]], object], on_lost: Callable[[str], object]
+    ) -> tuple[str, ...]:
         """Join; return what the client shall advertise, or nothing for where it listens."""
         reader, self._writer = await asyncio.open_unix_connection(self._control, limit=LONGEST_LINE)
         self._writer.write(json.dumps({"ask": "join", "inbox": inbox}).encode() + b"\n")
         first = json.loads(await reader.readline() or b'{"error": "the keeper of the cluster has gone"}')
         if "error" in first:
             raise ClusterError(first["error"])
-        self._reading = asyncio.ensure_future(self._read(reader, on_nodes))
+        self._reading = asyncio.ensure_future(self._read(reader, on_nodes, on_lost))
         return (first["advertise"],) if first["advertise"] else ()
 
-    async def _read(self, reader: asyncio.StreamReader, on_nodes: Callable[[Sequence[str]], object]) -> None:
-        while line := await reader.readline():
-            on_nodes(json.loads(line)["nodes"])
+    async def _read(
+        self,
+        reader: asyncio.StreamReader,
+        on_nodes: Callable[[Sequence[str]], object],
+        on_lost: Callable[[str], object],
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while line := await reader.readline():
+                on_nodes(json.loads(line)["nodes"])
+        if not self._closed:
+            on_lost("the cluster was ended, or the process that held it has died; start it with: zmqtasks cluster up")
 
     async def close(self) -> None:
         """Leave."""
+        self._closed = True
         if self._writer is not None:
             self._writer.close()
         if self._reading is not None:

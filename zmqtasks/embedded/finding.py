@@ -26,12 +26,15 @@ class Finder(Protocol):
     def inbox(self) -> Inbox:
         """Return where the client's inbox has to be; called before it is made."""
 
-    async def open(self, inbox: str, on_nodes: Callable[[Sequence[str]], object]) -> tuple[str, ...]:
+    async def open(
+        self, inbox: str, on_nodes: Callable[[Sequence[str]], object], on_lost: Callable[[str], object]
+    ) -> tuple[str, ...]:
         """Begin to tell of nodes; return what the client shall advertise, or nothing for where it listens.
 
         Args:
             inbox: path of the client's Unix socket.
             on_nodes: told of the endpoints of all nodes there are, now and at each change.
+            on_lost: told why nobody will tell of nodes any more, before `close` was called.
         """
 
     async def close(self) -> None:

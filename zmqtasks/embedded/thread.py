@@ -284,7 +284,7 @@ class Embedded:
         """Hear of nodes from now on."""
         address = self.peer.network.address
         found = functools.partial(self._neighbours.list_seeds, "cluster")
-        advertised = await finder.open(f"{self._folder.path}/{self.peer.id}", found)
+        advertised = await finder.open(f"{self._folder.path}/{self.peer.id}", found, self._own_failed)
         if advertised:
             self.peer.network.address = address._replace(endpoints=advertised)
 
