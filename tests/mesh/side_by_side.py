@@ -149,3 +149,31 @@ async def note_and_await(path: str, seconds: float) -> int:
     Path(path).touch()
     await asyncio.sleep(seconds)
     return os.getpid()
+
+
+def clean_up(path: str) -> None:
+    try:
+        stand_still()
+    finally:
+        Path(path).touch()
+
+
+def answer_in_time() -> str:
+    try:
+        stand_still()
+    except zmqtasks.TaskInterrupted:
+        return "in time"
+    return "never"
+
+
+def nap(path: str, seconds: float) -> int:
+    """Write down that it has begun, and how long it took, whatever ended it."""
+    begun = time.monotonic()
+    Path(path).touch()
+    try:
+        while time.monotonic() < begun + seconds:
+            time.sleep(0.001)
+        return os.getpid()
+    finally:
+        took = time.monotonic() - begun
+        Path(path).write_text(str(took))

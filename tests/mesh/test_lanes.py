@@ -116,6 +116,34 @@ def test_a_limit_kills_the_worker_and_neighbours_run_again_unblamed(
         assert Counter(Path(ledger).read_text().split()) == {"0": 2, "1": 2, "2": 2}
 
 
+def test_a_thread_is_interrupted_at_its_limit_and_its_neighbours_go_on(
+    threads: zmqtasks.Client, tmp_path: Path
+) -> None:
+    view = threads.options(timeout=0.1, grace=20)
+    beside = threads.submit(side_by_side.sleep, 0.6)
+    late = view.submit(side_by_side.clean_up, str(tmp_path / "told"))
+    with pytest.raises(zmqtasks.TaskTimeout, match=r"timeout of 0\.1 s, and was interrupted") as caught:
+        late.result(30)
+    assert "in clean_up" in caught.value.stack
+    assert (tmp_path / "told").exists()
+    assert view.submit(side_by_side.answer_in_time).result(30) == "in time"
+    assert beside.result(30) == threads.submit(side_by_side.sleep, 0.0).result(30)
+
+
+def test_interruptions_of_threads_hit_no_other_task(threads: zmqtasks.Client, tmp_path: Path) -> None:
+    view = threads.options(timeout=0.03, grace=20)
+    durations = [(7 * n % 13) * 0.005 for n in range(120)]  # most of them near the limit
+    paths = [str(tmp_path / str(number)) for number in range(120)]
+    futures = [view.submit(side_by_side.nap, path, seconds) for path, seconds in zip(paths, durations, strict=True)]
+    errors = [future.exception(60) for future in futures]
+    # By their own clocks; one that was interrupted while it wrote that down was at its end.
+    took = [float(Path(path).read_text() or "inf") for path in paths]
+    assert all(error is None or isinstance(error, zmqtasks.TaskTimeout) for error in errors)
+    assert [seconds for seconds, error in zip(took, errors, strict=True) if error is not None and seconds < 0.025] == []
+    assert len({future.result() for future in futures if future.exception() is None}) == 1
+    assert any(errors)
+
+
 def test_who_dies_among_others_is_found_by_being_alone(threads: zmqtasks.Client, tmp_path: Path) -> None:
     ledger = str(tmp_path / "ledger")
     client = threads.options(crash_limit=1)

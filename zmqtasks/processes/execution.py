@@ -32,7 +32,7 @@ from zmqtasks.options import KIB, MIB, Limits
 from zmqtasks.processes.allowed import Allowed
 from zmqtasks.processes.claims import LONG_NS, Claims
 from zmqtasks.processes.exits import own_peak_bytes
-from zmqtasks.processes.loops import CALLS, CALLS_OF_FOUR, TINY_NS, CallEach, Function, Values
+from zmqtasks.processes.loops import CALLS, CALLS_OF_FOUR, TINY_NS, CallEach, Ended, Function, Values
 from zmqtasks.processes.messenger import Messenger
 from zmqtasks.processes.progress import ATTEMPT, CHUNK, INDEX, PHASE, STARTED, WorkPhase
 from zmqtasks.processes.running import AtHand, as_timeout
@@ -275,10 +275,7 @@ class Execution:
             results: list[Any] = []
             self.at_hand.begin(at.chunk, start + done, results, at.job)
             begun_ns = self._begin(start + done)
-            try:
-                ended_ns, failure = call(function, batch, slot, results, self._sent_ns + FLUSH_NS)
-            except TaskInterrupted as error:  # it came while the loop was entered or left
-                ended_ns, failure = monotonic_ns(), error
+            ended_ns, failure = self._call(call, function, batch, results)
             self.at_hand.end()
             at.job.measure_time(len(results), ended_ns - begun_ns)
             slot[STARTED] = now = monotonic_ns()
@@ -292,6 +289,13 @@ class Execution:
             self._flush_if_due(at.job)
             if self.why_leave is not None and not self.leaving:
                 self.leaving = self.why_leave(now)
+
+    def _call(self, call: CallEach, function: Function, batch: Values, results: list[Any]) -> Ended:
+        """Have a loop call the tasks of a batch; return when the last that is done ended, and what the next raised."""
+        try:
+            return call(function, batch, self._slot, results, self._sent_ns + FLUSH_NS)
+        except TaskInterrupted as error:  # it came while the loop was entered or left
+            return monotonic_ns(), error
 
     def _claimed(self, job: _Job, form: Form, values: Values, done: int, index: int) -> tuple[CallEach, Values]:
         """Return the loop for the next tasks, and those values that may be begun: none where they were taken back."""

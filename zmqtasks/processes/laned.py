@@ -8,6 +8,7 @@ it is told to.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import queue
 import signal
@@ -22,13 +23,13 @@ from typing import Any
 from zmqtasks import control
 from zmqtasks.errors import StopRequested, TaskInterrupted
 from zmqtasks.messages import NO_SESSION, Chunk, JobId, Outcome, Results, Tasks
-from zmqtasks.processes.execution import IDLE, PACKING, At, Execution
+from zmqtasks.processes.execution import FLUSH_NS, IDLE, PACKING, At, Execution
 from zmqtasks.processes.farewell import flush_streams
 from zmqtasks.processes.framing import FrameKind, Passed, SupervisorGone
-from zmqtasks.processes.loops import LOOPS, Function
+from zmqtasks.processes.loops import LOOPS, CallEach, Ended, Function, Values
 from zmqtasks.processes.messenger import Messenger
 from zmqtasks.processes.progress import INDEX, PHASE, STARTED, slot_of
-from zmqtasks.processes.running import INTERRUPT_SIGNAL, RunningTask
+from zmqtasks.processes.running import INTERRUPT_SIGNAL, RunningTask, Shield
 from zmqtasks.processes.worker import Worker
 from zmqtasks.wire import codec, references
 from zmqtasks.wire.payload import Form
@@ -48,6 +49,8 @@ class Lane:
         self.orders: queue.SimpleQueue[Tasks | None] = queue.SimpleQueue()
         self.job: JobId = ""
         self.serializer = "pickle"
+        self.ident: int | None = None
+        """Of its thread."""
 
 
 class LanedMessenger(Messenger):
@@ -110,13 +113,89 @@ class LanedRunning:
         return lane.execution.interruption if lane else ""
 
 
+class LanedShield(Shield):
+    """Keeps the interruption of a task of a thread away from code that must not be torn."""
+
+    def keeps_away(self) -> bool:
+        """Return False: each lane knows by itself."""
+        return False
+
+    def shut(self) -> None:
+        """Keep interruptions away from this lane."""
+        if lane := _here.get():
+            with lane.execution.gate:
+                lane.execution.shut += 1
+
+    def open(self) -> None:
+        """Let interruptions come to this lane; one that was kept away comes now.
+
+        Raises:
+            TaskInterrupted: the text tells the limit.
+        """
+        if lane := _here.get():
+            execution = lane.execution
+            with execution.gate:
+                execution.shut -= 1
+                due = execution.missed and execution.shut <= 0
+            if due:
+                execution.missed = False
+                raise TaskInterrupted(execution.interruption)
+
+
 class LanedExecution(Execution):
-    """Runs the chunks of one lane; coroutine functions are awaited where the lane is a coroutine."""
+    """Runs the chunks of one lane; coroutine functions are awaited where the lane is a coroutine.
+
+    In a thread, an interruption is an exception that another thread sets. It comes between two instructions of Python,
+    whichever they are; so it is set only while `open_for` names a task, and what it finds then is one of the loops that
+    call tasks, or was called from there. `gate` makes that certain: whoever closes it has seen what was set before.
+    """
 
     awaited: asyncio.Task[tuple[Any, BaseException | None]] | None = None
     """What is awaited for the task at hand."""
     interruption: str = ""
-    """Why that was cancelled."""
+    """Why that was cancelled, or the task of this thread interrupted."""
+    interrupted: int = -1
+    """The task that was."""
+    is_open = False
+    shut = 0
+    missed = False
+    """An interruption came while this lane was shut."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.gate = threading.RLock()  # a signal may come while a signal is handled
+
+    def _call(self, call: CallEach, function: Function, batch: Values, results: list[Any]) -> Ended:
+        self.shut, self.missed, self.interrupted = 0, False, -1
+        first = self._slot[INDEX]
+        try:
+            self.is_open = True
+            ended = call(function, batch, self._slot, results, self._sent_ns + FLUSH_NS)
+            self._close_gate()
+        except TaskInterrupted as error:
+            ended = monotonic_ns(), error
+            self._close_gate()
+        ended_ns, failure = ended
+        if isinstance(failure, TaskInterrupted) and self.interrupted >= 0:
+            if first + len(results) != self.interrupted:
+                return ended_ns, None  # it had just ended; the next one has not begun
+            if not failure.args:
+                failure.args = (self.interruption,)
+        return ended_ns, failure
+
+    def _close_gate(self) -> None:
+        """Let no interruption be set any more; one that was set is raised here at the latest."""
+        with self.gate:
+            self.is_open = False
+        _nothing()
+
+    def interrupt(self, ident: int | None, index: int, why: str) -> None:
+        """Have the task of a thread interrupted; the gate is held."""
+        self.interruption, self.interrupted = why, index
+        if self.shut > 0:
+            self.missed = True
+        elif ident is not None:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(TaskInterrupted))
 
     async def run_awaiting(self, chunk: Chunk) -> None:
         """Do as `run`, and let other lanes go on while a coroutine waits."""
@@ -165,6 +244,10 @@ class LanedExecution(Execution):
             self.leaving = self.why_leave(now)
 
 
+def _nothing() -> None:
+    """Be called: that is when an exception that was set is raised. Source: CPython, `RESUME` looks for it."""
+
+
 async def _outcome_of(function: Function, args: Any, kwargs: Any) -> tuple[Any, BaseException | None]:
     """Return what a coroutine returns or raises; even `sys.exit()` in it does not end the loop."""
     try:
@@ -177,6 +260,9 @@ class LanedWorker(Worker):
     """A worker with lanes; see the module."""
 
     messenger_class: type[Messenger] = LanedMessenger
+
+    def _make_shield(self) -> Shield:
+        return LanedShield()
 
     def _live_in(self, channel: socket, number: int) -> None:
         """Run what comes in all lanes, until told to stop or until one of them has a reason to leave."""
@@ -258,6 +344,7 @@ class LanedWorker(Worker):
 
     def _run_lane(self, lane: Lane) -> None:
         _here.set(lane)
+        lane.ident = threading.get_ident()
         while (message := lane.orders.get()) is not None:
             for chunk in self._prepare(lane, message):
                 if not self._leaving:
@@ -317,9 +404,14 @@ class LanedWorker(Worker):
                 self._end_lanes()
 
     def _interrupted(self, signal_number: int, frame: object) -> None:
-        """Cancel the coroutine that the node has named, where it still runs; threads are not interrupted."""
+        """Cancel the coroutine, or interrupt the thread, that the node has named, where it still runs."""
         for lane in self._lanes:
             execution = lane.execution
+            if not self._settings.awaits:
+                with execution.gate:
+                    if execution.is_open and (why := lane.running.asked()):
+                        execution.interrupt(lane.ident, lane.running.index, why)
+                continue
             if execution.awaited is not None and (why := lane.running.asked()):
                 execution.interruption = why
                 self._loop.call_soon_threadsafe(execution.awaited.cancel, why)

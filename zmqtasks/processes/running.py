@@ -184,6 +184,11 @@ class RunningTask:
         self._slot[ASKED_CHUNK] = 0
         raise TaskInterrupted(self._why(options))
 
+    @property
+    def index(self) -> int:
+        """Return the task that the slot shows."""
+        return int(self._slot[INDEX])
+
     def asked(self) -> str:
         """Return why the task at hand is to be interrupted, once; nothing where it is not."""
         options = self._options_of_asked()

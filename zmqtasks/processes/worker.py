@@ -31,7 +31,7 @@ from zmqtasks.processes.loops import LOOPS
 from zmqtasks.processes.messenger import Messenger
 from zmqtasks.processes.own_memory import OwnMemory
 from zmqtasks.processes.progress import PHASE, WorkPhase, slot_of, slot_to_rehearse, slots_for_writing
-from zmqtasks.processes.running import RunningTask
+from zmqtasks.processes.running import RunningTask, Shield
 from zmqtasks.wire import codec, loans, payload, references
 from zmqtasks.wire.lending import Pool
 
@@ -177,8 +177,11 @@ class Worker:
         nowhere = slot_to_rehearse()
         self._execution = self._make_execution(Execution, self._send, nowhere)
         self._running = RunningTask(nowhere, self._execution.at_hand, LOOPS)
-        self._messenger = self._execution.messenger = self.messenger_class(self._end, self._running.shield)
+        self._messenger = self._execution.messenger = self.messenger_class(self._end, self._make_shield())
         self._settle()
+
+    def _make_shield(self) -> Shield:
+        return self._running.shield
 
     def _make_execution(self, kind: type[E], send: Callable[[tuple[Outcome, ...]], None], slot: memoryview) -> E:
         settings = self._settings
