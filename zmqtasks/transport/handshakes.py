@@ -137,11 +137,11 @@ def why_not_let_in(event: int, value: int) -> str:
     }.get(value, "it did not prove that it has the key")
 
 
-def why_we_are_not(event: int, value: int) -> str:
-    """Return why somebody did not let us in."""
+def why_we_are_not(event: int, value: int, *, has_key: bool) -> str:
+    """Return why somebody did not let us in; who is faster closes, and the other hears no detail."""
     if event == zmq.Event.HANDSHAKE_FAILED_AUTH:
         return "the key of this program is not known there"
-    if value == _MISMATCH:
+    if value == _MISMATCH or not has_key:
         return "one side has a key, and the other has none"
     return "whoever is there has another key, or is no peer"
 
@@ -159,10 +159,12 @@ class Knocking:
         self, loop: asyncio.AbstractEventLoop, socket: zmq.Socket[bytes], on_refused: Callable[[str, bool], None]
     ) -> None:
         self._on_refused = on_refused
+        self._has_key = socket.getsockopt(zmq.MECHANISM) == zmq.CURVE
         self._monitor = Monitor(loop, socket, _FAILED, self._take)
 
     def _take(self, event: int, value: int) -> None:
-        self._on_refused(why_we_are_not(event, value), event != zmq.Event.HANDSHAKE_FAILED_NO_DETAIL)
+        why = why_we_are_not(event, value, has_key=self._has_key)
+        self._on_refused(why, event != zmq.Event.HANDSHAKE_FAILED_NO_DETAIL)
 
     def close(self) -> None:
         """Tell no more; idempotent."""
