@@ -5,6 +5,9 @@ at once as its own benchmark does (25,000). Sergeant's clock of consuming runs i
 the last: it need not have started, and it gives nothing back. Ours runs until all results are with the program. What is
 pushed waits: here in a queue that is paused, there in Redis.
 
+A range that is given to `map` waits as it is, and costs something only when it is sent: what "produced" says of batches
+is no comparison, and the sum of both is judged instead.
+
 Its documentation tells of 2022: 100,000 tasks pushed in 5.96 s singly and 0.38 s in bulk, consumed in 6.06 and 0.31 s.
 """
 
@@ -30,6 +33,10 @@ def _ahead(figure: str, variant: str) -> Callable[[Found], list[float]]:
     return lambda at: times(at(MESH, figure, variant), at("sergeant", figure, variant))
 
 
+def _sooner(variant: str) -> Callable[[Found], list[float]]:
+    return lambda at: times(at("sergeant", "seconds", variant), at(MESH, "seconds", variant))
+
+
 CASE = Case(
     "W15",
     "backlog",
@@ -40,10 +47,12 @@ CASE = Case(
     variants=(SINGLY, BATCHES),
     sizes=(TASKS, TASKS),
     demand=Demand(workers=1),
-    reaches=tuple(
-        Reach(f"{variant}, {what}: Sergeant with Redis", _ahead(figure, variant), least=1)
-        for variant in (SINGLY, BATCHES)
-        for what, figure in (("produced", PRODUCED), ("consumed", CONSUMED))
+    reaches=(
+        Reach("singly, produced: Sergeant with Redis", _ahead(PRODUCED, SINGLY), least=1),
+        Reach("singly, consumed: Sergeant with Redis", _ahead(CONSUMED, SINGLY), least=1),
+        Reach("singly, both: Sergeant with Redis", _sooner(SINGLY), least=1),
+        Reach("in batches, consumed: Sergeant with Redis", _ahead(CONSUMED, BATCHES), least=1),
+        Reach("in batches, both: Sergeant with Redis", _sooner(BATCHES), least=1),
     ),
     quick=(),
 )
