@@ -177,3 +177,16 @@ def nap(path: str, seconds: float) -> int:
     finally:
         took = time.monotonic() - begun
         Path(path).write_text(str(took))
+
+
+class Busy(zmqtasks.Worker[None]):
+    """Computes for ever, and hears that its time is up."""
+
+    config = zmqtasks.WorkerConfig(timeout=0.3, log_events=zmqtasks.LogEvents(timeout=False))
+
+    def run(self, task: zmqtasks.Task) -> None:
+        while True:
+            pass
+
+    def on_timeout(self, task: zmqtasks.Task) -> None:
+        Path(task.args[0]).write_text(task.id)

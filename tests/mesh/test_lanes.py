@@ -226,6 +226,12 @@ def test_a_coroutine_of_a_class_hears_that_its_time_is_up(tmp_path: Path) -> Non
     assert ledger.read_text() == "on_timeout"
 
 
+def test_an_object_hears_that_the_time_of_a_thread_is_up(threads: zmqtasks.Client, tmp_path: Path) -> None:
+    futures = [threads.submit(side_by_side.Busy, str(tmp_path / str(number))) for number in range(2)]
+    assert [type(future.exception(30)) for future in futures] == [zmqtasks.TaskTimeout] * 2
+    assert len({(tmp_path / str(number)).read_text() for number in range(2)}) == 2
+
+
 def test_an_object_hears_that_no_thread_has_a_task(threads: zmqtasks.Client, tmp_path: Path) -> None:
     ledger = tmp_path / "starved"
     assert threads.submit(side_by_side.Hungry, str(ledger)).result(30) is False, "one thread was busy"
