@@ -15,6 +15,7 @@ from examples.sergeant import (
     delayed_task,
     hanging_threads,
     max_retries,
+    mixed_producer_consumer,
     multiple_workers_stop,
     multithreaded_worker,
     single_producer_multiple_consumers,
@@ -45,6 +46,11 @@ def test_single_producer_single_consumer() -> None:
 def test_single_producer_multiple_consumers(client: zmqtasks.Client, capsys: pytest.CaptureFixture[str]) -> None:
     single_producer_multiple_consumers.main(client)
     assert re.match(r"333283335000 by [12] workers", capsys.readouterr().out)
+
+
+def test_mixed_producer_consumer(client: zmqtasks.Client, capsys: pytest.CaptureFixture[str]) -> None:
+    mixed_producer_consumer.main(client)
+    assert capsys.readouterr().out == "12 words\n"
 
 
 def test_timeout(client: zmqtasks.Client, capsys: pytest.CaptureFixture[str]) -> None:
