@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -34,9 +35,10 @@ def test_who_has_the_key_is_a_member(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert run(tmp_path, "status", "--node", node.address).returncode == 0
         with zmqtasks.Client(node.address) as client:
             assert client.submit(pow, 2, 10).result() == 1024
-        for other, why in (("other.key", "whoever is there has another key"), ("", "one side has a key")):
+        for other in ("other.key", ""):
             refused = run(tmp_path, "status", "--node", node.address, "--timeout", "0.5 s", "--key", other)
-            assert (refused.returncode, f"did not let us in: {why}" in refused.stderr) == (4, True), refused
+            told = re.search("did not let us in: (whoever is there asks for a key|one side has a key)", refused.stderr)
+            assert (refused.returncode, bool(told)) == (4, True), refused
             with pytest.raises(zmqtasks.NotAuthorised, match="all members of a mesh need the same key"):
                 zmqtasks.Client(node.address, key=other and tmp_path / other, connect_timeout=0.5)
         with pytest.raises(zmqtasks.KeyFileError, match="No such file"):

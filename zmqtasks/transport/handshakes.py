@@ -143,7 +143,7 @@ def why_we_are_not(event: int, value: int, *, has_key: bool) -> str:
         return "the key of this program is not known there"
     if value == _MISMATCH or not has_key:
         return "one side has a key, and the other has none"
-    return "whoever is there has another key, or is no peer"
+    return "whoever is there asks for a key that this program has not, or is no peer"
 
 
 class Knocking:
