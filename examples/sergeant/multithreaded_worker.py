@@ -36,5 +36,6 @@ def main(client: zmqtasks.Client) -> None:
 
 
 if __name__ == "__main__":
-    with zmqtasks.Client(workers=1, threads=4) as client:
+    # Without a standby all four threads are in one process: one that is ready sooner would have some of them.
+    with zmqtasks.Client(workers=1, threads=4, standby=0) as client:
         main(client)

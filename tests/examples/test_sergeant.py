@@ -67,7 +67,7 @@ def test_max_retries(client: zmqtasks.Client, capsys: pytest.CaptureFixture[str]
 
 
 def test_multithreaded_worker(capsys: pytest.CaptureFixture[str]) -> None:
-    with zmqtasks.Client(workers=1, threads=4) as client:
+    with zmqtasks.Client(workers=1, threads=4, standby=0) as client:
         multithreaded_worker.main(client)
     *answers, last = capsys.readouterr().out.splitlines()
     assert max(int(found) for found in re.findall(r"up to (\d) at once", "\n".join(answers))) > 1
