@@ -9,7 +9,7 @@ from functools import reduce
 from operator import add
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zmqtasks.counting import Counting
@@ -23,6 +23,7 @@ def moments_of(numbers: list[float]) -> Moments:
     return reduce(add, (Moments.of(number) for number in numbers), Moments())
 
 
+@settings(max_examples=40)
 @given(values, values)
 def test_moments_add_up_to_those_of_all_values(first: list[float], second: list[float]) -> None:
     together = moments_of(first) + moments_of(second)

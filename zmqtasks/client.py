@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from zmqtasks.embedded.periodic import Periodic
     from zmqtasks.embedded.queues import Queue
     from zmqtasks.embedded.registry import Registry
-    from zmqtasks.embedded.watching import Watcher
+    from zmqtasks.embedded.watched import Watcher
     from zmqtasks.sharing import Line
     from zmqtasks.task_class import Worker
     from zmqtasks.wire.references import Reference

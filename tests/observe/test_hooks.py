@@ -16,7 +16,7 @@ from tests.mesh.nodes import node_process
 from tests.waiting import wait_until
 from zmqtasks.embedded.dates import Dates
 from zmqtasks.embedded.info import TaskInfo, TaskState
-from zmqtasks.embedded.watching import NodeInfo
+from zmqtasks.embedded.watched import NodeInfo
 
 ENDS = ("result", "failed", "timed_out", "crashed", "out_of_memory", "lost", "cancelled")
 

@@ -25,7 +25,7 @@ from zmqtasks.embedded.periodic import Periodic
 from zmqtasks.embedded.submitted import Batch, SubmittedJob
 from zmqtasks.embedded.thread import Embedded, Where
 from zmqtasks.embedded.views import Known, View
-from zmqtasks.embedded.watching import Receiver, WatchedReceiver
+from zmqtasks.embedded.watched import Receiver, WatchedReceiver
 from zmqtasks.errors import JournalError, NoNodes, TaskLost, ZmqtasksError
 from zmqtasks.machines.collection import Record
 from zmqtasks.machines.dispatch_moves import Finish

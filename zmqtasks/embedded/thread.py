@@ -19,7 +19,8 @@ from zmqtasks import doors
 from zmqtasks.embedded.finding import Finder, NodeSource
 from zmqtasks.embedded.output import OnOutput, OutputFeed, print_line
 from zmqtasks.embedded.own_node import NodeSettings, OwnNode
-from zmqtasks.embedded.watching import NodeInfo, NodeState, Watching, node_info
+from zmqtasks.embedded.watched import NodeInfo, NodeState
+from zmqtasks.embedded.watching import Watching, node_info
 from zmqtasks.errors import JournalError, LocalProtocolError, NoNodes, NotAuthorised, ZmqtasksError
 from zmqtasks.journal import FileJournal
 from zmqtasks.machines.roster import Roster

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from zmqtasks.embedded.info import TaskInfo, TaskState, Told, info_of, state_after
-from zmqtasks.embedded.watching import NodeInfo, NodeState, TasksMoved
+from zmqtasks.embedded.watched import NodeInfo, NodeState, TasksMoved
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class Hooks:
     def on_starved(self, seconds: float) -> None:
         """There was no task for so long."""
 
-    # What a client calls (`embedded.watching.Watcher`)
+    # What a client calls (`embedded.watched.Watcher`)
 
     def opened(self) -> None:
         """Call `on_opened`."""

@@ -10,7 +10,7 @@ Owns the counting of one client, by ranges. Made by user programs, given to `Cli
 from __future__ import annotations
 
 from zmqtasks.embedded.info import TaskState
-from zmqtasks.embedded.watching import NodeInfo, TasksMoved
+from zmqtasks.embedded.watched import NodeInfo, TasksMoved
 from zmqtasks.metrics import Metrics, Moments
 from zmqtasks.records import replace
 
