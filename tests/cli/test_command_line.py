@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from tests.cli.programs import ROOT, environment
 from zmqtasks.cli.app import program
 
-COMMANDS = ("run", "worker", "sink", "ventilator", "status", "keygen")
+COMMANDS = ("run", "worker", "sink", "ventilator", "status", "drain", "stop", "keygen")
 
 
 def invoke(*args: str) -> Result:

@@ -57,7 +57,7 @@ def stop(**given: Any) -> int:
     It runs again elsewhere, and that counts against no task; one that may run only once (retry=False) ends as TaskLost.
 
     \b
-    Example:
+    Examples:
       zmqtasks stop --node 127.0.0.1:7700
 
     Exit code 4 where one did not answer.
