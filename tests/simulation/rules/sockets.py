@@ -240,8 +240,8 @@ def _unmarked() -> tuple[Patch, ...]:
     original = sockets.connected_push
     from zmqtasks.transport import push
 
-    def connected(context: Any, endpoint: str, most: int = 0) -> Any:
-        return original(context, endpoint, 0)
+    def connected(context: Any, endpoint: str, pair: Any = None, server: bytes | None = None, most: int = 0) -> Any:
+        return original(context, endpoint, pair, server, 0)
 
     return ((push, "connected_push", connected),)
 
