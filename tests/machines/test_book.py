@@ -211,3 +211,10 @@ def test_accounts_agree_whatever_happens(seed: int) -> None:
             case 4:
                 book.put_back_due(float(step))
         book.check()
+
+
+def test_the_mean_of_long_tasks_is_not_pulled_down_by_what_is_forgotten() -> None:
+    job = JobAccount("j", TaskOptions(), None, Ledger(TaskOptions()))
+    for _ in range(10):
+        job.measure(0.6, 1)
+    assert job.task_s == pytest.approx(0.6)

@@ -108,7 +108,7 @@ class JobAccount(Entity):
     told_bound: int = TOLD
     task_bytes: float = 0.0
     proven: int = 1
-    measured: tuple[float, int] = (0.0, 0)
+    measured: tuple[float, float] = (0.0, 0.0)
     kept_free: PeerId = ""
     is_homeless: bool = False
     """None of the nodes that are here can ever run it."""
@@ -142,7 +142,7 @@ class JobAccount(Entity):
         """Take the mean over about the last second of work."""
         spent, number = self.measured[0] + elapsed_s, self.measured[1] + tasks
         self.task_s = spent / number
-        self.measured = (spent, number) if spent <= 1.0 else (spent / 2, max(1, number // 2))
+        self.measured = (spent, number) if spent <= 1.0 else (spent / 2, number / 2)
 
 
 def cost_of_us(tasks: int, task_s: float | None) -> int:
