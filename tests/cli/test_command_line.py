@@ -22,7 +22,7 @@ def invoke(*args: str) -> Result:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Be in an empty folder, with a search path that is put back afterwards; modules that were found here are forgotten.
+    """Be in an empty folder, with a search path that is put back afterwards; modules found here are forgotten.
 
     No others are: a module that is imported again has other classes than what was imported before.
     """
