@@ -72,3 +72,5 @@ def test_a_sink_that_cannot_store_says_so_and_lives_on(tmp_path: Path) -> None:
             assert "trouble" in run(tmp_path, "status", "--node", sink.address).stdout.splitlines()[0]
             assert sink.process.poll() is None
             assert ventilator.process.poll() is None
+            for role in (ventilator, node, sink):  # in order they would end with what they have: that cannot be stored
+                role.process.kill()
