@@ -36,10 +36,10 @@ def test_who_has_the_key_is_a_member(tmp_path: Path, monkeypatch: pytest.MonkeyP
         with zmqtasks.Client(node.address) as client:
             assert client.submit(pow, 2, 10).result() == 1024
         for other in ("other.key", ""):
-            refused = run(tmp_path, "status", "--node", node.address, "--timeout", "0.5 s", "--key", other)
+            refused = run(tmp_path, "status", "--node", node.address, "--timeout", "1 s", "--key", other)
             told = re.search("did not let us in: (whoever is there asks for a key|one side has a key)", refused.stderr)
             assert (refused.returncode, bool(told)) == (4, True), refused
             with pytest.raises(zmqtasks.NotAuthorised, match="all members of a mesh need the same key"):
-                zmqtasks.Client(node.address, key=other and tmp_path / other, connect_timeout=0.5)
+                zmqtasks.Client(node.address, key=other and tmp_path / other, connect_timeout=1.0)
         with pytest.raises(zmqtasks.KeyFileError, match="No such file"):
             zmqtasks.Client(node.address, key=tmp_path / "absent.key")
