@@ -67,7 +67,7 @@ def run(frame: Frame) -> dict[str, Any]:
 
 def _decode(frame: Frame) -> dict[str, Any]:
     """Take malformed frames as an inbox does; anything but a refusal ends the scenario."""
-    intake = Intake(Limits(), lambda message: False, time.monotonic)
+    intake = Intake(Limits(), lambda message, sender: False, time.monotonic)
     frames = iter(Frames(frame.seed))
     for one in islice(frames, WARM_UP):
         intake.take(one)
