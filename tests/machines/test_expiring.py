@@ -12,12 +12,13 @@ from zmqtasks.machines.dispatch_moves import (
     JobOpened,
     NodeHeard,
     NodeLost,
+    OutcomeSettled,
     Recall,
     Send,
     TasksAdded,
     TasksCancelled,
 )
-from zmqtasks.messages import Held, OutcomeKind, Phase, Range
+from zmqtasks.messages import Held, OutcomeKind, Phase, Range, Settled
 from zmqtasks.options import Moment, TaskOptions
 
 EXPIRED = OutcomeKind.EXPIRED
@@ -101,3 +102,22 @@ def test_a_job_that_has_ended_expires_no_more() -> None:
     history = an_expiring_job(1)
     history(JobClosed("j"), TasksCancelled("j", 0, 1))
     assert history.at(2.0) == []
+
+
+def test_what_hands_itself_back_for_a_while_has_begun_and_does_not_expire() -> None:
+    history = an_expiring_job(1)
+    history(JobClosed("j"))
+    history.node("n", 1)
+    said = Settled("j", 1, "n", 0, 1, RETURNED, 0.0, delay_s=5.0)
+    assert history(OutcomeSettled(said)) == []
+    assert history.at(4.0) == []
+    assert history.at(5.0) == [Send("n", (Cut("j", 2, 0, 1),))]
+    assert history.settle(2, 0, 1) == [Finish("j", 0, 1, OK, 2, "n"), FinishJob("j")]
+
+
+def test_what_hands_itself_back_for_a_while_waits_where_nothing_expires() -> None:
+    history = History()
+    history.job(1, task_s=1.0)
+    history.node("n", 1)
+    assert history(OutcomeSettled(Settled("j", 1, "n", 0, 1, RETURNED, 0.0, delay_s=5.0))) == []
+    assert history.at(5.0) == [Send("n", (Cut("j", 2, 0, 1),))]
