@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from zmqtasks.errors import JournalMismatch as JournalMismatch
     from zmqtasks.errors import KeyFileError as KeyFileError
     from zmqtasks.errors import MemoryLimitExceeded as MemoryLimitExceeded
+    from zmqtasks.errors import NestedTooDeep as NestedTooDeep
     from zmqtasks.errors import NodeKiller as NodeKiller
     from zmqtasks.errors import NoNodes as NoNodes
     from zmqtasks.errors import NotAuthorised as NotAuthorised
@@ -115,6 +116,7 @@ _HOMES |= dict.fromkeys(
         "JournalMismatch",
         "KeyFileError",
         "MemoryLimitExceeded",
+        "NestedTooDeep",
         "NoNodes",
         "NodeKiller",
         "NotAuthorised",

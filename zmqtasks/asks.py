@@ -6,8 +6,9 @@ keys. A client asks its own ventilator in the same words.
 
 from __future__ import annotations
 
+from typing import Any
+
 from zmqtasks.messages import Buffer, OutcomeKind
-from zmqtasks.options import TaskOptions
 from zmqtasks.records import Value
 
 # Asked
@@ -77,19 +78,21 @@ class DeleteKey(Value):
 
 
 class Spawn(Value):
-    """Run calls of a function; with `awaited`, tell what becomes of each."""
+    """Run calls of a function; answered by their number at once, and with `awaited` by what becomes of each."""
 
     function: Buffer
     name: str
-    options: TaskOptions
+    options: dict[str, Any]
+    """Those that are not as the client has them for all calls."""
     body: Buffer
     """Their arguments, as a chunk has them."""
     count: int
     awaited: bool
+    trace_id: str = ""
 
 
 class Disregard(Value):
-    """Nobody waits any more for the calls that were spawned by this number."""
+    """Nobody waits any more for the calls that were spawned by this number; answered by `NO_MORE` under that."""
 
     number: int
 
@@ -103,6 +106,10 @@ class Told(Value):
     """The answer to what was asked."""
 
     value: bool | int | float | bytes | None
+
+
+NO_MORE = Told(None)
+"""Nothing more comes about the calls that were spawned by this number."""
 
 
 class Refused(Value):

@@ -19,6 +19,7 @@ Owns the classes and their texts; raises nothing itself. Everybody imports it.
     │   ├── NotAuthorised           the other side does not know our key
     │   ├── IncompatibleVersion     the two sides share no protocol version
     │   ├── HomeLost                the program that owns this task cannot answer it any more
+    │   ├── NestedTooDeep           so many tasks of a node wait for tasks of their own that no more may
     │   ├── BindError               an address is taken, malformed or not ours
     │   ├── KeyFileError            a key cannot be read, is none, or is open to all
     │   └── ClusterError            the hosts of a cluster cannot be started, or do not work together
@@ -264,6 +265,19 @@ class ClusterError(MeshError):
 
 class HostsFileError(ClusterError):
     """A file of hosts is wrong; the text names line and key."""
+
+
+class NestedTooDeep(MeshError):
+    """So many tasks of this node wait for tasks of their own that no further worker may be started for this one."""
+
+    def __init__(
+        self,
+        message: str = (
+            "as many tasks of this node wait for tasks of their own as its max_waiting allows, each in a process; "
+            "push_many() waits for nothing, submitting less at once keeps fewer waiting, max_waiting= allows more"
+        ),
+    ) -> None:
+        super().__init__(message)
 
 
 class JournalError(ZmqtasksError):

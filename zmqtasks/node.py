@@ -53,6 +53,7 @@ from zmqtasks.porter import Porter
 from zmqtasks.processes.events import (
     NodeStopRequested,
     WorkerAsked,
+    WorkerBack,
     WorkerEvent,
     WorkerExited,
     WorkerFailedToStart,
@@ -63,6 +64,7 @@ from zmqtasks.processes.events import (
     WorkerSkipped,
     WorkerStarted,
     WorkerStuck,
+    WorkerWaits,
 )
 from zmqtasks.processes.exits import describe_end
 from zmqtasks.processes.memory import MemoryUsage
@@ -100,6 +102,12 @@ class Workers(Watched, Resting, Protocol):
 
     def stop(self, slot: int) -> None:
         """Ask an idle worker to end."""
+
+    def resume(self, slot: int) -> None:
+        """Have the task of a worker go on that has waited; what the worker has not begun has gone to others."""
+
+    def deny(self, slot: int) -> None:
+        """Tell a worker that it keeps its place while its task waits."""
 
     def answer(self, slot: int, number: int, body: Buffer) -> None:
         """Give a worker the answer to what it asked by this number."""
@@ -283,7 +291,13 @@ class Node:
     def _worker_count(self) -> int:
         """Return how many workers there are, or are about to be: a start takes milliseconds, and changes nothing."""
         number = self._options.worker_count() * self._options.lanes
-        return max(self._slots.serving(), number - self._slots.lost()) or number
+        return (max(self._slots.serving(), number - self._slots.lost()) or number) + self._slots.lenders()
+
+    def _tell_owner(self, slot: int) -> None:
+        """Tell the ventilator whose task waits that there is room for what it waits for."""
+        job = self._holding.running(slot)
+        if job and (guest := self._peer.guests.get(ventilator_of(job.id))):
+            guest.speak()
 
     # Work
 
@@ -315,6 +329,9 @@ class Node:
                 case moves.TellLate():
                     logger.warning("what waits here cannot be expected to end before the wall time: this node drains")
                     self.drain()
+                case moves.Spare(slot):
+                    self._offered.discard(slot)
+                    self._manage(slots.WorkerSpared(slot))
         while self._unsent:
             self._unsent.pop().flush()
         self._await_idle()
@@ -403,9 +420,13 @@ class Node:
                 self._overseer.work_begun(slot)
                 if not self._slots.is_steady(slot):
                     tasks = sum([outcome.stop - outcome.start for outcome in outcomes])
-                    self._manage(slots.TasksEnded(slot, tasks, self._holding.is_idle(slot)))
+                    self._manage(slots.TasksEnded(slot, tasks, self._is_idle(slot)))
             case WorkerAsked(slot, number, job, body):
                 self._porter.asked(slot, number, job, body)
+            case WorkerWaits(slot):
+                self._manage(slots.WaitBegun(slot))
+            case WorkerBack(slot, at_once):
+                self._manage(slots.WaitEnded(slot, at_once))
             case WorkerPrinted():
                 self._listeners.printed(event)
             case WorkerStarted():
@@ -473,6 +494,8 @@ class Node:
             self._hold(moves.WorkerLost(event.slot, unaccounted=True))
         elif offered:
             self._hold_lost(event, verdict)
+        else:
+            self._hold(moves.SpareGone(event.slot))
 
     def _contradicted(self, slot: int) -> None:
         self._unaccounted.add(slot)
@@ -512,6 +535,17 @@ class Node:
                 case slots.Serve(slot):
                     self._offered.add(slot)
                     self._hold(moves.WorkerOffered(slot))
+                case slots.Lend(slot):
+                    self._hold(moves.PlaceLent(slot))
+                    self._tell_owner(slot)
+                case slots.Deny(slot):
+                    self._workers.deny(slot)
+                case slots.Resume(slot):
+                    self._workers.resume(slot)
+                case slots.Regain(slot):
+                    self._hold(moves.PlaceRegained(slot))
+                case slots.MakeRoom(number):
+                    self._hold(moves.RoomWanted(number))
                 case slots.Retire(slot):
                     self._hold(moves.WorkerWithdrawn(slot))
                 case slots.StopWorker(slot):
@@ -521,8 +555,7 @@ class Node:
                 case slots.AbandonStart(slot):
                     self._start_abandoned(slot)
                 case slots.ReplaceWorker(slot):
-                    idle = slot not in self._offered or self._holding.is_idle(slot)
-                    self._manage(slots.ReplacementRequested(slot, idle))
+                    self._manage(slots.ReplacementRequested(slot, self._is_idle(slot)))
         self._rearm()
 
     def _rearm(self) -> None:
@@ -589,6 +622,9 @@ class Node:
         self._hold(moves.DrainRequested())
         self._manage(slots.EndRequested(self._idle()))
 
+    def _is_idle(self, slot: int) -> bool:
+        return slot not in self._offered or self._holding.is_idle(slot)
+
     def _idle(self) -> frozenset[int]:
         return frozenset(slot for slot in self._offered if self._holding.is_idle(slot))
 
@@ -640,6 +676,7 @@ def staffing_of(options: NodeOptions) -> slots.Staffing:
         start_timeout_s=options.start_timeout,
         end_timeout_s=options.end_timeout + END_MARGIN_S,
         more=min(workers, MOST_MORE) if options.standby else 0,
+        lenders=options.max_waiting,
     )
 
 

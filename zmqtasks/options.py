@@ -253,6 +253,8 @@ class NodeOptions(Value):
         concurrency: tasks that each worker runs at once as coroutines on one event loop; only `async def` functions
             gain by it.
         standby: how many more stand ready to take over.
+        max_waiting: how many tasks may wait at once for tasks of their own, or for a lock, each in a worker beside
+            those that serve meanwhile.
         max_tasks_per_worker: replace a worker after about so many tasks, 1 meaning exactly one; 0 for never.
         max_worker_age: replace a worker about so many seconds after its start; None for never.
         recycle_memory: replace a worker that holds more than so many bytes after a task; None for never.
@@ -285,6 +287,7 @@ class NodeOptions(Value):
     threads: int = 1
     concurrency: int = 1
     standby: int = 1
+    max_waiting: int = 100
     max_tasks_per_worker: int = 0
     max_worker_age: float | None = None
     recycle_memory: int | None = None
@@ -327,7 +330,7 @@ class NodeOptions(Value):
         amend(self, "labels", labelled(self.labels, "labels"))
         if not self.queues or not all(isinstance(queue, str) and queue for queue in self.queues):
             raise ValueError(f"queues must be names, one at least, not {self.queues!r}")
-        for name in ("standby", "max_tasks_per_worker"):
+        for name in ("standby", "max_waiting", "max_tasks_per_worker"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
         for name in ("max_worker_age", "timeout", "start_timeout", "end_timeout", "walltime"):

@@ -90,6 +90,12 @@ class Source:
         self._open.add(first, self._added)
         self._unencoded.add(first, self._added)
 
+    def adopt(self, body: Body, count: int, stamp: Stamp = NO_STAMP) -> None:
+        """Add the arguments of the next tasks, which somebody else has encoded."""
+        first, self._added = self._added, self._added + count
+        self._open.add(first, self._added)
+        self._keep(first, _Kept(self._added, body, count, (), stamp))
+
     def encode(
         self,
         start: int,

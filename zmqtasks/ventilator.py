@@ -261,6 +261,11 @@ class Ventilator:
         else:
             self._resuming.add(job_id, items, form, self._objects, lambda a, b: self._release(job_id, a, b))
 
+    def adopt(self, job_id: JobId, body: Body, count: int, trace_id: str = "") -> None:
+        """Add tasks whose arguments a task has encoded; for one that has no journal."""
+        self._jobs[job_id].source.adopt(body, count, Stamp(time.time(), trace_id))
+        self._handle(moves.TasksAdded(job_id, count))
+
     def close_job(self, job_id: JobId) -> None:
         """Say that no more tasks come; the job ends with its last task."""
         if self._resuming is None:

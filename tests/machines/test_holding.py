@@ -22,10 +22,15 @@ from zmqtasks.machines.holding_moves import (
     GiveBack,
     KillWorker,
     OutcomesSaid,
+    PlaceLent,
+    PlaceRegained,
     RangesCancelled,
     RoomTold,
+    RoomWanted,
     SessionReplaced,
     SinkCongested,
+    Spare,
+    SpareGone,
     TakeBack,
     TasksNotBegun,
     TasksTaken,
@@ -1214,3 +1219,74 @@ def test_short_chunks_of_others_do_not_keep_an_unknown_one_from_its_turn() -> No
         if ("w:1", 0) in [place[1:3] for place in given(history.tell(said(running, running + 1, running + 1)))]:
             break
     assert running <= 3
+
+
+# Tasks that wait for tasks of their own -----------------------------------------------------------------------------
+
+
+def busy_with_one_ahead() -> History:
+    """Return a history in which worker 0 is at task 1 of a short job, and has [2..4) ahead."""
+    history = History(1)
+    history.take(chunk_of(0, 2), chunk_of(2, 4, attempt=2))
+    history.tell(said(0, 1))
+    history.take(chunk_of(4, 5, attempt=3))
+    assert repr(history.holding).endswith("workers=[0: ['v:1[1..2)', 'v:1[2..4)']]>")
+    return history
+
+
+def test_what_lies_behind_a_task_that_waits_goes_to_others() -> None:
+    history = busy_with_one_ahead()
+    assert history(PlaceLent(0)) == []
+    assert repr(history.holding) == "<Holding [v 2 queued] workers=[0: ['v:1[1..2)']]>"
+    assert given(history(WorkerOffered(1))) == [(1, "v:1", 2, 4), (1, "v:1", 4, 5)]
+    history.take(chunk_of(5, 6, attempt=4))
+    assert repr(history.holding).startswith("<Holding [v 1 queued]"), "who waits gets nothing"
+    assert given(history(PlaceRegained(0))) == [(0, "v:1", 5, 6)]
+    assert history.tell(said(1, 2)) == [Emit(job_of(), (said(1, 2),))]
+
+
+def test_what_nobody_wants_is_not_given_to_others_either() -> None:
+    history = busy_with_one_ahead()
+    assert history(VentilatorGone("v"), PlaceLent(0)) == [KillWorker(0)]
+    assert history(WorkerOffered(1)) == []
+
+
+def test_who_dies_while_it_waits_is_blamed_for_what_waited() -> None:
+    history = busy_with_one_ahead()
+    history(PlaceLent(0))
+    assert history(WorkerLost(0, 1, 1)) == [Blame(job_of(), 1, 1, CRASHED)]
+    assert history.holding.queued() == 3
+
+
+def test_idle_workers_are_spared_for_those_that_would_go_on_before_any_is_given_more() -> None:
+    history = History(2)
+    history.take(chunk_of(0, 1), chunk_of(1, 2, attempt=2))
+    assert history(RoomWanted(1)) == []
+    assert history.take(chunk_of(2, 3, attempt=3)) == []
+    told = said(0, 1, each_s=1.0)
+    assert history.tell(told) == [Emit(job_of(), (told,)), Spare(0)]
+    assert given(history.tell(said(1, 2, attempt=2, each_s=1.0), slot=1)) == [(1, "v:1", 2, 3)]
+    # It keeps what it knows of jobs, and where it stands in the count of what it was given.
+    history(TasksTaken("v", (), (), ("v:1",)))
+    history.tell(said(2, 3, attempt=3, each_s=1.0), slot=1)
+    history(WorkerOffered(0))
+    gives = history.take(chunk_of(0, 1, attempt=4, job="v:2"), chunk_of(1, 2, attempt=5, job="v:2"))
+    assert [(give.slot, give.ended) for give in gives if isinstance(give, Give)] == [(1, ("v:1",)), (0, ("v:1",))]
+
+
+def test_room_that_is_wanted_and_there_is_spared_at_once_and_what_is_wanted_no_more_is_not() -> None:
+    history = History(3)
+    assert history(RoomWanted(2)) == [Spare(0), Spare(1)]
+    assert history(SpareGone(0), WorkerOffered(0)) == []
+    history.take(chunk_of(0, 1), chunk_of(1, 2, attempt=2))
+    assert history(RoomWanted(1), RoomWanted(0)) == []
+    assert given(history.take(chunk_of(2, 3, attempt=3))) == []
+
+
+def test_short_of_memory_what_waits_for_others_keeps_none_from_running() -> None:
+    history = History(2)
+    history.take(chunk_of(0, 1), chunk_of(1, 2, attempt=2))
+    history(RoomTold(True, 0, 100), PlaceLent(0), PlaceLent(1))
+    history.take(chunk_of(2, 3, attempt=3), chunk_of(3, 4, attempt=4))
+    assert given(history(WorkerOffered(2))) == [(2, "v:1", 2, 3)]
+    assert given(history(WorkerOffered(3))) == []

@@ -16,13 +16,18 @@ from zmqtasks.machines.slots import (
     STOP_GRACE_S,
     AbandonStart,
     Command,
+    Deny,
     DrainRequested,
     EndRequested,
     Event,
     KillWorker,
+    Lend,
+    MakeRoom,
     Opened,
+    Regain,
     ReplacementRequested,
     ReplaceWorker,
+    Resume,
     Retire,
     Serve,
     Slots,
@@ -30,9 +35,12 @@ from zmqtasks.machines.slots import (
     StartWorker,
     StopWorker,
     TasksEnded,
+    WaitBegun,
+    WaitEnded,
     WorkerExited,
     WorkerLeft,
     WorkerReady,
+    WorkerSpared,
     WorkerStarted,
     WorkerStuck,
 )
@@ -339,10 +347,103 @@ def test_illegal_moves(event: Event) -> None:
         slots.handle(event, 0.0)
 
 
-def test_a_spare_ends_no_tasks() -> None:
+@pytest.mark.parametrize("event", [WaitBegun(1), WaitEnded(1), WorkerSpared(1)], ids=repr)
+def test_a_spare_has_no_place_to_lend(event: Event) -> None:
     slots = serving(1, 1)
-    with pytest.raises(LocalProtocolError, match=r"TasksEnded.*1:spare"):
-        slots.handle(TasksEnded(1, 1, idle=True), 0.0)
+    with pytest.raises(LocalProtocolError, match=rf"{type(event).__name__}.*1:spare"):
+        slots.handle(event, 0.0)
+
+
+# Tasks that wait for tasks of their own ------------------------------------------------------------------------------
+
+
+def test_where_a_task_waits_another_worker_serves_until_it_goes_on() -> None:
+    slots = serving(lenders=1)
+    assert told(slots, WaitBegun(0)) == [Lend(0), StartWorker(1)]
+    assert (repr(slots), slots.serving(), slots.lenders()) == ("<Slots 0:serving lent 1:starting failures=0>", 0, 1)
+    assert told(slots, WorkerReady(1), now=1.0) == [Serve(1)]
+    assert told(slots, WaitEnded(0)) == [MakeRoom(1)]
+    assert told(slots, WorkerSpared(1), now=2.0) == [Resume(0), Regain(0), MakeRoom(0)]
+    assert (repr(slots), slots.serving()) == ("<Slots 0:serving 1:spare failures=0>", 1)
+    assert slots.next_deadline() == 2.0 + KEEP_S
+    assert slots.tick(1.9 + KEEP_S) == []
+    assert slots.tick(2.0 + KEEP_S) == [StopWorker(1)]
+    assert slots.tick(2.1 + KEEP_S) == []
+    assert told(slots, WorkerExited(1), now=9.0) == []
+    assert repr(slots) == "<Slots 0:serving failures=0>"
+
+
+def test_a_standby_serves_in_the_same_turn_and_a_spare_is_kept_for_the_next_time() -> None:
+    slots = serving(1, 1, lenders=5)
+    assert told(slots, WaitBegun(0)) == [Lend(0), Serve(1), StartWorker(2)]
+    told(slots, WorkerReady(2), WaitEnded(0), WorkerSpared(1))
+    assert told(slots, WaitBegun(0)) == [Lend(0), Serve(1)]
+
+
+def test_who_finds_a_place_free_goes_on_at_once() -> None:
+    slots = serving(lenders=5)
+    assert told(slots, WaitBegun(0), WaitEnded(0)) == [Lend(0), StartWorker(1), Resume(0), Regain(0)]
+    assert told(slots, WaitBegun(0), WorkerReady(1), WaitEnded(0), WorkerExited(1))[-4:] == [
+        MakeRoom(1),
+        Resume(0),
+        Regain(0),
+        MakeRoom(0),
+    ]
+
+
+def test_who_waits_longest_for_a_place_gets_the_first() -> None:
+    slots = serving(2, lenders=2)
+    told(slots, WaitBegun(0), WaitBegun(1), WorkerReady(2), WorkerReady(3))
+    assert told(slots, WaitEnded(1), WaitEnded(0)) == [MakeRoom(1), MakeRoom(2)]
+    assert told(slots, WorkerSpared(3)) == [Resume(1), Regain(1), MakeRoom(1)]
+
+
+def test_so_many_may_wait_and_no_more() -> None:
+    slots = serving(2, lenders=1)
+    assert told(slots, WaitBegun(0), WaitBegun(1)) == [Lend(0), StartWorker(2), Deny(1)]
+    assert told(slots, WaitEnded(1)) == []
+    assert told(serving(), WaitBegun(0)) == [Deny(0)]
+
+
+def test_who_retires_has_no_place_to_lend() -> None:
+    slots = serving(lenders=1)
+    told(slots, ReplacementRequested(0, idle=False), WaitBegun(0))
+    assert (slots.lenders(), told(slots, WaitEnded(0))) == (0, [Resume(0), Regain(0)])
+
+
+def test_who_is_to_be_replaced_while_it_waits_for_a_place_goes_on() -> None:
+    slots = serving(lenders=1)
+    told(slots, WaitBegun(0), WorkerReady(1), WaitEnded(0))
+    assert told(slots, ReplacementRequested(0, idle=False)) == [Resume(0), Regain(0), Retire(0), MakeRoom(0)]
+
+
+def test_the_end_kills_who_waits() -> None:
+    slots = serving(lenders=1)
+    told(slots, WaitBegun(0), WorkerReady(1), WaitEnded(0))
+    assert told(slots, EndRequested(frozenset({1}))) == [KillWorker(0), StopWorker(1)]
+
+
+def test_a_worker_that_was_spared_with_its_last_task_ends() -> None:
+    slots = serving(lenders=1, max_tasks_per_worker=1, spread=0.0)
+    told(slots, WaitBegun(0), WorkerReady(1), WaitEnded(0), WorkerSpared(1))
+    assert told(slots, TasksEnded(1, 1, idle=True)) == [StopWorker(1)]
+
+
+def test_where_slots_are_lost_nobody_may_serve_in_the_place_of_who_waits() -> None:
+    slots = serving(lenders=1, room=0)
+    told(slots, WaitBegun(0), WorkerReady(1), WorkerStuck(1))
+    assert slots.serving() == 0
+    assert told(slots, WaitEnded(0)) == [Resume(0), Regain(0)]
+
+
+def test_whose_time_is_up_goes_on_at_once_and_has_a_place_when_there_is_one() -> None:
+    slots = serving(lenders=1)
+    told(slots, WaitBegun(0), WorkerReady(1))
+    assert told(slots, WaitEnded(0, at_once=True)) == [Resume(0), MakeRoom(1)]
+    assert told(slots, WaitEnded(0, at_once=True)) == []
+    assert told(slots, WaitBegun(0)) == [Lend(0), MakeRoom(0)]
+    assert told(slots, WaitEnded(0), WaitEnded(0, at_once=True)) == [MakeRoom(1), Resume(0)]
+    assert told(slots, WorkerSpared(1)) == [Regain(0), MakeRoom(0)]
 
 
 # A workforce ------------------------------------------------------------------------------------------------------
@@ -360,6 +461,7 @@ class Workforce:
     stuck: set[int] = field(default_factory=set)
     draining: bool = False
     started: int = 0
+    room_wanted: int = 0
 
     def __post_init__(self) -> None:
         self.slots = Slots(self.staffing)
@@ -370,8 +472,21 @@ class Workforce:
 
     def carry_out(self, commands: list[Command]) -> None:
         for command in commands:
+            if isinstance(command, MakeRoom):
+                self.room_wanted = command.number
+                continue
             slot = command.slot
             match command:
+                case Lend():
+                    if self.alive[slot] == "waiting":  # one that retires has nothing to lend
+                        self.alive[slot] = "lent"
+                case Deny():
+                    assert self.slots.lenders() == self.staffing.lenders
+                    self.alive[slot] = {"waiting": "serving", "waiting in retirement": "retiring"}[self.alive[slot]]
+                case Resume():
+                    assert self.alive[slot] in ("returning", "ending", "hurrying")
+                case Regain():
+                    self.alive[slot] = "retiring" if self.alive[slot] == "ending" else "serving"
                 case StartWorker():
                     assert slot not in self.alive
                     assert not self.draining
@@ -387,8 +502,9 @@ class Workforce:
                     self.alive[slot] = "serving"
                     self.idle.add(slot)
                 case Retire():
-                    assert self.alive[slot] == "serving"
-                    self.alive[slot] = "retiring"
+                    waits = self.alive[slot] == "lent"
+                    assert waits or self.alive[slot] in ("serving", "returning", "hurrying")
+                    self.alive[slot] = "waiting in retirement" if waits else "retiring"
                 case StopWorker():
                     assert self.alive[slot] in ("starting", "spare") or slot in self.idle, "only who is idle"
                     self.alive[slot] = "stopping"
@@ -396,10 +512,30 @@ class Workforce:
                     assert self.alive[slot] == "stopping"
                     self.exit(slot)
         self.slots.check()
+        self.make_room()
         states = list(self.alive.values())
         assert states.count("serving") == self.slots.serving() <= self.staffing.workers
         spares = states.count("spare")
         assert self.draining or not spares or states.count("serving") == self.staffing.workers
+
+    def make_room(self) -> None:
+        idle = [slot for slot in sorted(self.idle) if self.alive[slot] == "serving"]
+        if self.room_wanted and idle:
+            self.room_wanted -= 1
+            self.idle.discard(idle[0])
+            self.alive[idle[0]] = "spare"
+            self.do(WorkerSpared(idle[0]))
+
+    def wait(self, slot: int) -> None:
+        """Have the task of a worker begin or cease to wait."""
+        state = self.alive[slot]
+        if state in ("serving", "retiring") and slot not in self.idle:
+            self.alive[slot] = "waiting" if state == "serving" else "waiting in retirement"
+            self.do(WaitBegun(slot))
+        elif state in ("lent", "waiting in retirement"):
+            hurries = self.dice.random() < 0.3
+            self.alive[slot] = ("hurrying" if hurries else "returning") if state == "lent" else "ending"
+            self.do(WaitEnded(slot, hurries))
 
     def exit(self, slot: int) -> None:
         del self.alive[slot]
@@ -415,6 +551,9 @@ class Workforce:
             return
         slot = self.dice.choice(sorted(self.alive))
         state, chance = self.alive[slot], self.dice.random()
+        if state in ("lent", "waiting in retirement") or (state in ("serving", "retiring") and chance < 0.15):
+            self.wait(slot)
+            return
         if state == "starting" and chance < 0.2:
             self.do(WorkerStarted(slot))
         elif state == "starting" and chance < 0.8:
@@ -447,6 +586,7 @@ def test_there_are_as_many_workers_as_there_should_be(seed: int) -> None:
     dice = random.Random(seed)
     staffing = Staffing(dice.randint(1, 4), dice.randint(0, 2), dice.choice([0, 1, 10]), more=dice.randint(0, 2))
     staffing = replace(staffing, max_worker_age_s=dice.choice([20.0, 200.0, NEVER]), start_timeout_s=5.0, room=4)
+    staffing = replace(staffing, lenders=dice.choice([0, 1, 5]))
     workforce = Workforce(dice, staffing)
     for _ in range(300):
         workforce.step()

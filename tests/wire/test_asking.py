@@ -24,7 +24,6 @@ from zmqtasks.asks import (
 )
 from zmqtasks.errors import RemoteProtocolError
 from zmqtasks.messages import OutcomeKind
-from zmqtasks.options import TaskOptions
 from zmqtasks.wire.asking import pack_ask, unpack_answer, unpack_ask
 
 ASKED: list[Ask] = [
@@ -37,7 +36,7 @@ ASKED: list[Ask] = [
     SetKey("k", b"value"),
     GetKey("k"),
     DeleteKey("k"),
-    Spawn(b"function", "f", TaskOptions(priority=-3, timeout=2.0), b"body", 3, True),
+    Spawn(b"function", "f", {"priority": -3, "delay": 1.5, "queue": "q", "where": (("zone", "a"),)}, b"body", 3, True),
     Disregard(9),
 ]
 ANSWERED: list[Answer] = [

@@ -266,12 +266,15 @@ def task_options(command: F) -> F:
 
 
 def recycling_options(command: F) -> F:
-    """Add when a worker is replaced."""
+    """Add when a worker is replaced, and how many may wait."""
     for decorate in (
         click.option(
             "--max-tasks-per-worker", type=click.IntRange(0), help="Replace a worker after about so many tasks."
         ),
         click.option("--max-worker-age", type=SECONDS, help='Replace a worker about so long after its start: "1 h".'),
+        click.option(
+            "--max-waiting", type=click.IntRange(0), help="So many tasks may wait for tasks of their own at once; 100."
+        ),
         click.option("--recycle-memory", type=BYTES, help='Replace a worker that holds more after a task: "500 MiB".'),
     )[::-1]:
         command = decorate(command)

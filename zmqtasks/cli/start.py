@@ -25,7 +25,15 @@ from zmqtasks.options import NodeOptions
 from zmqtasks.records import replace
 from zmqtasks.waits import LEASE_S
 
-OWN_NODE = ("workers", "max_tasks_per_worker", "max_worker_age", "recycle_memory", "preload", "log_level")
+OWN_NODE = (
+    "workers",
+    "max_tasks_per_worker",
+    "max_waiting",
+    "max_worker_age",
+    "recycle_memory",
+    "preload",
+    "log_level",
+)
 OUTPUT = ("output", "append", "overwrite")
 
 

@@ -20,6 +20,7 @@ from zmqtasks.embedded.futures import TaskFuture
 from zmqtasks.embedded.home_line import HomeLine
 from zmqtasks.embedded.journalled import Kept
 from zmqtasks.embedded.mapping import Mapping
+from zmqtasks.embedded.nursery import Nursery
 from zmqtasks.embedded.pending import Pending
 from zmqtasks.embedded.periodic import Periodic
 from zmqtasks.embedded.submitted import Batch, SubmittedJob
@@ -47,6 +48,7 @@ T = TypeVar("T")
 OPEN_JOBS = 256
 """Jobs of submitted calls that are kept open for further calls of the same function."""
 KNOWN_FUNCTIONS = 1024
+NO_CHILDREN = "a client with a journal runs no calls that tasks spawn: a later life would not know whose they are"
 AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
 _DEFAULT = TaskOptions()
 ONE, MANY, CALL = Form.ONE, Form.MANY, Form.CALL
@@ -107,6 +109,16 @@ class Registry:
         self.line = HomeLine(self.embedded)
         """The way to what tasks share."""
         self.serializer = defaults.serializer
+        home = self.embedded.ventilator.home
+        self._nursery = home.children = Nursery(
+            home,
+            defaults,
+            open_job=self._open,
+            add=self.embedded.ventilator.adopt,
+            close_job=self.embedded.ventilator.close_job,
+            on_idle=self._job_idle,
+            refusal=NO_CHILDREN if self._has_journal else "",
+        )
 
     # From any thread
 
@@ -338,7 +350,8 @@ class Registry:
         self.embedded.close(in_order=True)
 
     def _is_idle(self) -> bool:
-        return not self._open_mappings and all(job.is_idle for job in self._submitted.values())
+        idle = not self._open_mappings and all(job.is_idle for job in self._submitted.values())
+        return idle and self._nursery.is_idle()
 
     def _check_open(self) -> None:
         if self._shut:

@@ -10,6 +10,9 @@ first. Where one is idle and nothing waits, it gets what another worker has not 
 
 Short of memory, it starts less: what was stopped for want of it is kept aside, in front of the queue, until `admission`
 says that there is room.
+
+A worker whose task waits for others has lent its place: it gets nothing, and what it has not begun goes to others, for
+what its task waits for may be among that. Where such a worker would go on, idle ones are spared for it.
 """
 
 from __future__ import annotations
@@ -32,10 +35,15 @@ from zmqtasks.machines.holding_moves import (
     Give,
     KillWorker,
     OutcomesSaid,
+    PlaceLent,
+    PlaceRegained,
     RangesCancelled,
     RoomTold,
+    RoomWanted,
     SessionReplaced,
     SinkCongested,
+    Spare,
+    SpareGone,
     TakeBack,
     TasksNotBegun,
     TasksTaken,
@@ -85,6 +93,8 @@ class Holding:
         self._ventilators: dict[PeerId, Line] = {}
         self._turns: deque[PeerId] = deque()
         self._workers: dict[int, Workplace] = {}
+        self._spared: dict[int, Workplace] = {}
+        self._room_wanted = 0
         self._now = 0.0
         self._draining = False
         self._ends_at = INFINITY
@@ -103,6 +113,10 @@ class Holding:
             WorkerLost: self._worker_lost,
             WorkerLeft: self._worker_left,
             TasksNotBegun: self._tasks_not_begun,
+            PlaceLent: self._place_lent,
+            PlaceRegained: self._place_regained,
+            RoomWanted: self._wanted_room,
+            SpareGone: self._spare_gone,
             WorkersUnavailable: self._workers_unavailable,
             SinkCongested: self._sink_congested,
             RoomTold: self._room_told,
@@ -301,7 +315,7 @@ class Holding:
 
     def _forget(self, held: KnownJob) -> None:
         """Let the workers forget a job, each with the next chunk it is given."""
-        for worker in self._workers.values():
+        for worker in (*self._workers.values(), *self._spared.values()):
             if held.job.id in worker.knows:
                 worker.knows.discard(held.job.id)
                 worker.forget.append(held.job.id)
@@ -311,7 +325,8 @@ class Holding:
     def _worker_offered(self, event: WorkerOffered) -> list[Command]:
         if event.slot in self._workers:
             raise LocalProtocolError(f"slot {event.slot} has a worker already in {self!r}")
-        self._workers[event.slot] = Workplace()
+        spared = self._spared.pop(event.slot) if event.slot in self._spared else None
+        self._workers[event.slot] = spared or Workplace()
         return []
 
     def _worker_withdrawn(self, event: WorkerWithdrawn) -> list[Command]:
@@ -381,6 +396,43 @@ class Holding:
                 commands = self._requeue(piece, piece.next, piece.chunk.stop) + commands
             self._done_with(piece)
         return commands
+
+    def _place_lent(self, event: PlaceLent) -> list[Command]:
+        """Queue what lies behind the task that waits in front: what it waits for may be among it.
+
+        What lies behind it in the same piece was there before it began, and cannot be.
+        """
+        worker = self._worker(event.slot)
+        worker.lends = True
+        commands: list[Command] = []
+        while len(worker.pieces) > 1:
+            piece = worker.pieces.pop()
+            if piece.job.wanted:
+                commands = self._requeue(piece, piece.next, piece.chunk.stop) + commands
+            self._done_with(piece)
+        for piece in worker.pieces:
+            piece.alone = False
+        return commands
+
+    def _place_regained(self, event: PlaceRegained) -> list[Command]:
+        self._worker(event.slot).lends = False
+        return []
+
+    def _wanted_room(self, event: RoomWanted) -> list[Command]:
+        self._room_wanted = event.number
+        return []
+
+    def _spare_gone(self, event: SpareGone) -> list[Command]:
+        self._spared.pop(event.slot, None)
+        return []
+
+    def _spare_idle(self) -> list[Command]:
+        """Spare idle workers, as far as their places are wanted."""
+        idle = [slot for slot, worker in self._workers.items() if worker.is_free][: self._room_wanted]
+        for slot in idle:
+            self._spared[slot] = self._workers.pop(slot)
+        self._room_wanted -= len(idle)
+        return [Spare(slot) for slot in idle]
 
     def _end_at(self, piece: Piece, event: WorkerLost, worker: Workplace) -> list[Command]:
         """Settle a piece whose worker died at a task of it."""
@@ -491,6 +543,10 @@ class Holding:
     # Assigning
 
     def _assign(self) -> list[Command]:
+        spared = self._spare_idle() if self._room_wanted else []
+        return spared if self._room_wanted else spared + self._give_out()
+
+    def _give_out(self) -> list[Command]:
         if self._was_short and self._is_short():
             return self._assign_carefully()
         commands: list[Command] = []
@@ -498,7 +554,7 @@ class Holding:
             if not self._is_queued():
                 return commands
             for slot, worker in self._workers.items():
-                free = worker.serving and not worker.doomed and len(worker.pieces) == ahead
+                free = worker.serving and not (worker.doomed or worker.lends) and len(worker.pieces) == ahead
                 if free and not (ahead and worker.burden.is_silent(self._now)) and (piece := self._next_piece(worker)):
                     commands.append(self._give(slot, worker, piece))
         return commands
@@ -545,7 +601,8 @@ class Holding:
         return commands
 
     def _careful_piece(self, worker: Workplace) -> Piece | None:
-        begun = [piece for worker in self._workers.values() for piece in worker.pieces]
+        # What waits for others counts as nothing: it would wait for ever for what has to be alone.
+        begun = [piece for other in self._workers.values() if not other.lends for piece in other.pieces]
         turns = [(id_, self._ventilators[id_]) for id_ in self._turns if not self._ventilators[id_].congested]
         for _, ventilator in turns:
             for piece in ventilator.aside:
@@ -647,10 +704,13 @@ class Holding:
             assert all(held.pieces or not held.ended for held in ventilator.jobs.values()), repr(self)
             assert all(piece.stopped for piece in ventilator.aside), repr(self)
         assert set(self._turns) == set(self._ventilators), repr(self)
+        assert not self._room_wanted or not any(worker.is_free for worker in self._workers.values()), repr(self)
+        assert not self._spared.keys() & self._workers.keys(), repr(self)
+        assert not any(worker.pieces for worker in self._spared.values()), repr(self)
         for worker in self._workers.values():
             places = [place for p in worker.pieces for place in (p.position, p.position + p.chunk.stop - p.chunk.start)]
             assert [*places, worker.burden.given] == sorted([*places, worker.burden.given]), repr(self)
-        begun = [p for w in self._workers.values() for p in w.pieces]
+        begun = [p for w in self._workers.values() if not w.lends for p in w.pieces]
         assert len(begun) == 1 or not any(piece.alone for piece in begun), repr(self)
 
     def __repr__(self) -> str:

@@ -108,6 +108,30 @@ class TasksNotBegun(Value):
     until: int
 
 
+class PlaceLent(Value):
+    """The task of a slot's worker waits for others: whatever else that worker has, others have to run."""
+
+    slot: int
+
+
+class PlaceRegained(Value):
+    """The task of a slot's worker goes on, and its worker may be given more."""
+
+    slot: int
+
+
+class RoomWanted(Value):
+    """So many workers would go on, and have no place: idle ones are spared for them before any is given more."""
+
+    number: int
+
+
+class SpareGone(Value):
+    """The worker of a slot is dead, and had been spared."""
+
+    slot: int
+
+
 class WorkersUnavailable(Value):
     """No worker can be started here: what is queued ends with an error rather than wait for ever."""
 
@@ -159,6 +183,10 @@ Event = (
     | WorkerLost
     | WorkerLeft
     | TasksNotBegun
+    | PlaceLent
+    | PlaceRegained
+    | RoomWanted
+    | SpareGone
     | WorkersUnavailable
     | SinkCongested
     | RoomTold
@@ -230,4 +258,10 @@ class TellLate(Value):
     """Tell that what waits cannot be expected to end in time."""
 
 
-Command = Give | TakeBack | Emit | Blame | GiveBack | KillWorker | TellLate
+class Spare(Value):
+    """The worker of this slot is idle, and gets nothing until it is offered again: its place is wanted."""
+
+    slot: int
+
+
+Command = Give | TakeBack | Emit | Blame | GiveBack | KillWorker | TellLate | Spare

@@ -158,6 +158,8 @@ class Workplace(Entity):
     serving: bool = True
     doomed: bool = False
     """It is being killed over something nobody wants; whatever else it has is innocent."""
+    lends: bool = False
+    """Its task waits for others, and another worker serves in its place."""
     sacrificed: Stopped | None = None
     """It is being killed for want of memory."""
     burden: Burden = field(default_factory=Burden)
@@ -165,7 +167,7 @@ class Workplace(Entity):
     @property
     def is_free(self) -> bool:
         """Whether it may be given something at once."""
-        return self.serving and not self.doomed and not self.pieces
+        return self.serving and not (self.doomed or self.lends or self.pieces)
 
     def measure_burden(self) -> Burden:
         """Return what it has before it: one task it may have begun, and what is behind that."""

@@ -61,6 +61,10 @@ class Claims:
         self._refused = self._given <= self._skip_to
         self.end = start if self._refused else stop
 
+    def pass_by(self, tasks: int) -> None:
+        """Take note of tasks that were given, and have gone to others before this worker came to them."""
+        self._given += tasks
+
     def claim(self, start: int, stop: int) -> int:
         """Return up to which task [start, stop) may be begun; the rest, and all behind it, is passed over.
 

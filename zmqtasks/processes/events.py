@@ -41,6 +41,21 @@ class WorkerAsked(Value):
     body: Buffer
 
 
+class WorkerWaits(Value):
+    """The task of a worker waits for what it has asked: another worker may serve meanwhile."""
+
+    slot: int
+    lane: int = 0
+
+
+class WorkerBack(Value):
+    """The task of a worker has what it waited for: it goes on when its worker has a place again, or `at_once`."""
+
+    slot: int
+    at_once: bool
+    lane: int = 0
+
+
 class WorkerPrinted(Value):
     """A worker printed something over a job whose client wants to hear it."""
 
@@ -136,6 +151,8 @@ WorkerEvent = (
     | WorkerReady
     | WorkerSaid
     | WorkerAsked
+    | WorkerWaits
+    | WorkerBack
     | WorkerFailedToStart
     | WorkerLeft
     | WorkerSkipped

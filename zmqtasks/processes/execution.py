@@ -208,6 +208,10 @@ class Execution:
         """Forget a job; unknown ones are no matter."""
         self._jobs.pop(job, None)
 
+    def pass_by(self, chunk: Chunk) -> None:
+        """Begin nothing of a chunk: it has gone to others."""
+        self._claims.pass_by(chunk.stop - chunk.start)
+
     def run(self, chunk: Chunk) -> None:
         """Run the tasks of a chunk whose job is known; when this returns, all outcomes have been sent.
 
@@ -219,7 +223,13 @@ class Execution:
         opened = self._open(at)
         if opened is not None:
             self._run_all(at, *opened)
+        self._end_chunk()
+
+    def _end_chunk(self) -> None:
+        """Tell all that is untold, and that nothing is at hand any more."""
         self._flush()
+        if self.messenger is not None:
+            self.messenger.task_ended()
         self._slot[PHASE] = IDLE
 
     def _begin_chunk(self, chunk: Chunk) -> At | None:
@@ -232,8 +242,7 @@ class Execution:
         if self._claims.claim(chunk.start, chunk.start + 1) == chunk.start:
             return None
         if self.messenger is not None:
-            self.messenger.job = chunk.job
-            self.messenger.serializer = self._jobs[chunk.job].serializer
+            self.messenger.task_begun(chunk.job, self._jobs[chunk.job].options)
         slot[PHASE] = IMPORTING  # last: until now the slot says that nothing runs
         return At(chunk, self._jobs[chunk.job])
 

@@ -28,6 +28,7 @@ SKIPPED_BODY = struct.Struct(">QQ")
 ASKED_BODY = struct.Struct(">QH")
 """Number of what is asked, and the length of the job's name; name and body follow."""
 ANSWER_BODY = struct.Struct(">Q")
+LANE_BODY = struct.Struct(">H")
 _SCRATCH_BYTES = 64 * 1024
 
 MOST_BYTES = 2**32 - 1
@@ -35,7 +36,10 @@ MOST_BYTES = 2**32 - 1
 
 
 class FrameKind(IntEnum):
-    """What a frame says; START, TASKS, STOP, ANSWER and LOST go to the worker, the others come from it."""
+    """What a frame says.
+
+    START, TASKS, STOP, ANSWER, LOST, RESUME and DENIED go to the worker, the others come from it.
+    """
 
     START = 0
     """The first frame: JSON settings, a line feed, and the encoded initializer if there is one."""
@@ -61,6 +65,16 @@ class FrameKind(IntEnum):
     """Its number, and the answer."""
     LOST = 11
     """The id of a ventilator: what it was asked, and has not answered, it never will."""
+    WAIT = 12
+    """A lane, 0 where there are none: its task waits, and another worker may serve in its place."""
+    BACK = 13
+    """A lane: what it waited for is there, it goes on when it has a place again, or at once where "!" follows."""
+    RESUME = 14
+    """A lane: it goes on; what the worker was sent before this, and has not begun, has gone to others."""
+    VOID = 16
+    """Never on the socket: tasks that the worker was sent, and that have gone to others."""
+    DENIED = 15
+    """A lane: so many wait already that it cannot: it keeps its place."""
 
 
 Frame = tuple[FrameKind, Buffer]
@@ -218,7 +232,7 @@ class Opening(Protocol):
 
 
 Aside = Callable[[Buffer], Callable[[], None] | None]
-"""Takes a frame; what it returns is called when the frames are sorted, without any lock held."""
+"""Takes a frame; what it returns is called when all frames that came with it are sorted, without any lock held."""
 
 
 class WorkerEnd:
@@ -241,7 +255,9 @@ class WorkerEnd:
         """Who takes frames that are not for `receive`."""
         self._sending = threading.Lock()
         self._turn = threading.Condition(threading.Lock())
-        self._is_read = False
+        self._reader_thread: int | None = None
+        self._told: deque[Callable[[], None]] = deque()
+        """What is to be called, now that frames are sorted."""
 
     def attach(self, sock: socket.socket) -> None:
         """Speak through this socket from now on, in this process."""
@@ -275,30 +291,27 @@ class WorkerEnd:
             SupervisorGone: the stream has ended.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
+        own = threading.get_ident()
         with self._turn:
             while not condition():
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return False
-                if self._is_read:
+                before = self._reader_thread
+                if before not in (None, own):
                     self._turn.wait(left)
                     continue
-                self._is_read = True
+                self._reader_thread = own
                 self._turn.release()
-                told: list[Callable[[], None]] = []
                 try:
-                    told = self._sort(self._read(left, shield))
+                    # What is called may wait itself: then it reads on, but for what has come already.
+                    if not self._tell():
+                        self._sort(self._read(left, shield))
+                        self._tell()
                 finally:
                     self._turn.acquire()
-                    self._is_read = False
+                    self._reader_thread = before
                     self._turn.notify_all()
-                if told:
-                    self._turn.release()
-                    try:
-                        for tell in told:
-                            tell()
-                    finally:
-                        self._turn.acquire()
         return True
 
     def _read(self, left: float | None, shield: Opening | None) -> list[Frame]:
@@ -321,15 +334,27 @@ class WorkerEnd:
         finally:
             shield.shut()
 
-    def _sort(self, frames: Iterable[Frame]) -> list[Callable[[], None]]:
+    def _sort(self, frames: Iterable[Frame]) -> None:
         """Keep frames for `receive`, and give the others to those who take them."""
-        told = []
         for kind, body in frames:
             take = self.aside.get(kind)
             if take is None:
                 self._frames.append((kind, body))
             elif (tell := take(body)) is not None:
-                told.append(tell)
+                self._told.append(tell)
+
+    def pass_over(self) -> None:
+        """Turn the tasks that have come, and that `receive` has not returned, into tasks that are not to be run."""
+        for place, (kind, body) in enumerate(self._frames):
+            if kind is FrameKind.TASKS:
+                self._frames[place] = (FrameKind.VOID, body)
+
+    def _tell(self) -> bool:
+        """Call what is to be called; return whether there was anything."""
+        told = False
+        while self._told:
+            told = True
+            self._told.popleft()()
         return told
 
     def has_come(self, timeout_s: float) -> bool:

@@ -16,9 +16,10 @@ from typing import Any
 from zmqtasks import control
 from zmqtasks.errors import TaskInterrupted
 from zmqtasks.messages import Chunk, JobId, Tasks
-from zmqtasks.processes.execution import FLUSH_NS, IDLE, PACKING, At, Execution
+from zmqtasks.options import TaskOptions
+from zmqtasks.processes.execution import FLUSH_NS, PACKING, At, Execution
 from zmqtasks.processes.loops import CallEach, Ended, Function, Values
-from zmqtasks.processes.messenger import Messenger
+from zmqtasks.processes.messenger import Messenger, Place
 from zmqtasks.processes.progress import INDEX, PHASE, STARTED
 from zmqtasks.processes.running import RunningTask, Shield
 from zmqtasks.wire.payload import Form
@@ -30,12 +31,13 @@ here: ContextVar[Lane | None] = ContextVar("here", default=None)
 class Lane:
     """One task at a time, among others."""
 
-    def __init__(self, execution: LanedExecution, running: RunningTask) -> None:
+    def __init__(self, execution: LanedExecution, running: RunningTask, number: int) -> None:
         self.execution = execution
         self.running = running
         self.orders: queue.SimpleQueue[Tasks | None] = queue.SimpleQueue()
         self.job: JobId = ""
-        self.serializer = "pickle"
+        self.options = TaskOptions()
+        self.place = Place(number)
         self.ident: int | None = None
         """Of its thread."""
 
@@ -44,7 +46,7 @@ class LanedMessenger(Messenger):
     """Asks for the task of whichever lane calls it."""
 
     _job: JobId = ""
-    _serializer = "pickle"
+    _options = TaskOptions()
 
     @property
     def job(self) -> JobId:
@@ -59,16 +61,21 @@ class LanedMessenger(Messenger):
             lane.job = job
 
     @property
-    def serializer(self) -> str:
+    def options(self) -> TaskOptions:
         """Of that job."""
         lane = here.get()
-        return lane.serializer if lane else self._serializer
+        return lane.options if lane else self._options
 
-    @serializer.setter
-    def serializer(self, serializer: str) -> None:
-        self._serializer = serializer
+    @options.setter
+    def options(self, options: TaskOptions) -> None:
+        self._options = options
         if lane := here.get():
-            lane.serializer = serializer
+            lane.options = options
+
+    def place(self) -> Place | None:
+        """Return the place of the lane that calls this; a thread that a task has started has none."""
+        lane = here.get()
+        return lane.place if lane else None
 
 
 class LanedRunning:
@@ -200,8 +207,7 @@ class LanedExecution(Execution):
                     if self.leaving:
                         break
                     await self._run_one(at, coroutine, items.form, chunk.start + place, value, items.errors.get(place))
-        self._flush()
-        self._slot[PHASE] = IDLE
+        self._end_chunk()
 
     async def _run_one(
         self, at: At, function: Function, form: Form, index: int, value: Any, error: BaseException | None

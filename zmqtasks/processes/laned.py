@@ -50,6 +50,7 @@ class LanedWorker(Worker):
         self._chunks = 0
         self._lanes = [self._lane(lane, slot) for lane, slot in enumerate(slots)]
         control.running = LanedRunning()
+        self._messenger.places = [lane.place for lane in self._lanes]
         signal.signal(INTERRUPT_SIGNAL, self._interrupted)
         self._end.send(FrameKind.READY)
         self._run_coroutines() if self._settings.awaits else self._run_threads()
@@ -58,6 +59,7 @@ class LanedWorker(Worker):
 
     def _lane(self, number: int, slot: memoryview) -> Lane:
         def send(outcomes: tuple[Outcome, ...]) -> None:
+            self._messenger.settle()
             passed = Passed()
             frame = codec.encode(Results(NO_SESSION, number, outcomes), lend=passed.lend)
             self._end.send(FrameKind.RESULTS, frame, passed.fds)
@@ -65,7 +67,7 @@ class LanedWorker(Worker):
         execution = self._make_execution(LanedExecution, send, slot)
         execution.messenger, execution.why_leave = self._messenger, self._execution.why_leave
         execution.allowed, execution.objects = self._execution.allowed, self._execution.objects
-        return Lane(execution, RunningTask(slot, execution.at_hand, LOOPS))
+        return Lane(execution, RunningTask(slot, execution.at_hand, LOOPS), number)
 
     def _accept(self, message: Tasks) -> Lane:
         """Take the objects of a message, and return the lane that its tasks are for."""

@@ -20,6 +20,7 @@ from zmqtasks.messages import Buffer, ObjectId, PeerId, Tasks
 from zmqtasks.processes.events import (
     NodeStopRequested,
     WorkerAsked,
+    WorkerBack,
     WorkerEvent,
     WorkerExited,
     WorkerFailedToStart,
@@ -29,6 +30,7 @@ from zmqtasks.processes.events import (
     WorkerSaid,
     WorkerStarted,
     WorkerStuck,
+    WorkerWaits,
 )
 from zmqtasks.processes.memory import MemoryUsage
 from zmqtasks.processes.progress import Progress, WorkPhase
@@ -203,6 +205,18 @@ class LanedWorkers:
         if not self._places[slot][0].gone:
             self._force.tell_lost(self._places[slot][0].number, ventilator)
 
+    def resume(self, slot: int) -> None:
+        """Have the task of a lane go on that has waited."""
+        worker, lane = self._places[slot]
+        if not worker.gone:
+            self._force.resume(worker.number, lane)
+
+    def deny(self, slot: int) -> None:
+        """Tell a lane that it keeps its place while its task waits."""
+        worker, lane = self._places[slot]
+        if not worker.gone:
+            self._force.deny(worker.number, lane)
+
     def close(self) -> None:
         """End all workers."""
         self._force.close()
@@ -271,6 +285,9 @@ class LanedWorkers:
                 self._tell_each(worker, lambda slot: WorkerStuck(slot, state, ends[slot]))
             case WorkerExited():
                 self._exited(worker, event)
+            case WorkerWaits(_, lane) | WorkerBack(_, _, lane):
+                if (slot := worker.lanes[lane]) is not None:
+                    self._on_event(replace(event, slot=slot))
             case WorkerAsked() | WorkerPrinted() | NodeStopRequested():
                 for slot in worker.slots()[:1]:
                     self._on_event(replace(event, slot=slot))

@@ -24,6 +24,7 @@ from zmqtasks.processes.channel import Channel
 from zmqtasks.processes.events import (
     NodeStopRequested,
     WorkerAsked,
+    WorkerBack,
     WorkerEvent,
     WorkerExited,
     WorkerFailedToStart,
@@ -33,9 +34,10 @@ from zmqtasks.processes.events import (
     WorkerSkipped,
     WorkerStarted,
     WorkerStuck,
+    WorkerWaits,
 )
 from zmqtasks.processes.exits import Exit, ExitWatch, has_ended
-from zmqtasks.processes.framing import ASKED_BODY, SKIPPED_BODY, FrameKind, Passed
+from zmqtasks.processes.framing import ASKED_BODY, LANE_BODY, SKIPPED_BODY, FrameKind, Passed
 from zmqtasks.processes.output import Drain, Outlet, Tail, split_stack
 from zmqtasks.processes.progress import Progress, ProgressTable
 from zmqtasks.processes.spawn import WorkerFds
@@ -228,6 +230,10 @@ class Seat:
             rest = memoryview(body)[ASKED_BODY.size :]
             job = bytes(rest[:length]).decode(errors="replace")
             self._around.emit(WorkerAsked(self.slot, number, job, rest[length:]))
+        elif kind is FrameKind.WAIT and len(body) >= LANE_BODY.size:
+            self._around.emit(WorkerWaits(self.slot, *LANE_BODY.unpack_from(body)))
+        elif kind is FrameKind.BACK and len(body) >= LANE_BODY.size:
+            self._around.emit(WorkerBack(self.slot, len(body) > LANE_BODY.size, *LANE_BODY.unpack_from(body)))
         elif kind is FrameKind.STOP_NODE:
             self._around.emit(NodeStopRequested(self.slot))
         elif kind is FrameKind.READY:

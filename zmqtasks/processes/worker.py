@@ -270,7 +270,7 @@ class Worker:
                 return
             message = codec.decode(body, self._limits, self._end.borrow)
             assert isinstance(message, Tasks)
-            self._take(message)
+            self._take(message, void=kind is FrameKind.VOID)
             if self._one_chunk and message.chunks and not self._execution.leaving:
                 return
         self._end.send(FrameKind.LEAVING, self._execution.leaving.encode())
@@ -292,7 +292,7 @@ class Worker:
                 execution.leave(stop=isinstance(wish, StopRequested))
         return not execution.leaving
 
-    def _take(self, message: Tasks) -> None:
+    def _take(self, message: Tasks, *, void: bool = False) -> None:
         for object_id in message.dropped:
             references.here.drop(object_id)
         for put in message.objects:
@@ -300,6 +300,9 @@ class Worker:
         for job in message.jobs:
             self._execution.add_job(job)
         for chunk in message.chunks:
+            if void:
+                self._execution.pass_by(chunk)
+                continue
             self._execution.run(chunk)
             flush_streams()
             self._messenger.tidy()
@@ -309,6 +312,7 @@ class Worker:
             self._execution.end_job(ended)
 
     def _send(self, outcomes: tuple[Outcome, ...]) -> None:
+        self._messenger.settle()
         self._sent += 1
         passed = Passed()
         frame = codec.encode(Results(NO_SESSION, self._sent, outcomes), lend=passed.lend)

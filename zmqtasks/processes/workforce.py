@@ -24,7 +24,7 @@ from zmqtasks.processes.events import WorkerEvent, WorkerSaid
 from zmqtasks.processes.exits import await_end
 from zmqtasks.processes.first_zygote import FirstZygote
 from zmqtasks.processes.flight_recorder import FlightRecorder
-from zmqtasks.processes.framing import ANSWER_BODY, FrameKind, inner_limits
+from zmqtasks.processes.framing import ANSWER_BODY, LANE_BODY, FrameKind, inner_limits
 from zmqtasks.processes.memory import MemoryGauge, MemoryUsage
 from zmqtasks.processes.orphans import Orphans
 from zmqtasks.processes.output import Outlet
@@ -234,6 +234,14 @@ class Workforce:
     def tell_lost(self, slot: int, ventilator: PeerId) -> None:
         """Tell a worker that what its tasks asked this ventilator will not be answered."""
         self._seat(slot).send(FrameKind.LOST, ventilator.encode())
+
+    def resume(self, slot: int, lane: int = 0) -> None:
+        """Have the task of a worker go on that has waited; what the worker has not begun has gone to others."""
+        self._seat(slot).send(FrameKind.RESUME, LANE_BODY.pack(lane))
+
+    def deny(self, slot: int, lane: int = 0) -> None:
+        """Tell a worker that it keeps its place while its task waits."""
+        self._seat(slot).send(FrameKind.DENIED, LANE_BODY.pack(lane))
 
     def kill(self, slot: int) -> None:
         """Kill the worker and what it started; the orphans that leaves are killed when it has ended."""

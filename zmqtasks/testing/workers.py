@@ -138,6 +138,12 @@ class SimWorkers:
         """Keep that what a worker asked is lost."""
         self.answers.append((slot, 0, ventilator.encode()))
 
+    def resume(self, slot: int) -> None:
+        """Nothing waits here: what tasks do is up to whoever plays them."""
+
+    def deny(self, slot: int) -> None:
+        """The same."""
+
     def kill(self, slot: int) -> None:
         """End a worker by force."""
         worker = self._worker(slot)

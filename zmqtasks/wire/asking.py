@@ -27,7 +27,7 @@ from zmqtasks.asks import (
 )
 from zmqtasks.messages import Buffer, OutcomeKind
 from zmqtasks.records import as_dict
-from zmqtasks.wire.bulk import pack_options, parse_options
+from zmqtasks.wire.bulk import parse_changes
 from zmqtasks.wire.fields import flag, integer, label, malformed, seconds, text
 from zmqtasks.wire.headers import pack_map, parse_map
 from zmqtasks.wire.values import member
@@ -77,10 +77,11 @@ _FIELDS: dict[str, tuple[type, dict[str, Callable[[Any, str], object]]]] = {
         {
             "function": _bytes,
             "name": text,
-            "options": parse_options,
+            "options": parse_changes,
             "body": _bytes,
             "count": _positive,
             "awaited": flag,
+            "trace_id": text,
         },
     ),
     "disregard": (Disregard, {"number": integer}),
@@ -99,10 +100,7 @@ def pack_ask(value: Ask | Answer) -> bytes:
         TypeError: a value msgpack has no type for.
         OverflowError: an integer beyond 64 bits.
     """
-    fields = as_dict(value)
-    if isinstance(value, Spawn):
-        fields["options"] = pack_options(value.options)
-    return pack_map({"t": _WORDS[type(value)], **fields})
+    return pack_map({"t": _WORDS[type(value)], **as_dict(value)})
 
 
 def unpack_ask(body: Buffer) -> Ask:

@@ -7,6 +7,7 @@ through its tables.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from zmqtasks.errors import RemoteProtocolError
 from zmqtasks.messages import Chunk, Job, Outcome, OutcomeKind, PutObject, Results, Settled, Stamp, Stored, Tasks
@@ -62,22 +63,43 @@ _OPTIONS: dict[str, Callable[[object, str], object]] = {
 _DEFAULT_OPTIONS = TaskOptions()
 
 
-def pack_options(options: TaskOptions) -> Header:
-    """Return options as a map of what is not as usual."""
+def _pack_options(options: TaskOptions) -> Header:
     if options == _DEFAULT_OPTIONS:
         return {}
     values = {name: getattr(options, name) for name in _OPTIONS}
     return {name: value for name, value in values.items() if value != getattr(_DEFAULT_OPTIONS, name)}
 
 
-def parse_options(value: object, name: str = "job.options") -> TaskOptions:
-    """Return the options of a map; keys that are not known are ignored."""
+def _labels(value: object, name: str) -> tuple[tuple[str, str], ...]:
+    pairs = [record(entry, name, 2) for entry in array(value, name)]
+    return tuple([(text(key, name), text(label, name)) for key, label in pairs])
+
+
+_SPAWNED: dict[str, Callable[[object, str], object]] = {
+    **_OPTIONS,
+    "delay": seconds,
+    "expires": _seconds_or_none,
+    "queue": text,
+    "where": _labels,
+}
+"""Options of calls that tasks spawn: what a ventilator sees to itself travels as well, but for times by the clock."""
+
+
+def parse_changes(value: object, name: str) -> dict[str, Any]:
+    """Return the options of calls that a task spawns, each checked; keys that are not known are ignored."""
+    return _checked(value, name, _SPAWNED)
+
+
+def _checked(value: object, name: str, checks: dict[str, Callable[[object, str], object]]) -> dict[str, Any]:
     given = mapping(value, name)
-    known = {key: check(given[key], f"{name}.{key}") for key, check in _OPTIONS.items() if key in given}
+    return {key: check(given[key], f"{name}.{key}") for key, check in checks.items() if key in given}
+
+
+def _options(value: object) -> TaskOptions:
     try:
-        return TaskOptions(**known)  # type: ignore[arg-type]  # each was checked by its own entry of the table
+        return TaskOptions(**_checked(value, "job.options", _OPTIONS))
     except ValueError as error:
-        raise RemoteProtocolError(f"{name}: {error}") from error
+        raise RemoteProtocolError(f"job.options: {error}") from error
 
 
 # --- bulk messages
@@ -90,7 +112,7 @@ def encode_tasks(message: Tasks) -> Parts:
         "t": "tasks",
         "s": message.session,
         "n": message.seq,
-        "j": [(j.id, j.name, j.sink, pack_options(j.options), len(j.function)) for j in jobs],
+        "j": [(j.id, j.name, j.sink, _pack_options(j.options), len(j.function)) for j in jobs],
         "c": [_pack_chunk(chunk) for chunk in chunks],
         "e": list(message.ended),
     }
@@ -137,7 +159,7 @@ def _job(entry: object, bodies: Bodies) -> Job:
         label(job, "job.id"),
         text(name, "job.name"),
         address(sink),
-        parse_options(options),
+        _options(options),
         bodies.take(size, "job.function length"),
     )
 
