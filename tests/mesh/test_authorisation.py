@@ -193,6 +193,17 @@ def test_who_is_not_known(scene: Scene, who: str) -> None:
     assert not scene.canary.exists()
 
 
+def say_until_closed(sock: socket.socket, said: bytes) -> None:
+    """Send what no peer would, and wait until the other side has closed."""
+    sock.sendall(said)
+    sock.settimeout(10.0)
+    try:
+        while sock.recv(4096):
+            pass
+    except ConnectionResetError:
+        pass
+
+
 def test_bytes_that_are_no_handshake(scene: Scene) -> None:
     port = int(scene.endpoint.rpartition(":")[2])
     for junk in (
@@ -201,13 +212,7 @@ def test_bytes_that_are_no_handshake(scene: Scene) -> None:
         b"\x16\x03\x01" * 99,
     ):
         with socket.create_connection(("127.0.0.1", port)) as sock:
-            sock.sendall(junk)
-            sock.settimeout(10.0)
-            try:
-                while sock.recv(4096):
-                    pass
-            except ConnectionResetError:
-                pass
+            say_until_closed(sock, junk)
     assert not scene.canary.exists()
 
 
@@ -221,13 +226,7 @@ def test_a_capture_that_is_replayed(scene: Scene, tmp_path: Path) -> None:
         visitor.socket.close(linger=0)
     song.unlink()
     with socket.create_connection(("127.0.0.1", int(scene.endpoint.rpartition(":")[2]))) as sock:
-        sock.sendall(capture)
-        sock.settimeout(10.0)
-        try:
-            while sock.recv(4096):
-                pass
-        except ConnectionResetError:
-            pass
+        say_until_closed(sock, capture)
     assert not song.exists()
 
 
