@@ -14,7 +14,7 @@ from collections import deque
 from typing import Any
 
 from zmqtasks import serving
-from zmqtasks.node import Node
+from zmqtasks.node.shell import Node
 from zmqtasks.processes.events import WorkerEvent, WorkerExited, WorkerReady
 
 OBSERVED_VARIABLE = "BENCH_OBSERVED"

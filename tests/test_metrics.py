@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zmqtasks.counting import Counting
 from zmqtasks.messages import Outcome, OutcomeKind
 from zmqtasks.metrics import Metrics, Moments
+from zmqtasks.node.counting import Counting
 
 values = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=30)
 

@@ -29,8 +29,8 @@ from zmqtasks.options import MIB, Limits
 from zmqtasks.peer import Guest, Peer
 from zmqtasks.records import replace
 from zmqtasks.sink import LEAST_WINDOW_BYTES, STORED_AT_ONCE, WINDOW_BYTES, Sink
-from zmqtasks.sink_session import OUTCOMES_AT_ONCE
-from zmqtasks.ventilator import Ventilator
+from zmqtasks.ventilator.shell import Ventilator
+from zmqtasks.ventilator.sink_session import OUTCOMES_AT_ONCE
 
 AT_HAND = 3
 HELLO = SAMPLES["hello"]

@@ -1,7 +1,7 @@
 """What every role shares: one inbox, the sessions over it, and their beat.
 
 Owns the ends of the sessions (`sessions.py`) and the routing of each message to its session. Knows nothing of tasks.
-Called by `ventilator.py`, `sink.py`, `node.py`.
+Called by the shells: `ventilator`, `sink`, `node`.
 
     peer ── Link ──HELLO/STATUS/bulk──▶ Guest ── peer
          ◀─────────────STATUS──────────

@@ -35,7 +35,7 @@ def _alone(path: Path, size: int) -> Figures:
     from zmqtasks.machines.collection import Record
     from zmqtasks.messages import Outcome, OutcomeKind
     from zmqtasks.options import TaskOptions
-    from zmqtasks.resuming import Kin, Resuming
+    from zmqtasks.ventilator.resuming import Kin, Resuming
     from zmqtasks.wire.payload import Form, pack
 
     with FileJournal(str(path)) as journal:

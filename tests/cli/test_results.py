@@ -12,9 +12,9 @@ from zmqtasks.machines import dispatch_moves as moves
 from zmqtasks.machines.collection import Collection, OutcomeReceived, Record
 from zmqtasks.messages import JobId, Outcome, OutcomeKind, Settled
 from zmqtasks.options import TaskOptions
-from zmqtasks.resuming import Kin, Resuming
 from zmqtasks.testing import FakeClock
 from zmqtasks.testing.journal import MemoryJournal, Pages
+from zmqtasks.ventilator.resuming import Kin, Resuming
 from zmqtasks.wire import payload
 
 KIN = Kin("input", "code")

@@ -113,7 +113,7 @@ def test_a_node_and_its_workers_log_as_json(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in node.stderr.splitlines() if line.startswith("{")]
     told = {line["message"]: line for line in lines}
     assert (told["from a worker"]["trace_id"], told["from a worker"]["level"]) == ("t", "WARNING")
-    assert [line["name"] for said, line in told.items() if said.endswith("stops this node")] == ["zmqtasks.node"]
+    assert [line["name"] for said, line in told.items() if said.endswith("stops this node")] == ["zmqtasks.node.shell"]
 
 
 def test_a_format_that_there_is_not_is_refused() -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from tests.simulation.harness import SimMesh
 from tests.simulation.processes import ClientProcess, NodeProcess, SinkProcess
 from zmqtasks.machines.accounts import CHUNK_BYTES
+from zmqtasks.node.routes import OUTCOME_BYTES
 from zmqtasks.options import KIB
-from zmqtasks.routes import OUTCOME_BYTES
 
 CHUNK_TASKS = 64
 """More tasks than any chunk has here: the shortest take 2 ms."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from zmqtasks.machines.dispatch import Dispatch
 from zmqtasks.machines.pieces import Piece
 from zmqtasks.messages import JobId, PeerId
-from zmqtasks.node import Node
+from zmqtasks.node.shell import Node
 
 
 class Mourned:

@@ -13,8 +13,8 @@ from tests.simulation.layout import Submitted
 from tests.simulation.processes import NodeProcess, SinkProcess, work
 from zmqtasks.machines.blame import STRIKES
 from zmqtasks.messages import OutcomeKind
-from zmqtasks.routes import Route
-from zmqtasks.ventilator import Ventilator
+from zmqtasks.node.routes import Route
+from zmqtasks.ventilator.shell import Ventilator
 
 NEVER = 1 << 30
 QUIET_S = 40.0

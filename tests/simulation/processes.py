@@ -17,15 +17,15 @@ from zmqtasks.machines.collection import Record
 from zmqtasks.machines.dispatch_moves import Finish
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import Address, Flight, JobId, Outcome, OutcomeKind, PeerId, ventilator_of
-from zmqtasks.node import Node
+from zmqtasks.node.shell import Node
 from zmqtasks.options import NodeOptions
 from zmqtasks.peer import Link, Peer
-from zmqtasks.resuming import Kin, Resuming
 from zmqtasks.sink import Sink
 from zmqtasks.testing import Executed, FakeClock, Fate, PeerClock, SimNetwork, SimWorkers
 from zmqtasks.testing.journal import MemoryJournal, Pages
 from zmqtasks.testing.worker_process import WorkerProcess
-from zmqtasks.ventilator import Ventilator
+from zmqtasks.ventilator.resuming import Kin, Resuming
+from zmqtasks.ventilator.shell import Ventilator
 from zmqtasks.wire import payload
 from zmqtasks.wire.payload import Form
 

@@ -26,8 +26,8 @@ from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import JobId, Load
 from zmqtasks.options import KIB
 from zmqtasks.records import Value, replace
-from zmqtasks.resuming import Kin
 from zmqtasks.store import Store
+from zmqtasks.ventilator.resuming import Kin
 
 BATCH_TASKS = 1000
 BATCH_BYTES = 256 * KIB

@@ -16,7 +16,7 @@ from zmqtasks.cli.exits import Exit, Refusal, count, say
 from zmqtasks.cli.functions import search_here
 from zmqtasks.cli.interrupts import LoopInterrupts
 from zmqtasks.cli.summary import Account, tell
-from zmqtasks.node import Node
+from zmqtasks.node.shell import Node
 from zmqtasks.options import NodeOptions
 from zmqtasks.place import Place
 from zmqtasks.processes.folder import PrivateFolder

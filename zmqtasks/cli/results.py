@@ -18,7 +18,7 @@ from zmqtasks.machines.dispatch_moves import Finish
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import JobId, Outcome, OutcomeKind
 from zmqtasks.options import Limits
-from zmqtasks.resuming import Resuming
+from zmqtasks.ventilator.resuming import Resuming
 from zmqtasks.wire import payload
 
 LONGEST_REASON = 300

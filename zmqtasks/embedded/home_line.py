@@ -11,7 +11,7 @@ from itertools import count
 
 from zmqtasks.asks import Answer, Ask
 from zmqtasks.embedded.thread import Embedded
-from zmqtasks.home import CLOSED
+from zmqtasks.ventilator.home import CLOSED
 
 
 class HomeLine:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from zmqtasks.machines.collection import Record
 from zmqtasks.machines.dispatch_moves import Finish
 from zmqtasks.messages import JobId, Outcome, OutcomeKind
-from zmqtasks.resuming import Resuming
+from zmqtasks.ventilator.resuming import Resuming
 from zmqtasks.wire import payload
 
 

@@ -15,11 +15,11 @@ from operator import attrgetter
 
 from zmqtasks.asks import NO_MORE, Ended, Refused, Spawn, Told
 from zmqtasks.errors import TooBig
-from zmqtasks.home import Home
 from zmqtasks.machines.places import Asker
 from zmqtasks.messages import JobId, Outcome, OutcomeKind
 from zmqtasks.options import GIB, MIB, TaskOptions
 from zmqtasks.records import Entity
+from zmqtasks.ventilator.home import Home
 from zmqtasks.wire import payload
 
 logger = logging.getLogger(__name__)

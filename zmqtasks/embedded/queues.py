@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from zmqtasks.embedded.futures import TaskFuture
     from zmqtasks.embedded.registry import Registry
     from zmqtasks.embedded.submitted import SubmittedJob
-    from zmqtasks.ventilator import Ventilator
+    from zmqtasks.ventilator.shell import Ventilator
 
 
 class PulledCall(NamedTuple):

@@ -33,9 +33,9 @@ from zmqtasks.machines.dispatch_moves import Finish
 from zmqtasks.machines.placement import objection, offer_of
 from zmqtasks.messages import JobId, ObjectId, Outcome, OutcomeKind, Range
 from zmqtasks.options import KIB, Limits, TaskOptions, parse_duration
-from zmqtasks.resuming import Kin, Resuming
 from zmqtasks.tasks import options_for
-from zmqtasks.ventilator import Ventilator
+from zmqtasks.ventilator.resuming import Kin, Resuming
+from zmqtasks.ventilator.shell import Ventilator
 from zmqtasks.wire import payload
 from zmqtasks.wire.fingerprint import fingerprint
 from zmqtasks.wire.functions import TASK_MARK

@@ -32,11 +32,11 @@ from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.folder import PrivateFolder
 from zmqtasks.processes.launch import Launched
 from zmqtasks.records import Value
-from zmqtasks.resuming import Resuming
 from zmqtasks.seeds import Seeds, expand
 from zmqtasks.sink import Recorder, Sink
 from zmqtasks.transport.turning import new_loop
-from zmqtasks.ventilator import Ventilator
+from zmqtasks.ventilator.resuming import Resuming
+from zmqtasks.ventilator.shell import Ventilator
 from zmqtasks.waits import CONNECT_S, LEASE_S, LEAST_LEASE_S
 
 logger = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """How a node leaves: when it starts nothing more, when it stops what still runs, and when it waits for nobody any more.
 
 Owns the bounds of that: how long a drain may take, and how long the node may be there at all. Knows no task and no
-worker: `node.py` carries it out, and says here that a drain is wanted, by whomever.
+worker: `node/shell.py` carries it out, and says here that a drain is wanted, by whomever.
 
     WORKING --StartNothing--> DRAINING --StopRunning--> STOPPING --GiveUp--> OVER
 

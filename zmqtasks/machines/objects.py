@@ -1,7 +1,7 @@
 """What a node decides about objects that clients have put: which are kept, and which worker has to be given one.
 
-Owns whose they are, their sizes, and which worker has which. Never sees a body: `zmqtasks/objects.py` keeps those and
-carries out what is said here.
+Owns whose they are, their sizes, and which worker has which. Never sees a body: `zmqtasks/node/objects.py` keeps those
+and carries out what is said here.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a workforce tells its node: facts about workers, in the past tense, frozen.
 
-Owns no behaviour. `workforce.py` makes them, `node.py` takes them.
+Owns no behaviour. `workforce.py` makes them, `node/shell.py` takes them.
 """
 
 from __future__ import annotations

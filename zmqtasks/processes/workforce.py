@@ -1,8 +1,8 @@
 """The workers of one node: start them, talk to them, watch them, end them.
 
 Owns the processes, their descriptors, the progress memory and the zygote. Never blocks the loop but in `close`, never
-decides when a worker starts or dies, and runs no task. `node.py` is the only caller: it gives orders by slot and takes
-events from `on_event`, which is called from the loop, never from within an order.
+decides when a worker starts or dies, and runs no task. `node/shell.py` is the only caller: it gives orders by slot and
+takes events from `on_event`, which is called from the loop, never from within an order.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import msgpack
 
 from tests.simulation.rules import flow_scenarios as scenarios
 from tests.simulation.rules.rule import Patch, Rule
-from zmqtasks import node, resuming, routes, sessions, sink
+from zmqtasks import sessions, sink
 from zmqtasks.errors import RemoteProtocolError
 from zmqtasks.machines import dispatch_moves as moves
 from zmqtasks.machines import holding, session, wishes
@@ -16,8 +16,10 @@ from zmqtasks.machines.collection import OutcomeReceived, Record
 from zmqtasks.machines.dispatch import Dispatch
 from zmqtasks.machines.filling import Filling
 from zmqtasks.messages import Query, Results, Window
+from zmqtasks.node import routes, shell
 from zmqtasks.records import replace
 from zmqtasks.testing.clock import PeerClock
+from zmqtasks.ventilator import resuming
 from zmqtasks.wire import codec, headers
 
 # Rule 7
@@ -139,7 +141,7 @@ def _wall_clock() -> tuple[Patch, ...]:
 
 def _moments_on_the_wire() -> tuple[Patch, ...]:
     """Let a node say when a task may be tried again by its own clock, and a ventilator believe that."""
-    emit, settled = node.Node._emit, Dispatch._outcome_settled
+    emit, settled = shell.Node._emit, Dispatch._outcome_settled
 
     def saying_when(self: Any, job: Any, outcomes: Any) -> None:
         now = self._peer.loop.time()
@@ -151,7 +153,7 @@ def _moments_on_the_wire() -> tuple[Patch, ...]:
             event = replace(event, settled=said._replace(delay_s=max(0.0, said.delay_s - now)))
         return settled(self, event, now)
 
-    return (node.Node, "_emit", saying_when), (Dispatch, "_outcome_settled", waiting_until)
+    return (shell.Node, "_emit", saying_when), (Dispatch, "_outcome_settled", waiting_until)
 
 
 # The messages

@@ -5,13 +5,13 @@ from __future__ import annotations
 import tracemalloc
 from contextlib import suppress
 
-from tests import test_resuming
 from tests.simulation.harness import CLIENT
 from tests.simulation.layout import Layout
 from tests.simulation.processes import SINK
 from tests.simulation.rules.rule import patched
 from tests.simulation.rules.scenarios import finish_s, node_at, run_once
 from tests.simulation.scenarios import finish, started
+from tests.ventilator import test_resuming
 from zmqtasks import sink as sink_module
 from zmqtasks.errors import RemoteProtocolError, RetryRequested
 from zmqtasks.messages import Query, SessionId

@@ -7,9 +7,10 @@ from typing import Any
 from tests.simulation import test_faults
 from tests.simulation.rules import scenarios
 from tests.simulation.rules.rule import Patch, Rule
-from zmqtasks import node, routes, sessions
+from zmqtasks import sessions
 from zmqtasks.machines import book, dispatch, holding, holding_moves, session
 from zmqtasks.messages import Bulk, Status
+from zmqtasks.node import routes, shell
 from zmqtasks.records import replace
 
 
@@ -150,7 +151,7 @@ def _silent_beat() -> tuple[Patch, ...]:
 
 
 def _homeless() -> tuple[Patch, ...]:
-    return ((node.Node, "guest_left", lambda self, guest, closed: None),)
+    return ((shell.Node, "guest_left", lambda self, guest, closed: None),)
 
 
 def _lenient() -> tuple[Patch, ...]:
@@ -158,7 +159,7 @@ def _lenient() -> tuple[Patch, ...]:
 
 
 def _hoarder() -> tuple[Patch, ...]:
-    return ((node.Node, "guest_joined", lambda self, guest, *, again: None),)
+    return ((shell.Node, "guest_joined", lambda self, guest, *, again: None),)
 
 
 def _impatient_with_newer() -> tuple[Patch, ...]:
@@ -166,7 +167,7 @@ def _impatient_with_newer() -> tuple[Patch, ...]:
         if again:
             self._hold(holding_moves.VentilatorGone(guest.id))
 
-    return ((node.Node, "guest_joined", joined),)
+    return ((shell.Node, "guest_joined", joined),)
 
 
 def _careless_route() -> tuple[Patch, ...]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from zmqtasks.machines import pressure
-from zmqtasks.memory_watch import FRESH_S, MemoryWatch
 from zmqtasks.messages import Address, Job
+from zmqtasks.node.memory_watch import FRESH_S, MemoryWatch
 from zmqtasks.options import MIB, NodeOptions, TaskOptions
 from zmqtasks.processes.memory import MemoryUsage
 from zmqtasks.processes.progress import Progress, WorkPhase
@@ -86,7 +86,7 @@ def test_figures_for_a_report_are_fresh_enough() -> None:
 
 
 def test_what_is_decided_is_passed_on_and_told(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "zmqtasks.memory_watch")
+    caplog.set_level(logging.INFO, "zmqtasks.node.memory_watch")
     world = World({0: 500, 1: 470})
     world.watch.work_begun()
     world.clock.advance(0.01)

@@ -10,17 +10,12 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from zmqtasks.counting import Counting
-from zmqtasks.crosscheck import CrossCheck, Resting
-from zmqtasks.departure import Departure
 from zmqtasks.errors import TaskLost, TooBig, WorkerCrashed, ZmqtasksError
-from zmqtasks.live_output import Listeners
 from zmqtasks.machines import holding_moves as moves
 from zmqtasks.machines import leaving, pressure, slots
 from zmqtasks.machines.holding import Holding
 from zmqtasks.machines.placement import offer_of
 from zmqtasks.machines.session import Closed
-from zmqtasks.memory_watch import MemoryWatch
 from zmqtasks.messages import (
     NO_SESSION,
     Address,
@@ -45,11 +40,17 @@ from zmqtasks.messages import (
 )
 from zmqtasks.metrics import Metrics
 from zmqtasks.neighbours import Company
-from zmqtasks.objects import ObjectShelf
+from zmqtasks.node.counting import Counting
+from zmqtasks.node.crosscheck import CrossCheck, Resting
+from zmqtasks.node.departure import Departure
+from zmqtasks.node.live_output import Listeners
+from zmqtasks.node.memory_watch import MemoryWatch
+from zmqtasks.node.objects import ObjectShelf
+from zmqtasks.node.overseer import Overseer, Verdict, Watched
+from zmqtasks.node.porter import Porter
+from zmqtasks.node.routes import Route
 from zmqtasks.options import NodeOptions
-from zmqtasks.overseer import Overseer, Verdict, Watched
 from zmqtasks.peer import Guest, Peer, Report, Timer
-from zmqtasks.porter import Porter
 from zmqtasks.processes.events import (
     NodeStopRequested,
     WorkerAsked,
@@ -70,7 +71,6 @@ from zmqtasks.processes.exits import describe_end
 from zmqtasks.processes.memory import MemoryUsage
 from zmqtasks.processes.progress import WorkPhase
 from zmqtasks.records import replace
-from zmqtasks.routes import Route
 from zmqtasks.wire import payload
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from zmqtasks.machines.accounts import CHUNK_BYTES
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import NO_STAMP, Body, ObjectId, Stamp
 from zmqtasks.options import TaskOptions
-from zmqtasks.repeats import LEAST_BYTES, Repeats
+from zmqtasks.ventilator.repeats import LEAST_BYTES, Repeats
 from zmqtasks.wire import payload
 
 Needs = tuple[payload.Reference, ...]

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from zmqtasks.options import MIB, TaskOptions
-from zmqtasks.repeats import Repeats
-from zmqtasks.source import Source
+from zmqtasks.ventilator.repeats import Repeats
+from zmqtasks.ventilator.source import Source
 from zmqtasks.wire.payload import Form
 
 

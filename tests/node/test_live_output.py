@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from zmqtasks.live_output import ANSWER_S, MESSAGE_BYTES, PAUSE_S, WAITING_BYTES, Listeners, LiveOutput
 from zmqtasks.messages import Printed
+from zmqtasks.node.live_output import ANSWER_S, MESSAGE_BYTES, PAUSE_S, WAITING_BYTES, Listeners, LiveOutput
 from zmqtasks.processes.events import WorkerPrinted
 from zmqtasks.testing import FakeClock
 

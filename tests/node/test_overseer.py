@@ -6,8 +6,8 @@ import pytest
 
 from zmqtasks.errors import MemoryLimitExceeded, TaskTimeout
 from zmqtasks.messages import Address, Job, OutcomeKind
+from zmqtasks.node.overseer import Overseer
 from zmqtasks.options import TaskOptions
-from zmqtasks.overseer import Overseer
 from zmqtasks.processes.events import WorkerExited
 from zmqtasks.processes.progress import Progress, WorkPhase
 from zmqtasks.records import replace

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zmqtasks.options import TaskOptions
-from zmqtasks.source import Source
+from zmqtasks.ventilator.source import Source
 from zmqtasks.wire import payload
 from zmqtasks.wire.payload import Form
 

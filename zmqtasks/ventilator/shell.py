@@ -13,9 +13,7 @@ from collections.abc import Callable, Container, Sequence
 from itertools import islice
 from typing import Any
 
-from zmqtasks.afterwards import Afterwards
 from zmqtasks.errors import IncompatibleVersion, NodeKiller, RetriesExhausted, TaskExpired, TaskLost
-from zmqtasks.home import Home
 from zmqtasks.machines import dispatch_moves as moves
 from zmqtasks.machines.dispatch import Dispatch
 from zmqtasks.machines.ranges import RangeSet
@@ -47,9 +45,11 @@ from zmqtasks.neighbours import Neighbours
 from zmqtasks.options import KIB, MIB, TaskOptions
 from zmqtasks.peer import Link, Peer, Timer
 from zmqtasks.records import Entity, field
-from zmqtasks.resuming import Kin, Resuming
-from zmqtasks.sink_session import SinkSession
-from zmqtasks.source import Part, Source
+from zmqtasks.ventilator.afterwards import Afterwards
+from zmqtasks.ventilator.home import Home
+from zmqtasks.ventilator.resuming import Kin, Resuming
+from zmqtasks.ventilator.sink_session import SinkSession
+from zmqtasks.ventilator.source import Part, Source
 from zmqtasks.wire import payload
 
 logger = logging.getLogger(__name__)

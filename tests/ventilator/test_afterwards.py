@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from zmqtasks.afterwards import MOMENT_S, MOST, Afterwards
 from zmqtasks.testing import FakeClock
+from zmqtasks.ventilator.afterwards import MOMENT_S, MOST, Afterwards
 
 
 def test_it_is_done_in_order_and_once() -> None:

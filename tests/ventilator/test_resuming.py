@@ -15,9 +15,9 @@ from zmqtasks.machines.collection import Record
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import JobId, Outcome, OutcomeKind, Settled
 from zmqtasks.options import TaskOptions
-from zmqtasks.resuming import Kin, Resuming
 from zmqtasks.testing import FakeClock
 from zmqtasks.testing.journal import MemoryJournal, Pages
+from zmqtasks.ventilator.resuming import Kin, Resuming
 from zmqtasks.wire.fingerprint import fingerprint
 from zmqtasks.wire.payload import Form
 
