@@ -5,8 +5,8 @@ outcome leads to), `losses` (what follows when a node is lost), `cancelling` (ho
 (what has not begun in time), all on one `Book` (where each task is). Decides itself when jobs and nodes open and close,
 and what an earlier life has left.
 
-Never holds an argument or a result, never sees a single task except one that failed. Called by `ventilator/shell.py` and
-by the simulation.
+Never holds an argument or a result, never sees a single task except one that failed. Called by `ventilator/shell.py`
+and by the simulation.
 """
 
 from __future__ import annotations
