@@ -57,7 +57,7 @@ def test_many_at_once_in_order_and_kept(client: zmqtasks.Client) -> None:
     planes = list(client.map(large.Plane, [bytearray(item) for item in items[:20]]))
     assert [bytes(plane.data) for plane in planes] == items[:20]
     # The memory is given back when the tasks have ended.
-    pool = client._registry.embedded.ventilator._pool
+    pool = client._registry.embedded.ventilator._shipping._pool
     wait_until(lambda: len(pool._free) == len(pool._sizes), lambda: f"{pool._sizes} of which free {pool._free}")
     assert sum(pool._sizes.values()) <= lending.IDLE_BYTES
 

@@ -52,7 +52,7 @@ def test_it_is_freed_on_the_nodes_with_the_last_reference_and_task(client: zmqta
     assert client.submit(large.files_of_objects, reference).result(60) >= 0
     del reference
     assert slow.result(60) == large.show(bytes(3 * MIB))
-    wait_until(lambda: not ventilator._objects, lambda: str(ventilator._objects))
+    wait_until(lambda: not ventilator._shipping.objects, lambda: str(ventilator._shipping.objects))
     deadline = time.monotonic() + 30
     while any(client.map(large.files_of_objects_in_family, range(4))) and time.monotonic() < deadline:
         pass

@@ -13,17 +13,13 @@ from collections.abc import Callable, Container, Sequence
 from itertools import islice
 from typing import Any
 
-from zmqtasks.errors import IncompatibleVersion, NodeKiller, RetriesExhausted, TaskExpired, TaskLost
 from zmqtasks.machines import dispatch_moves as moves
 from zmqtasks.machines.dispatch import Dispatch
-from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.machines.session import Closed
 from zmqtasks.messages import (
-    NO_SESSION,
     Address,
     Body,
     Cancel,
-    Chunk,
     Job,
     JobId,
     ObjectId,
@@ -33,73 +29,33 @@ from zmqtasks.messages import (
     Output,
     PeerId,
     PeerState,
-    PutObject,
     Range,
     Role,
     Settled,
     Stamp,
     Status,
-    Tasks,
 )
 from zmqtasks.neighbours import Neighbours
-from zmqtasks.options import KIB, MIB, TaskOptions
+from zmqtasks.options import KIB, TaskOptions
 from zmqtasks.peer import Link, Peer, Timer
-from zmqtasks.records import Entity, field
 from zmqtasks.ventilator.afterwards import Afterwards
+from zmqtasks.ventilator.doubts import Doubts
 from zmqtasks.ventilator.home import Home
+from zmqtasks.ventilator.jobs import OpenJob, error_of
 from zmqtasks.ventilator.resuming import Kin, Resuming
+from zmqtasks.ventilator.shipping import NodeLink, Shipping
 from zmqtasks.ventilator.sink_session import SinkSession
-from zmqtasks.ventilator.source import Part, Source
+from zmqtasks.ventilator.source import Source
 from zmqtasks.wire import payload
 
 logger = logging.getLogger(__name__)
 
-MESSAGE_BYTES = 8 * MIB
-"""Chunks for one node are put into one message up to about this."""
 HEADER_BYTES = 64 * KIB
 """What a message needs beside the body of one chunk, at most: a task is too big before its message is."""
 
 
 MESSAGE_RANGES = 10_000
 """Ranges that one CANCEL names, at most."""
-DOUBT_S = 5.0
-"""So long nodes may take to answer a ventilator that resumes; what they may still run is not given to others before."""
-ASK_S = 1.0
-"""How often a sink is asked what it has, until it has answered."""
-
-
-class _Job(Entity):
-    """A job as it travels, and its arguments."""
-
-    wire: Job
-    source: Source
-    on_sent: Callable[[int, int, int], Sequence[int] | None]
-    on_finish: Callable[[moves.Finish, BaseException | None], None]
-    on_end: Callable[[float | None], None]
-    on_denied: Callable[[int, int], None]
-    on_restored: Callable[[int, int], None]
-    in_doubt: bool = False
-    """Somebody may know of tasks that an earlier life has sent, and has not answered."""
-    sink_to_ask: bool = False
-    resumed_at: float = 0.0
-
-
-class NodeLink(Entity):
-    """What this side knows of a node, in `Link.data`."""
-
-    named: set[JobId] = field(default_factory=set)
-    """Jobs that were named in this session."""
-    ended: list[JobId] = field(default_factory=list)
-    open: bool = False
-    status: Status | None = None
-    python: str = ""
-    """Version of its Python, as it has told."""
-    unwritten: int = 0
-    """Groups of chunks that wait for the journal; nodes cannot have them yet."""
-    objects: set[ObjectId] = field(default_factory=set)
-    """That were sent in this session."""
-    shown: tuple[PeerState, bool] = (PeerState.UP, True)
-    """State, and whether it is heard, as `on_nodes` was told last."""
 
 
 class Ventilator:
@@ -141,12 +97,10 @@ class Ventilator:
         """Whether any job asked for output."""
         self._dispatch = Dispatch(resuming.journal.first_attempt if resuming else first_attempt)
         self._resuming = resuming
-        self._unanswered: set[Link] = set()
-        self._awaited: set[Link] = set()
-        """Those of them that may answer in time, so that tasks wait for them."""
-        self._pool = payload.Pool()
-        self._objects: dict[ObjectId, Body] = {}
-        self._jobs: dict[JobId, _Job] = {}
+        self._jobs: dict[JobId, OpenJob] = {}
+        self._shipping = Shipping(
+            self._jobs, resuming, is_aboard=self._is_aboard, on_event=self._handle, on_failure=self._not_encoded
+        )
         self._numbers = 0
         self._commands: deque[moves.Command] = deque()
         self._carrying_out = False
@@ -154,6 +108,7 @@ class Ventilator:
         self._sink: SinkSession | None = None
         if sink is not None:
             self._sink = SinkSession(peer, sink, jobs=lambda: self._jobs, settle=self.settle, on_change=on_nodes)
+        self._doubts = Doubts(peer.loop, self._handle, self._sink)
 
     # Nodes
 
@@ -166,10 +121,7 @@ class Ventilator:
         link = self._peer.open(address, Role.VENTILATOR, self)
         link.data = link.data or NodeLink()
         self.links.append(link)
-        self._unanswered.add(link)
-        self._awaited.add(link)
-        self._handle(moves.NodesCounted(False))
-        self._peer.loop.call_at(self._peer.loop.time() + DOUBT_S, self._await_no_more, link)
+        self._doubts.expect(link)
         return link
 
     def drop_node(self, link: Link, *, died: bool = False) -> None:
@@ -177,7 +129,7 @@ class Ventilator:
         self.links.remove(link)
         self._lose(link, died=died)
         link.close()
-        self._has_answered(link)
+        self._doubts.answered(link)
 
     def nodes(self) -> list[Link]:
         """Return the links to nodes that are up."""
@@ -188,16 +140,13 @@ class Ventilator:
         self.afterwards.close()
         if self._timer:
             self._timer.cancel()
-        self._awaited.clear()
-        for job in self._jobs.values():
-            job.in_doubt = False
+        self._doubts.close()
         for link in self.links:
             link.close()
         self.home.close()
         if self._sink:
             self._sink.close()
-        self._pool.close()
-        self._objects.clear()
+        self._shipping.close()
 
     # Jobs
 
@@ -238,12 +187,12 @@ class Ventilator:
             job_id = self._resuming.open(name, options, kin or Kin())
         wire = Job(job_id, name, self._sink_address(), options, function)
         source = Source(options, self._peer.limits.message_bytes - HEADER_BYTES, name)
-        self._jobs[job_id] = _Job(wire, source, on_sent, on_finish, on_end, on_denied, on_restored)
+        self._jobs[job_id] = OpenJob(wire, source, on_sent, on_finish, on_end, on_denied, on_restored)
         self.asks_output |= options.output
         reader = minor_of(dict(self._peer.versions)["python"]) if payload.has_code(function) else ""
         self._handle(moves.JobOpened(job_id, options, task_s, reader))
         if self._resuming and self._resuming.totals(job_id)[0]:
-            self._begin_doubt(job_id)
+            self._doubts.begin(job_id)
         return job_id
 
     def add(self, job_id: JobId, items: Sequence[Any], form: payload.Form, trace_id: str = "") -> None:
@@ -259,7 +208,7 @@ class Ventilator:
             self._carry_out(self._dispatch.handle(moves.TasksAdded(job_id, len(items)), self._peer.loop.time()))
             self.afterwards.do()
         else:
-            self._resuming.add(job_id, items, form, self._objects, lambda a, b: self._release(job_id, a, b))
+            self._resuming.add(job_id, items, form, self._shipping.objects, lambda a, b: self._release(job_id, a, b))
 
     def adopt(self, job_id: JobId, body: Body, count: int, trace_id: str = "") -> None:
         """Add tasks whose arguments a task has encoded; for one that has no journal."""
@@ -326,16 +275,11 @@ class Ventilator:
 
     def keep_object(self, object_id: ObjectId, body: Body) -> None:
         """Keep an object, for the nodes that will need it."""
-        self._objects[object_id] = body
+        self._shipping.objects[object_id] = body
 
     def drop_object(self, object_id: ObjectId) -> None:
         """Let go of an object that nobody refers to, here and on the nodes."""
-        self._objects.pop(object_id, None)
-        for link in self.links:
-            if link.data and object_id in link.data.objects:
-                link.data.objects.discard(object_id)
-                if link.is_up:
-                    link.send(Tasks(NO_SESSION, 0, dropped=(object_id,)))
+        self._shipping.drop_object(object_id, self.links)
 
     def settle(self, settled: Settled) -> None:
         """Take the word of the sink of this program that an outcome is recorded."""
@@ -343,7 +287,7 @@ class Ventilator:
             self._handle(moves.OutcomeSettled(settled))
             return
         if settled.attempt == moves.END_OF_ANSWER:
-            self._sink_has_answered(settled.job)
+            self._doubts.sink_answered(settled.job)
             return
         for event in self._resuming.settle(settled):
             self._handle(event)
@@ -385,50 +329,7 @@ class Ventilator:
         assert self._resuming is not None
         for event in self._resuming.released(job_id, start, stop) if job_id in self._jobs else ():
             self._handle(event)
-        if (job := self._jobs.get(job_id)) and not job.in_doubt:
-            self._handle(moves.DoubtsEnded(job_id))
-
-    def _begin_doubt(self, job_id: JobId) -> None:
-        job = self._jobs[job_id]
-        job.in_doubt, job.sink_to_ask = True, self._sink is not None
-        job.resumed_at = self._peer.loop.time()
-        self._look_for_answers(job_id)
-
-    def _look_for_answers(self, job_id: JobId) -> None:
-        """Ask the sink, and look again in a moment; what nodes do not tell in time they do not run."""
-        job = self._jobs.get(job_id)
-        if job is None or not job.in_doubt:
-            return
-        now = self._peer.loop.time()
-        if job.sink_to_ask and self._sink:
-            self._sink.ask((job_id,))
-        elif not self._unanswered or now >= job.resumed_at + DOUBT_S:
-            job.in_doubt = False
-            self._handle(moves.DoubtsEnded(job_id))
-            return
-        self._peer.loop.call_at(now + ASK_S, self._look_for_answers, job_id)
-
-    def _sink_has_answered(self, job_id: JobId) -> None:
-        if (job := self._jobs.get(job_id)) and job.sink_to_ask:
-            job.sink_to_ask = False
-            self._end_doubt_if_certain(job_id)
-
-    def _await_no_more(self, link: Link) -> None:
-        if link in self._awaited:
-            self._awaited.discard(link)
-            if not self._awaited:
-                self._handle(moves.NodesCounted(True))
-
-    def _has_answered(self, link: Link) -> None:
-        self._unanswered.discard(link)
-        self._await_no_more(link)
-        for job_id in [job_id for job_id, job in self._jobs.items() if job.in_doubt]:
-            self._end_doubt_if_certain(job_id)
-
-    def _end_doubt_if_certain(self, job_id: JobId) -> None:
-        job = self._jobs[job_id]
-        if not job.sink_to_ask and not self._unanswered:
-            job.in_doubt = False
+        if job_id in self._jobs and job_id not in self._doubts:
             self._handle(moves.DoubtsEnded(job_id))
 
     # The machine
@@ -454,7 +355,7 @@ class Ventilator:
     def _do(self, command: moves.Command) -> None:
         match command:
             case moves.Send(node, cuts):
-                self._send(node, cuts)
+                self._shipping.send(self._link_to(node), cuts)
             case moves.Finish():
                 self._finish(command)
             case moves.Restore(job_id, start, stop):
@@ -495,104 +396,24 @@ class Ventilator:
                 return link
         raise LookupError(node)
 
-    def _send(self, node: str, cuts: tuple[moves.Cut, ...]) -> None:
-        """Encode what the machine cut, and send it in as few messages as is reasonable."""
-        link = self._link_to(node)
-        pool = self._pool if link.lends else None
-        events: list[moves.Event] = []
-        chunks: list[Chunk] = []
-        for cut in cuts:
-            job = self._jobs[cut.job]
-            encoded, failures = job.source.encode(
-                cut.start, cut.stop, leaves_host=link.leaves_host, pool=pool, known=self._objects
-            )
-            nbytes = sum([len(part.body) for part in encoded])
-            unwanted = job.on_sent(cut.start, cut.stop, nbytes) or ()
-            for part in _without(encoded, unwanted) if unwanted else encoded:
-                chunks.append(_chunk(cut, part))
-            events.append(moves.Encoded(cut.attempt, nbytes))
-            for index in unwanted:
-                job.source.release(index, index + 1)
-                events.append(moves.EncodingFailed(cut.attempt, index, index + 1))
-            for index, error in failures:
-                events.append(moves.EncodingFailed(cut.attempt, index, index + 1))
-                failed = moves.Finish(cut.job, index, index + 1, OutcomeKind.ERROR, cut.attempt, self._peer.id)
-                self._conclude(failed, error)
-        self._ship_when_written(link, chunks)
-        for event in events:
-            self._handle(event)
+    def _is_aboard(self, attempt: int) -> bool:
+        return self._dispatch.is_aboard(attempt)
 
-    def _ship_when_written(self, link: Link, chunks: list[Chunk]) -> None:
-        """Ship chunks; what may not run twice only after it is written that it is perhaps sent."""
-        resuming, known = self._resuming, link.data
-        once = [chunk for chunk in chunks if resuming.is_at_most_once(chunk.job)] if resuming else []
-        if resuming and once:
-            marks = [(chunk.job, chunk.stop) for chunk in once]
-            known.unwritten += 1
-            resuming.write_sent(marks, lambda: self._ship_if_wanted(link, known, once))
-            chunks = [chunk for chunk in chunks if not resuming.is_at_most_once(chunk.job)]
-        self._ship(link, chunks)
-
-    def _ship_if_wanted(self, link: Link, known: NodeLink, chunks: list[Chunk]) -> None:
-        """Ship chunks that waited for the journal, unless session or attempt ended meanwhile."""
-        known.unwritten -= 1
-        if link.data is known and known.open:
-            self._ship(link, [chunk for chunk in chunks if self._dispatch.is_aboard(chunk.attempt)])
-
-    def _ship(self, link: Link, chunks: list[Chunk]) -> None:
-        batch: list[Chunk] = []
-        nbytes = 0
-        for chunk in chunks:
-            if batch and nbytes + len(chunk.body) > MESSAGE_BYTES:
-                self._ship_batch(link, batch)
-                batch, nbytes = [], 0
-            batch.append(chunk)
-            nbytes += len(chunk.body)
-        if batch:
-            self._ship_batch(link, batch)
-
-    def _ship_batch(self, link: Link, chunks: list[Chunk]) -> None:
-        known: NodeLink = link.data
-        unnamed = dict.fromkeys([chunk.job for chunk in chunks if chunk.job not in known.named])
-        known.named.update(unnamed)
-        jobs = tuple([self._jobs[job_id].wire for job_id in unnamed])
-        for object_id in dict.fromkeys([needed for chunk in chunks for needed in chunk.needs]):
-            if object_id not in known.objects:
-                known.objects.add(object_id)
-                link.send(Tasks(NO_SESSION, 0, objects=(PutObject(object_id, self._objects[object_id]),)))
-        ended, known.ended = tuple(known.ended), []
-        link.send(Tasks(NO_SESSION, 0, jobs, tuple(chunks), ended))
+    def _not_encoded(self, cut: moves.Cut, index: int, error: BaseException) -> None:
+        failed = moves.Finish(cut.job, index, index + 1, OutcomeKind.ERROR, cut.attempt, self._peer.id)
+        self._conclude(failed, error)
 
     def _finish(self, finish: moves.Finish) -> None:
-        if finish.kind is OutcomeKind.LOST:
-            lost = "what the sink had to tell of" if finish.node == self._peer.id else "the node that had"
-            text = f"{lost} this at-most-once task was lost: it may have run, or not"
-            if not finish.node:
-                text = "this program died when it had perhaps sent this at-most-once task: it may have run, or not"
-            self._conclude(finish, TaskLost(text))
-        elif finish.kind is OutcomeKind.NODE_KILLER:
-            text = "each of several nodes died with this as its only task"
-            self._conclude(finish, NodeKiller(text))
-        elif finish.kind is OutcomeKind.EXHAUSTED:
-            retries = self._jobs[finish.job].wire.options.retries
-            text = f"the task asked to be run again, and had been already as often as retries={retries} allows"
-            self._conclude(finish, RetriesExhausted(text))
-        elif finish.kind is OutcomeKind.UNREADABLE:
-            self._conclude(finish, IncompatibleVersion(self._why_unreadable()))
-        elif finish.kind is OutcomeKind.EXPIRED:
-            expires = self._jobs[finish.job].wire.options.expires
-            self._conclude(finish, TaskExpired(f"the task had not begun within expires={expires:g} s"))
-        else:
+        job = self._jobs.get(finish.job)
+        error = error_of(finish, job.wire.options, self._peer.id, self._pythons) if job else None
+        if error is None:
             self._let_go(finish, None)
+        else:
+            self._conclude(finish, error)
 
-    def _why_unreadable(self) -> str:
-        """Return why no node can run a function by value, and what each has."""
+    def _pythons(self) -> tuple[str, str]:
         told = (f"{k.address.endpoints[0]} has {k.data.python or 'another'}" for k in self.links if k.data.open)
-        own = dict(self._peer.versions)["python"]
-        return (
-            f"this function travels by value, as code of Python {own}, and no node can read that: {', '.join(told)}; "
-            "use nodes of the same minor version, or a function of a module that nodes can import"
-        )
+        return dict(self._peer.versions)["python"], ", ".join(told)
 
     def _conclude(self, finish: moves.Finish, error: BaseException) -> None:
         """End tasks with an error this side decided; a standalone sink is told to record it."""
@@ -617,6 +438,7 @@ class Ventilator:
 
     def _end_job(self, job_id: JobId, task_s: float | None) -> None:
         job = self._jobs.pop(job_id)
+        self._doubts.forget(job_id)
         if self._resuming:
             self._resuming.forget(job_id)
         for link in self.links:
@@ -636,7 +458,7 @@ class Ventilator:
                 self.neighbours.twin(link, status)
             self.links.remove(link)
             link.close()
-            self._has_answered(link)
+            self._doubts.answered(link)
             return
         link.data = NodeLink(open=True, status=status, python=dict(status.versions).get("python", ""))
         workers, have = status.load.workers, status.have or ()
@@ -649,7 +471,7 @@ class Ventilator:
             self.link_heard(link, status)
         if self.neighbours:
             self.neighbours.opened(link, status)  # before it counts as the last to answer: others may be told of
-        self._has_answered(link)
+        self._doubts.answered(link)
         self._on_nodes()
 
     def link_heard(self, link: Link, status: Status) -> None:
@@ -702,24 +524,10 @@ class Ventilator:
         """A node will not have us."""
         logger.error("%s refused us: %s", link.address.endpoints[0], reason)
         self.refusals[link.address] = reason
-        self._has_answered(link)
+        self._doubts.answered(link)
         self._on_nodes()
 
 
 def minor_of(version: str) -> str:
     """Return "3.11" of "3.11.7"."""
     return ".".join(version.split(".")[:2])
-
-
-def _chunk(cut: moves.Cut, part: Part) -> Chunk:
-    start, stop, origin, body, needs, stamp = part
-    ids = tuple(reference.id for reference in needs) if needs else ()
-    return Chunk(cut.job, cut.attempt, start, stop, origin, body, ids, cut.runs, stamp)
-
-
-def _without(parts: Sequence[Part], unwanted: Sequence[int]) -> list[Part]:
-    """Return the parts without some of their tasks; the bodies stay as they are."""
-    gone = RangeSet((index, index + 1) for index in unwanted)
-    return [
-        part._replace(start=start, stop=stop) for part in parts for start, stop in gone.missing(part.start, part.stop)
-    ]
