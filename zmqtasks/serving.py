@@ -16,7 +16,8 @@ from typing import Any
 
 from zmqtasks.errors import ZmqtasksError
 from zmqtasks.neighbours import Company
-from zmqtasks.node.shell import Node, Workers, staffing_of
+from zmqtasks.node.shell import Node
+from zmqtasks.node.workers import Workers, staffing_of
 from zmqtasks.options import Limits, NodeOptions
 from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.first_zygote import FirstZygote

@@ -43,7 +43,7 @@ class Bounds:
                 assert waiting <= most, f"{process.place}: {waiting} bytes wait to be stored, more than {most}"
 
     def _check_node(self, process: NodeProcess) -> None:
-        for route in process.node._routes:
+        for route in process.node._ways.routes:
             owed = route._waiting_bytes + route._link.unacked_bytes
             self.most_owed = max(self.most_owed, owed)
             most = self._window + self._aboard

@@ -131,5 +131,5 @@ def _of_node(process: NodeProcess) -> list[str]:
     node, found = process.node, []
     if node._holding.busy() or node._holding.queued():
         found.append(f"{node!r}")
-    routes: list[Route] = list(node._routes)
+    routes: list[Route] = list(node._ways.routes)
     return found + [f"{process.place} has unacknowledged results" for route in routes if not route.is_empty()]

@@ -271,7 +271,7 @@ def told_to_nobody(mesh: SimMesh) -> None:
     """Let the sink acknowledge what the only task came to, and die before it can tell the client."""
     mesh.network.partition("client", SINK)
     (node,) = (process for process in mesh.processes.values() if isinstance(process, NodeProcess))
-    mesh.run_until(lambda: bool(mesh.ledger) and all(route.is_empty() for route in node.node._routes), 10.0)
+    mesh.run_until(lambda: bool(mesh.ledger) and all(route.is_empty() for route in node.node._ways.routes), 10.0)
     mesh.kill(SINK)
     mesh.network.heal("client", SINK)
     mesh.restart(SINK)
@@ -310,7 +310,7 @@ def test_the_inventory_tells_ranges_however_their_results_came() -> None:
     node, before = mesh.processes["node0"], mesh.clock.time()
     assert isinstance(node, NodeProcess)
     mesh.run_until(lambda: mesh.clock.time() > before + 2.0, 3.0)
-    (route,) = node.node._routes
+    (route,) = node.node._ways.routes
     told = list(route.finished(mesh.client.peer.id))
     assert len(told) < len(route.unsent())
     assert sum(held.stop - held.start for held in told) == sum(o.stop - o.start for o in route.unsent()) > 0

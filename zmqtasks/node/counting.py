@@ -1,6 +1,6 @@
 """What a node has done: its tasks and workers, counted as they end.
 
-Owns the counts, and the account that a node gives of itself at its end. Decides nothing. `node.py` tells it, once an
+Owns the counts, and the account that a node gives of itself at its end. Decides nothing. `shell.py` tells it, once an
 outcome, so what can wait is worked out when somebody asks.
 """
 

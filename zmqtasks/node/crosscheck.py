@@ -1,8 +1,8 @@
 """Compares what a node believes of its workers with what they show: a defect may cost a worker, and never a task.
 
 A worker that has read all it was sent, has said all it had to say, sleeps, and shows that it is idle will never end the
-tasks that its node thinks it has. Owns the timer, which runs only while something is thought to run. `node.py` tells it
-when a worker is given work, and ends what is convicted.
+tasks that its node thinks it has. Owns the timer, which runs only while something is thought to run. `shell.py` tells
+it when a worker is given work, and ends what is convicted.
 """
 
 from __future__ import annotations

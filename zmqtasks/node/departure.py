@@ -1,6 +1,6 @@
 """The timer of a node that leaves: the machine `leaving` on a loop.
 
-Owns the timer; decides nothing. Called by `node.py`, which carries out what the machine says.
+Owns the timer; decides nothing. Called by `shell.py`, which carries out what the machine says.
 """
 
 from __future__ import annotations

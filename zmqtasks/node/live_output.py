@@ -1,6 +1,6 @@
 """What workers print, on its way to the clients that asked for it: bounded, paced, and what is lost is counted.
 
-Owns the lines that wait for each client, and when they are sent. Knows no pipe and no socket. Called by `node.py`.
+Owns the lines that wait for each client, and when they are sent. Knows no pipe and no socket. Called by `shell.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The watch over the memory of a node: looks, asks the machine `pressure`, tells people.
 
-Owns the timer of the looks and the last figures. Decides nothing; what the machine says is carried out by `node.py`,
+Owns the timer of the looks and the last figures. Decides nothing; what the machine says is carried out by `shell.py`,
 the only caller.
 """
 

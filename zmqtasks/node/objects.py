@@ -1,6 +1,6 @@
 """The objects that clients have put on a node: kept once, for all its workers.
 
-Owns their bodies. Decides nothing (`machines/objects.py` does). Called by `node.py`.
+Owns their bodies. Decides nothing (`machines/objects.py` does). Called by `shell.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The eyes and the hand of `machines/watch.py`: looks at workers whose tasks have limits, signals them, kills them.
 
-Owns the timer of the watch, and the words for what ended by it. Decides nothing, and starts no worker. `node.py` tells
+Owns the timer of the watch, and the words for what ended by it. Decides nothing, and starts no worker. `shell.py` tells
 it when a worker has come to something, and asks it why one has ended.
 """
 

@@ -1,7 +1,7 @@
 """The errands of a node's workers: carried to the ventilators that own their tasks, and the answers back.
 
 Owns the numbers of the workers, and one stream with each ventilator that was ever asked. Opens no errand, and decides
-nothing. `node.py` tells it of workers and sessions.
+nothing. `shell.py` tells it of workers and sessions.
 """
 
 from __future__ import annotations

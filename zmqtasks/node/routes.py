@@ -1,6 +1,6 @@
 """A node's way to one sink: outcomes are batched, sent, and kept until the sink has acknowledged them.
 
-Owns what the sink has not acknowledged; a session that breaks loses nothing. Never opens a body. Called by `node.py`.
+Owns what the sink has not acknowledged; a session that breaks loses nothing. Never opens a body. Called by `ways.py`.
 """
 
 from __future__ import annotations

@@ -7,8 +7,7 @@ their tasks. Runs in the loop's thread of a process of its own. Called by `servi
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 from zmqtasks.errors import TaskLost, TooBig, WorkerCrashed, ZmqtasksError
 from zmqtasks.machines import holding_moves as moves
@@ -19,7 +18,6 @@ from zmqtasks.machines.session import Closed
 from zmqtasks.messages import (
     NO_SESSION,
     Address,
-    Buffer,
     Bulk,
     Cancel,
     Chunk,
@@ -41,14 +39,16 @@ from zmqtasks.messages import (
 from zmqtasks.metrics import Metrics
 from zmqtasks.neighbours import Company
 from zmqtasks.node.counting import Counting
-from zmqtasks.node.crosscheck import CrossCheck, Resting
+from zmqtasks.node.crosscheck import CrossCheck
+from zmqtasks.node.deaths import last_output, loss_of
 from zmqtasks.node.departure import Departure
 from zmqtasks.node.live_output import Listeners
 from zmqtasks.node.memory_watch import MemoryWatch
 from zmqtasks.node.objects import ObjectShelf
-from zmqtasks.node.overseer import Overseer, Verdict, Watched
+from zmqtasks.node.overseer import Overseer
 from zmqtasks.node.porter import Porter
-from zmqtasks.node.routes import Route
+from zmqtasks.node.ways import Ways
+from zmqtasks.node.workers import Workers, staffing_of
 from zmqtasks.options import NodeOptions
 from zmqtasks.peer import Guest, Peer, Report, Timer
 from zmqtasks.processes.events import (
@@ -67,59 +67,13 @@ from zmqtasks.processes.events import (
     WorkerStuck,
     WorkerWaits,
 )
-from zmqtasks.processes.exits import describe_end
-from zmqtasks.processes.memory import MemoryUsage
-from zmqtasks.processes.progress import WorkPhase
 from zmqtasks.records import replace
 from zmqtasks.wire import payload
 
 logger = logging.getLogger(__name__)
 
-OUTPUT_LINES = 50
-"""Of what a worker printed last, so much goes into the error of the task it died over."""
 STARTS = 3
 """So many starts in a row may fail before tasks are told that no worker can be had."""
-MOST_MORE = 4
-"""So many standbys may be added for a while to those that the options ask for; none where they ask for none."""
-END_MARGIN_S = 0.5
-"""A worker that hangs at its end says where before it ends itself; so much later it is killed."""
-
-
-class Workers(Watched, Resting, Protocol):
-    """The worker processes, as the node sees them; `processes.workforce` and `testing` have this face."""
-
-    def start(self, slot: int) -> None:
-        """Start a process in a slot."""
-
-    def send(self, slot: int, tasks: Tasks, *, alone: bool = False) -> None:
-        """Give chunks to a worker; with `alone`, when nothing runs beside them in its process."""
-
-    def take_back(self, slot: int, given: int) -> int:
-        """Have a worker not begin half of what it has not begun of `given` tasks; return from which one on it will not.
-
-        `given` where that cannot be told at once: `WorkerSkipped` tells it then.
-        """
-
-    def stop(self, slot: int) -> None:
-        """Ask an idle worker to end."""
-
-    def resume(self, slot: int) -> None:
-        """Have the task of a worker go on that has waited; what the worker has not begun has gone to others."""
-
-    def deny(self, slot: int) -> None:
-        """Tell a worker that it keeps its place while its task waits."""
-
-    def answer(self, slot: int, number: int, body: Buffer) -> None:
-        """Give a worker the answer to what it asked by this number."""
-
-    def tell_lost(self, slot: int, ventilator: PeerId) -> None:
-        """Tell a worker that all it asked this ventilator, and has no answer to, is lost."""
-
-    def usage(self, limit_bytes: int | None, threshold: float) -> MemoryUsage:
-        """Return what is used of a limit, or of what this host has; shared pages count once above the threshold."""
-
-    def close(self) -> None:
-        """End all of them."""
 
 
 class Node:
@@ -165,9 +119,7 @@ class Node:
         self._memory = MemoryWatch(peer.loop, options, self._workers, self._holding, self._relieve)
         self._shelf = ObjectShelf(peer.id, options.put_bytes, self._workers.send)
         self._offered: set[int] = set()
-        self._routes: list[Route] = []
-        self._unsent: list[Route] = []
-        """Routes with outcomes of the event at hand: they go together, and at once."""
+        self._ways = Ways(peer, options.window_bytes, self._congested)
         self._timer: Timer | None = None
         self._idle_timer: Timer | None = None
         self._idle_at = float("inf")
@@ -205,7 +157,7 @@ class Node:
             self._porter.joined(guest)
             self._shelf.left(guest.id)
             self._hold(moves.SessionReplaced(guest.id))
-            self._redirect(guest.address)
+            self._ways.redirect(guest.address)
 
     def guest_delivered(self, guest: Guest, message: Bulk | Cancel | Query | Status) -> None:
         """Take tasks, or give some up."""
@@ -254,19 +206,13 @@ class Node:
         self._porter.left(guest.id)
         self._shelf.left(guest.id)
         self._hold(moves.VentilatorGone(guest.id))
-        for route in [route for route in self._routes if guest.id in route.ventilators]:
-            route.leave(guest.id)
-            if not route.ventilators:
-                route.close()
-                self._routes.remove(route)
-                self._share_among_routes()
+        self._ways.leave(guest.id)
 
     def report(self, guest: Guest, *, full: bool) -> Report:
         """Tell a ventilator what it may send, and what is here of its own."""
         have = None
         if full and guest.role is Role.VENTILATOR:
-            finished = (held for route in self._routes for held in route.finished(guest.id))
-            have = (*self._holding.inventory(guest.id), *finished)
+            have = (*self._holding.inventory(guest.id), *self._ways.finished(guest.id))
         load = Load(
             workers=self._worker_count(),
             busy=self._holding.busy(),
@@ -332,8 +278,7 @@ class Node:
                 case moves.Spare(slot):
                     self._offered.discard(slot)
                     self._manage(slots.WorkerSpared(slot))
-        while self._unsent:
-            self._unsent.pop().flush()
+        self._ways.flush()
         self._await_idle()
 
     def _take_back(self, slot: int, given: int) -> None:
@@ -353,52 +298,13 @@ class Node:
         self._idle_timer, self._idle_at = None, float("inf")
         self._carry_out_held(self._holding.tick(self._peer.loop.time()))
 
-    def _emit(self, job: Job, outcomes: Iterable[Outcome]) -> None:
-        route = self._route_to(job.sink)
-        route.join(ventilator_of(job.id))
+    def _emit(self, job: Job, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
             self._counting.told(outcome)
-            route.add(outcome)
-        if route not in self._unsent:
-            self._unsent.append(route)
+        self._ways.emit(job, outcomes)
 
-    def _route_to(self, sink: Address) -> Route:
-        """Return the way to a sink; where the one there is leads nowhere, a job may know a newer address."""
-        if client := self._peer.guests.get(sink.peer):
-            sink = client.address  # it knows best where it is, and a job of an earlier life does not
-        earlier = None
-        for route in self._routes:
-            if route.leads_to(sink):
-                earlier = route
-                break
-        if earlier and (earlier.is_up or earlier.address == sink):
-            return earlier
-        return self._replace(earlier, sink)
-
-    def _replace(self, earlier: Route | None, sink: Address) -> Route:
-        if earlier:
-            self._routes.remove(earlier)
-        route = Route(self._peer, sink, self._options.window_bytes, self._congested, earlier)
-        if earlier:
-            earlier.close()
-        self._routes.append(route)
-        self._share_among_routes()
-        return route
-
-    def _redirect(self, sink: Address) -> None:
-        """Results for a client that was started again, with another address, go there from now on."""
-        for earlier in [route for route in self._routes if route.address.peer == sink.peer]:
-            if earlier.address != sink:
-                self._replace(earlier, sink)
-
-    def _share_among_routes(self) -> None:
-        """Bound what all sinks together have not acknowledged."""
-        for route in self._routes:
-            route.limit(self._options.window_bytes // len(self._routes))
-
-    def _congested(self, route: Route, congested: bool) -> None:
-        for ventilator in sorted(route.ventilators):
-            self._hold(moves.SinkCongested(ventilator, congested))
+    def _congested(self, ventilator: PeerId, congested: bool) -> None:
+        self._hold(moves.SinkCongested(ventilator, congested))
 
     def _failure(self, job: Job, attempt: int, index: int, kind: OutcomeKind, error: BaseException) -> Outcome:
         body = payload.pack_failure(error, serializer=job.options.serializer)
@@ -478,7 +384,7 @@ class Node:
         self._workers.kill(slot)
 
     def _worker_gone(self, event: WorkerExited, fact: slots.WorkerExited | slots.WorkerStuck) -> None:
-        verdict = self._overseer.worker_exited(event, _last_output(event))
+        verdict = self._overseer.worker_exited(event, last_output(event))
         unaccounted = event.slot in self._unaccounted
         self._unaccounted.discard(event.slot)
         self._porter.worker_gone(event.slot)
@@ -493,36 +399,13 @@ class Node:
         if offered and unaccounted:
             self._hold(moves.WorkerLost(event.slot, unaccounted=True))
         elif offered:
-            self._hold_lost(event, verdict)
+            self._hold(*loss_of(event, verdict, self._peer.id))
         else:
             self._hold(moves.SpareGone(event.slot))
 
     def _contradicted(self, slot: int) -> None:
         self._unaccounted.add(slot)
         self._workers.kill(slot)
-
-    def _hold_lost(self, event: WorkerExited, verdict: Verdict | None) -> None:
-        progress = event.progress
-        if progress.phase is WorkPhase.IDLE:
-            self._hold(moves.WorkerLost(event.slot))
-            return
-        kind, error = OutcomeKind.CRASHED, _crash(event, self._peer.id)
-        suspect = event.suspect and verdict is None
-        blameless = suspect or event.innocent if verdict is None else verdict.error is None
-        if verdict and verdict.error:
-            kind, error = verdict.kind, verdict.error
-        lost = moves.WorkerLost(
-            event.slot,
-            progress.attempt,
-            progress.index,
-            kind,
-            packing=progress.phase is WorkPhase.PACKING,
-            loading=progress.phase is WorkPhase.LOADING,
-            importing=progress.phase is WorkPhase.IMPORTING,
-            blameless=blameless,
-            suspect=suspect,
-        )
-        self._hold(lost, error)
 
     def _manage(self, event: slots.Event) -> None:
         self._carry_out(self._slots.handle(event, self._peer.loop.time()))
@@ -635,7 +518,7 @@ class Node:
     def _finish_drain(self) -> None:
         if self._closed:
             return
-        if self._ending or all(route.is_empty() for route in self._routes):
+        if self._ending or self._ways.is_empty():
             self._on_drained()
         else:
             self._peer.loop.call_at(self._peer.loop.time() + 0.02, self._finish_drain)
@@ -657,43 +540,8 @@ class Node:
         if self._company:
             self._company.close()
         self._workers.close()
-        for route in self._routes:
-            route.close()
+        self._ways.close()
         self._peer.close()
 
     def __repr__(self) -> str:
         return f"<Node {self._peer.id} {self._holding!r} {self._slots!r}>"
-
-
-def staffing_of(options: NodeOptions) -> slots.Staffing:
-    """Return what the options say of workers."""
-    workers = options.worker_count() * options.lanes
-    return slots.Staffing(
-        workers,
-        options.standby,
-        options.max_tasks_per_worker,
-        max_worker_age_s=float("inf") if options.max_worker_age is None else options.max_worker_age,
-        start_timeout_s=options.start_timeout,
-        end_timeout_s=options.end_timeout + END_MARGIN_S,
-        more=min(workers, MOST_MORE) if options.standby else 0,
-        lenders=options.max_waiting,
-    )
-
-
-def _crash(event: WorkerExited, node: PeerId) -> ZmqtasksError:
-    """Say how a worker died."""
-    ended = describe_end(event.signal, event.exit_code)
-    return WorkerCrashed(
-        f"the worker process (pid {event.pid} of node {node}) {ended} while it ran this task",
-        signal=event.signal,
-        exit_code=event.exit_code,
-        output=_last_output(event),
-        stack=event.stack,
-        peak_bytes=event.peak_bytes,
-        node=node,
-        pid=event.pid,
-    )
-
-
-def _last_output(event: WorkerExited) -> str:
-    return "".join(event.output_tail.splitlines(keepends=True)[-OUTPUT_LINES:])

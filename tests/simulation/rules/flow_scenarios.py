@@ -57,7 +57,7 @@ def a_sink_is_sent_what_its_window_takes() -> None:
         mesh.submit(5000, lambda index, before: Fate(0.0001))
 
         def ended() -> bool:
-            for route in node_at(mesh).node._routes:
+            for route in node_at(mesh).node._ways.routes:
                 beyond = sum(message.size_bytes for message in route._link.unacked()[:-1])
                 assert beyond < KIB, f"{beyond} bytes were on their way when more was sent"
             return mesh.all_ended()
