@@ -126,7 +126,7 @@ def _undrained() -> tuple[Patch, ...]:
         self._timer, self._due = None, float("inf")
         self._carry_out(self.machine.tick(self._peer.loop.time()))
 
-    return ((sessions._End, "_tick", tick),)
+    return ((sessions.end.End, "_tick", tick),)
 
 
 def _self_righteous() -> tuple[Patch, ...]:
@@ -194,7 +194,7 @@ RULES = (
          _same_incarnation, test_faults.test_a_task_that_three_nodes_died_with_is_recorded_as_their_killer),
     Rule("2f", "What a closed session held goes back to the queue", "Dispatch forgets it", _forgetful),
     Rule("2g", "A session that ended is followed by a new one", "Link opens no other", _one_session),
-    Rule("2h", "Silence is judged only after the inbox was drained", "_End ticks without draining",
+    Rule("2h", "Silence is judged only after the inbox was drained", "End ticks without draining",
          _undrained, scenarios.a_starved_client_misjudges_nobody),
     Rule("2i", "One's own stall is not the silence of the peer", "_Half counts it",
          _self_righteous, scenarios.long_stop),

@@ -1,13 +1,12 @@
-"""The two ends of a session as shells: `Link`, opened by us, and `Guest`, opened by another peer.
+"""`Link`: our end of the sessions that we open with a peer; one that ends is followed by the next.
 
-Owns the machine of a session, its timer and its way to the partner. Knows nothing of tasks; a role is told what happens
-as a `LinkRole` or a `GuestRole`, always in the loop's thread. Made by `peer.py`.
+Owns the way to the partner, and the watch over the end of its process. Made by `peer.py`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from zmqtasks import doors
@@ -18,25 +17,16 @@ from zmqtasks.messages import (
     Bulk,
     Cancel,
     Errands,
-    Flight,
-    Held,
-    Hello,
-    Known,
-    Load,
-    Offer,
     Output,
     PeerId,
     PeerState,
-    Printed,
     Query,
     Role,
     SessionId,
     Status,
-    Window,
 )
-from zmqtasks.metrics import Metrics
 from zmqtasks.options import Limits
-from zmqtasks.records import Value, replace
+from zmqtasks.sessions.end import GOODBYE_S, End, Report, Timer
 from zmqtasks.transport.network import EndWatch, Wire
 
 if TYPE_CHECKING:
@@ -46,46 +36,8 @@ logger = logging.getLogger(__name__)
 
 UNKNOWN_SESSION = "unknown session"
 """Reason of a rejection that a new session cures; any other is final."""
-GOODBYE_S = 0.5
-"""How long a goodbye may take to leave the host."""
 LAST_WORDS_S = 0.05
 """What a process had sent when it ended is read, and stored by a sink, before its session ends."""
-
-
-class Timer(Protocol):
-    """What `Loop.call_at` returns."""
-
-    def cancel(self) -> None:
-        """Forget the call."""
-
-
-class Loop(Protocol):
-    """The part of an asyncio loop that shells use; `testing.FakeClock` has it too."""
-
-    def time(self) -> float:
-        """Return monotonic seconds."""
-
-    def call_at(self, when: float, callback: Callable[..., object], *args: Any) -> Timer:
-        """Call back at `when`."""
-
-    def call_soon(self, callback: Callable[..., object], *args: Any) -> Any:
-        """Call back in the next turn."""
-
-
-class Report(Value):
-    """What a role adds to a Status: how it stands, what it would take, what it has."""
-
-    state: PeerState = PeerState.UP
-    window: Window = Window(0, 0)
-    have: tuple[Held, ...] | None = None
-    load: Load = Load()
-    flight: Flight | None = None
-    reason: str = ""
-    """What is wrong, for people; empty where nothing is."""
-    metrics: Metrics | None = None
-    within_s: float | None = None
-    known: tuple[Known, ...] = ()
-    offer: Offer | None = None
 
 
 class LinkRole(Protocol):
@@ -110,69 +62,7 @@ class LinkRole(Protocol):
         """The peer will not have us; no further session is tried."""
 
 
-class GuestRole(Protocol):
-    """Told what happens to the sessions others open."""
-
-    def guest_joined(self, guest: Guest, *, again: bool) -> None:
-        """A session is open; `again` where it replaces an earlier one of the same peer."""
-
-    def guest_delivered(self, guest: Guest, message: Bulk | Cancel | Query | Status) -> None:
-        """The next bulk message in order, or a request. Bulk is acknowledged by `guest.processed(seq)`."""
-
-    def guest_left(self, guest: Guest, closed: session.Closed) -> None:
-        """The session is over."""
-
-    def report(self, guest: Guest, *, full: bool) -> Report:
-        """Return what to tell the guest; with `full`, the inventory too."""
-
-
-class _End:
-    """What both ends of a session share: a machine, a way to the partner, a timer."""
-
-    machine: session.Outgoing | session.Incoming
-
-    def __init__(self, peer: Peer) -> None:
-        self._peer = peer
-        self._timer: Timer | None = None
-        self._due = float("inf")
-        self._over = False
-        """Nothing is said any more: another session has taken the place of this one, or nobody has."""
-
-    def handle(self, event: session.Event) -> None:
-        """Give an event to the machine and carry out what it says."""
-        self._carry_out(self.machine.handle(event, self._peer.loop.time()))
-
-    def _tick(self) -> None:
-        self._timer, self._due = None, float("inf")
-        # Silence is judged only after what has come was heard.
-        self._peer.network.drain()
-        if not self._over:  # what came may have replaced it
-            self._carry_out(self.machine.tick(self._peer.loop.time()))
-
-    def _carry_out(self, commands: Iterable[session.Command]) -> None:
-        for command in commands:
-            self._do(command)
-        self._rearm()
-
-    def _rearm(self) -> None:
-        """Keep one timer; one that fires early does no harm, so only an earlier deadline moves it."""
-        deadline = self.machine.next_deadline()
-        if deadline >= self._due:
-            return
-        self._disarm()
-        self._due = deadline
-        self._timer = self._peer.loop.call_at(deadline, self._tick)
-
-    def _disarm(self) -> None:
-        if self._timer:
-            self._timer.cancel()
-        self._timer, self._due = None, float("inf")
-
-    def _do(self, command: session.Command) -> None:
-        raise NotImplementedError
-
-
-class Link(_End):
+class Link(End):
     """Our end of the sessions we open with one peer; a session that ends is followed by a new one.
 
     `partner` is who answered, and None before; `leaves_host` tells whether it is on another host; `data` is for the
@@ -365,96 +255,3 @@ class Link(_End):
 
     def __repr__(self) -> str:
         return f"<Link {self._role} to {self.partner or self.address.endpoints} {self.machine!r}>"
-
-
-class Guest(_End):
-    """Our end of a session that another peer opened. `data` is for the role."""
-
-    machine: session.Incoming
-
-    def __init__(self, peer: Peer, hello: Hello, handler: GuestRole, *, known: bool, key: str = "") -> None:
-        super().__init__(peer)
-        self.key = key
-        """Its own, which it has proved; "" where that was not asked for."""
-        self.address = hello.address
-        self.role = hello.role
-        self.limits = hello.limits
-        self.versions = hello.versions
-        self.data: Any = None
-        self.borrows = hello.memory is not None and peer.network.can_borrow(hello.address, hello.memory)
-        self.answered = False
-        """Whether it has heard us, and so knows what the first Status tells."""
-        self._handler = handler
-        self._wire = peer.network.reach(hello.address)
-        timing = replace(peer.timing, lease_s=min(hello.lease_s, peer.timing.lease_s))
-        self.machine = session.Incoming(hello.session, peer.loop.time(), timing, known=known)
-
-    @property
-    def id(self) -> PeerId:
-        """Return the peer that opened the session."""
-        return self.address.peer
-
-    def processed(self, seq: int) -> None:
-        """Acknowledge all bulk up to `seq`: it is stored, or held; of a session that is over, nothing."""
-        if not self._over:
-            self.handle(session.Processed(seq))
-
-    def deliver(self, request: Cancel | Query) -> None:
-        """Pass a request on; requests are not numbered."""
-        self.handle(session.RequestReceived())
-        self._handler.guest_delivered(self, request)
-
-    def speak(self) -> None:
-        """Send a full Status now: something happened that the partner should know at once."""
-        if not self._over:
-            self._do(session.SendStatus(full=True))
-
-    def print(self, printed: tuple[Printed, ...], dropped: int = 0, *, end: bool = False) -> bool:
-        """Send what workers printed, best effort; False where nothing can be taken now."""
-        return not self._over and self._wire.send_output(Output(self.machine.session, printed, dropped, end))
-
-    def carry(self, make: Callable[[SessionId], Errands]) -> None:
-        """Send errands, best effort."""
-        if not self._over:
-            self._wire.send_control(make(self.machine.session))
-
-    def leave(self) -> None:
-        """End the session in order."""
-        if not self._over:
-            self.handle(session.LeaveRequested())
-
-    def dismiss(self, linger_s: float = 0.0) -> None:
-        """Let go of timer and connection: the session is over, or replaced by another."""
-        self._over = True
-        self._disarm()
-        self._wire.close(linger_s)
-
-    def _do(self, command: session.Command) -> None:
-        match command:
-            case session.Deliver(message):
-                self._handler.guest_delivered(self, message)
-            case session.SendStatus(full, state):
-                report = self._handler.report(self, full=full)
-                if state is not PeerState.UP:
-                    report = Report(state, report.window)
-                self._wire.send_control(
-                    self._peer.status(
-                        self.machine.session, report, self.machine, borrows=self.borrows, introduced=not self.answered
-                    )
-                )
-            case session.Heard(status):
-                self.answered = True
-                if status.state is PeerState.DRAIN:
-                    self._handler.guest_delivered(self, status)
-            case session.Closed():
-                self._peer.part(self, GOODBYE_S)
-                self._handler.guest_left(self, command)
-            case _:
-                raise LocalProtocolError(f"{command} is not for {self!r}")
-
-    def _rearm(self) -> None:
-        if not self._over:
-            super()._rearm()
-
-    def __repr__(self) -> str:
-        return f"<Guest {self.role} {self.id} {self.machine!r}>"
