@@ -4,7 +4,9 @@ launching   the process of an own node, begun before anything else
 thread      the loop's thread, its peer, ventilator and sink
 output      what workers print, on its way to the program
 own_node    the node a program starts for itself
-registry    which job a call belongs to, and where its result goes
+registry    which job a call belongs to
+reception   which job a result belongs to, and who is told of it
+functions   functions as they travel
 journalled  results in a journal, before they are handed on
 views       the options of calls, and the jobs of functions
 submitted   calls submitted one by one, as jobs

@@ -1,6 +1,6 @@
 """The calls of an embedding program: which job a call belongs to, and where its result goes.
 
-Owns jobs, futures and mappings between the caller's threads and the loop. It is the `Collector` of an `Embedded`.
+Owns jobs, futures and mappings between the caller's threads and the loop; `reception.py` hands on what becomes of them.
 Called by `client.py` and `aio.py`.
 """
 
@@ -13,31 +13,27 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from types import BuiltinFunctionType, FunctionType
 from typing import Any, NamedTuple, TypeVar
 
+from zmqtasks.embedded.functions import KNOWN_FUNCTIONS, Functions
 from zmqtasks.embedded.futures import TaskFuture
 from zmqtasks.embedded.home_line import HomeLine
-from zmqtasks.embedded.journalled import Kept
 from zmqtasks.embedded.mapping import Mapping
 from zmqtasks.embedded.nursery import Nursery
 from zmqtasks.embedded.pending import Pending
 from zmqtasks.embedded.periodic import Periodic
+from zmqtasks.embedded.reception import Reception
 from zmqtasks.embedded.submitted import Batch, SubmittedJob
 from zmqtasks.embedded.thread import Embedded, Where
 from zmqtasks.embedded.views import Known, View
-from zmqtasks.embedded.watched import Receiver, WatchedReceiver
+from zmqtasks.embedded.watched import Receiver
 from zmqtasks.errors import JournalError, NoNodes, TaskLost, ZmqtasksError
-from zmqtasks.machines.collection import Record
-from zmqtasks.machines.dispatch_moves import Finish
 from zmqtasks.machines.placement import objection, offer_of
-from zmqtasks.messages import JobId, ObjectId, Outcome, OutcomeKind, Range
-from zmqtasks.options import KIB, Limits, TaskOptions, parse_duration
+from zmqtasks.messages import JobId, ObjectId, Range
+from zmqtasks.options import KIB, TaskOptions, parse_duration
 from zmqtasks.tasks import options_for
-from zmqtasks.ventilator.resuming import Kin, Resuming
 from zmqtasks.ventilator.shell import Ventilator
 from zmqtasks.wire import payload
-from zmqtasks.wire.fingerprint import fingerprint
 from zmqtasks.wire.functions import TASK_MARK
 from zmqtasks.wire.payload import Form
 
@@ -47,7 +43,6 @@ T = TypeVar("T")
 
 OPEN_JOBS = 256
 """Jobs of submitted calls that are kept open for further calls of the same function."""
-KNOWN_FUNCTIONS = 1024
 NO_CHILDREN = "a client with a journal runs no calls that tasks spawn: a later life would not know whose they are"
 AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
 _DEFAULT = TaskOptions()
@@ -85,27 +80,18 @@ class Registry:
         self._shut = False
         self._puts = 0
         self._broken: ZmqtasksError | None = None
-        self._bodies: dict[Any, tuple[bytes, str]] = {}
         self._filled: list[SubmittedJob] = []
         """Jobs with calls that the loop has not taken yet, once for each batch."""
         self._woken = False
-        self._receivers: dict[JobId, Receiver] = {}
         self._submitted: dict[tuple[bytes, TaskOptions], SubmittedJob] = {}
         self._by_use: OrderedDict[SubmittedJob, None] = OrderedDict()
         """Those of them that are open, the least recently used first."""
         self._mappings: weakref.WeakSet[Mapping] = weakref.WeakSet()
-        self._failures: dict[tuple[JobId, int], Outcome] = {}
-        self._unanswered: dict[tuple[JobId, int], list[threading.Event]] = {}
-        """Threads that wait in `TaskFuture.cancel`, by task."""
-        self._durations: dict[tuple[bytes, TaskOptions], float] = {}
-        self._kept: Kept | None = None
-        """Results in a journal."""
         self._has_journal = where.journal is not None
-        self._fingerprints: dict[bytes, str] = {}
-        """Of functions as they travel; only where there is a journal."""
-        self._watching = where.watching
+        self._functions = Functions(fingerprints=self._has_journal)
         self._pending = pending
-        self.embedded = Embedded(where, self)
+        self._reception = Reception(where.watching, self.broken)
+        self.embedded = self._reception.embedded = Embedded(where, self._reception)
         self.line = HomeLine(self.embedded)
         """The way to what tasks share."""
         self.serializer = defaults.serializer
@@ -113,7 +99,7 @@ class Registry:
         self._nursery = home.children = Nursery(
             home,
             defaults,
-            open_job=self._open,
+            open_job=self._reception.open,
             add=self.embedded.ventilator.adopt,
             close_job=self.embedded.ventilator.close_job,
             on_idle=self._job_idle,
@@ -208,10 +194,10 @@ class Registry:
         """Return the job that a function has with the options of this view, open or to be opened."""
         mark = getattr(function, TASK_MARK, None)
         options = self._placed(options_for(function, view.changes, self._defaults))
-        body, name = self._function_body(function, options.serializer)
+        body, name = self._functions.encode(function, options.serializer)
         with self._lock:
             job = self._submitted_job(body, name, options)
-        if _is_plain(function) and (function, options.serializer) in self._bodies and len(view.known) < KNOWN_FUNCTIONS:
+        if self._functions.is_known(function, options.serializer) and len(view.known) < KNOWN_FUNCTIONS:
             view.known[id(function)] = Known(function, mark, job)
         return job
 
@@ -254,7 +240,7 @@ class Registry:
     ) -> Mapping:
         """Open a mapping and pull its first arguments; see `Client.map`."""
         options = self._placed(options_for(function, view.changes, self._defaults))
-        body, name = self._function_body(function, options.serializer)
+        body, name = self._functions.encode(function, options.serializer)
         with self._lock:
             self._check_open()
             self._open_mappings += 1
@@ -359,23 +345,6 @@ class Registry:
         if self._broken is not None:
             raise self._broken
 
-    def _function_body(self, function: Callable[..., Any], serializer: str) -> tuple[bytes, str]:
-        """Return the function encoded, and its name.
-
-        What travels by value is encoded at each call: it may refer to globals that have changed since the last.
-        """
-        if not callable(function):
-            raise TypeError(f"{function!r} is not callable")
-        plain = _is_plain(function)
-        if plain and (known := self._bodies.get((function, serializer))):
-            return known
-        packed = payload.pack_function(function, serializer), payload.function_name(function)
-        if self._has_journal:
-            self._fingerprints[packed[0]] = fingerprint(function)
-        if plain and payload.travels_by_name(packed[0]) and len(self._bodies) < KNOWN_FUNCTIONS:
-            self._bodies[function, serializer] = packed
-        return packed
-
     # From any thread: what becomes of a call that nobody wants (submitted.Registry)
 
     def withdraw(self, job: SubmittedJob, index: int, *, kill: bool) -> None:
@@ -412,25 +381,15 @@ class Registry:
         try:
             for batch in batches:
                 if batch.items and job.job_id:
-                    if self._watching:
-                        self._tell_submitted(job.job_id, len(batch.items))
+                    if self._reception.watching:
+                        self._reception.tell_submitted(job.job_id, len(batch.items))
                     self.embedded.ventilator.add(job.job_id, batch.items, batch.form, batch.trace_id)
         except JournalError as error:
             self.broken(error)
 
-    def _tell_submitted(self, job_id: JobId, count: int) -> None:
-        receiver = self._receivers.get(job_id)
-        if isinstance(receiver, WatchedReceiver):
-            receiver.submitted(count)
-
-    def _tell_cancelled(self, job_id: JobId, start: int, stop: int) -> None:
-        receiver = self._receivers.get(job_id)
-        if isinstance(receiver, WatchedReceiver):
-            receiver.cancelled_alone(start, stop)
-
     def _close_oldest_idle(self) -> None:
         """Keep few jobs open: a program may submit a million different lambdas."""
-        if len(self._by_use) <= OPEN_JOBS or self._kept:  # a journal knows a job by its place among its like
+        if len(self._by_use) <= OPEN_JOBS or self._reception.kept:  # a journal knows a job by its place among its like
             return
         with self._lock:
             job = next((job for job in islice(self._by_use, OPEN_JOBS) if job.is_idle), None)
@@ -457,9 +416,9 @@ class Registry:
     def _withdraw(self, job: SubmittedJob, index: int, kill: bool) -> None:
         if self._has(job, index):
             job.drop(index)
-            self._tell_cancelled(job.job_id, index, index + 1)
+            self._reception.tell_cancelled(job.job_id, index, index + 1)
             self.embedded.ventilator.cancel(job.job_id, index, index + 1, kill=kill)
-            self._answer(job.job_id, index, index + 1)
+            self._reception.answer(job.job_id, index, index + 1)
 
     def _want_back(self, job: SubmittedJob, index: int, answered: threading.Event | None) -> None:
         if not self._has(job, index):
@@ -467,18 +426,12 @@ class Registry:
                 answered.set()
             return
         if answered is not None:
-            self._unanswered.setdefault((job.job_id, index), []).append(answered)
+            self._reception.expect_answer(job.job_id, index, answered)
         self.embedded.ventilator.request_cancel([Range(job.job_id, index, index + 1)])
 
     def _want_no_more(self, job: SubmittedJob, index: int) -> None:
         self.embedded.ventilator.withdraw_cancel([Range(job.job_id, index, index + 1)])
-        self._answer(job.job_id, index, index + 1)
-
-    def _answer(self, job_id: JobId, start: int, stop: int) -> None:
-        """Tell those who wait in `cancel` that it is decided."""
-        for index in range(start, stop) if self._unanswered else ():
-            for answered in self._unanswered.pop((job_id, index), ()):
-                answered.set()
+        self._reception.answer(job.job_id, index, index + 1)
 
     def _resume_queues(self) -> None:
         """Let go on what is paused: nobody is left who could, and the end waits for it."""
@@ -493,7 +446,7 @@ class Registry:
         aboard: list[Range] = []
         for job in list(self._by_use):
             for start, stop in job.cancel_pending():
-                self._tell_cancelled(job.job_id, start, stop)
+                self._reception.tell_cancelled(job.job_id, start, stop)
                 self.embedded.ventilator.cancel(job.job_id, start, stop)
             aboard += [Range(job.job_id, *part) for part in job.left()]
         self.embedded.ventilator.request_cancel(aboard)
@@ -501,13 +454,13 @@ class Registry:
     # In the loop's thread: mappings
 
     def _add_to_mapping(self, box: list[JobId], items: Sequence[Any], form: payload.Form, trace_id: str) -> None:
-        if box[0] in self._receivers:
-            if self._watching:
-                self._tell_submitted(box[0], len(items))
+        if box[0] in self._reception:
+            if self._reception.watching:
+                self._reception.tell_submitted(box[0], len(items))
             self.embedded.ventilator.add(box[0], items, form, trace_id)
 
     def _end_mapping(self, box: list[JobId]) -> None:
-        if box[0] in self._receivers:
+        if box[0] in self._reception:
             self.embedded.ventilator.close_job(box[0])
 
     def _mapping_ended(self) -> None:
@@ -515,7 +468,7 @@ class Registry:
             self._open_mappings -= 1
             self._idle.notify_all()
 
-    # In the loop's thread: jobs and their results
+    # In the loop's thread
 
     def _open(
         self,
@@ -525,124 +478,8 @@ class Registry:
         receiver: Receiver,
         on_end: Callable[[], None] = lambda: None,
     ) -> JobId:
-        key = function, options
-        kept = self._kept
-        watched = self._watching.watch(receiver, name) if self._watching else None
-        receiver = watched or receiver
-
-        def finish(finish: Finish, error: BaseException | None) -> None:
-            # A failure that was not final is kept until its task has ended: after a broken session it may come again.
-            failures = [self._failures.pop((finish.job, i), None) for i in self._failed_in(finish)]
-            if finish.kind is OutcomeKind.RETURNED:
-                receiver.cancelled(finish.start, finish.stop)
-            elif finish.kind is not OutcomeKind.OK and kept:
-                kept.fail(finish, error, failures, lambda: self._fail(receiver, finish, error, failures))
-            elif finish.kind is not OutcomeKind.OK:
-                self._fail(receiver, finish, error, failures)
-            self._answer(finish.job, finish.start, finish.stop)
-
-        def end(task_s: float | None) -> None:
-            if kept:
-                kept.after(lambda: end_now(task_s))
-            else:
-                end_now(task_s)
-
-        def end_now(task_s: float | None) -> None:
-            if task_s is not None and len(self._durations) < KNOWN_FUNCTIONS:
-                self._durations[key] = task_s
-            if self._receivers.pop(job_id, None) is None:
-                return
-            self.embedded.sink.forget(job_id)
-            if self._watching:
-                self._watching.job_ended(job_id)
-            on_end()
-
-        def restored(start: int, stop: int) -> None:
-            assert kept is not None
-            receiver.sent(start, stop, 0)
-            for record in kept.records(job_id, start, stop):
-                if record.outcome.kind is OutcomeKind.OK:
-                    receiver.succeed(record.outcome, record.start, record.stop)
-                else:
-                    error = payload.unpack_failure(record.outcome.body, Limits(), receiver.serializer)
-                    receiver.fail(record.start, record.stop, error)
-
-        try:
-            job_id = self.embedded.ventilator.open_job(
-                function,
-                name,
-                options,
-                on_finish=finish,
-                on_sent=receiver.sent,
-                on_end=end,
-                on_denied=lambda start, stop: self._answer(job_id, start, stop),
-                on_restored=restored,
-                task_s=self._durations.get(key),
-                kin=Kin(receiver.kind, self._fingerprints.get(function, "")),
-            )
-        except JournalError as error:
-            self.broken(error)
-            receiver.fail_all(error)
-            on_end()
-            return ""
-        self._receivers[job_id] = receiver
-        if self._watching and watched:
-            self._watching.job_opened(job_id, watched)
-        return job_id
-
-    def begin(self, resuming: Resuming | None) -> None:
-        """Keep results in the journal, if there is one, before they are handed on."""
-        self._kept = Kept(resuming) if resuming else None
-
-    def record(self, records: Sequence[Record], on_stored: Callable[[], None]) -> None:
-        """Hand successes on; keep failures until the ventilator has judged them."""
-        if self._kept:
-            self._kept.record(records, lambda: self._hand_on(records, on_stored))
-        else:
-            self._hand_on(records, on_stored)
-
-    def _hand_on(self, records: Sequence[Record], on_stored: Callable[[], None]) -> None:
-        tried: list[tuple[WatchedReceiver, Outcome]] = []
-        for record in self._kept.known(records) if self._kept else records:
-            outcome = record.outcome
-            receiver = self._receivers.get(outcome.job)
-            if outcome.kind is not OutcomeKind.OK:
-                self._failures[outcome.job, outcome.start] = outcome
-                if isinstance(receiver, WatchedReceiver):
-                    receiver.tried(outcome.start, outcome.node, outcome.attempt, outcome)
-                    tried.append((receiver, outcome))
-            elif receiver is not None:
-                receiver.succeed(outcome, record.start, record.stop)
-        self._tell_stored(records, on_stored)
-        for watched, outcome in tried:
-            goes_on = self._failures.get((outcome.job, outcome.start)) is outcome
-            watched.judged(outcome.start) if goes_on else watched.ended(outcome.start)
-
-    def _tell_stored(self, records: Sequence[Record], on_stored: Callable[[], None]) -> None:
-        """Let the sink book what was handed on: after the next call was sent, if all that is here is one result."""
-        if self._kept:  # it has waited for the disk already, and perhaps we are not complete yet
-            on_stored()
-            return
-        ventilator = self.embedded.ventilator
-        alone = len(records) == 1 and records[0].stop == records[0].start + 1
-        if alone and records[0].outcome.kind is OutcomeKind.OK and ventilator.is_idle():
-            ventilator.afterwards.put(on_stored)
-        else:
-            ventilator.afterwards.do()
-            on_stored()
-
-    def _failed_in(self, finish: Finish) -> range:
-        return range(finish.start, finish.stop) if self._failures else range(0)
-
-    @staticmethod
-    def _fail(
-        receiver: Receiver, finish: Finish, error: BaseException | None, failures: Sequence[Outcome | None]
-    ) -> None:
-        if error is None:
-            assert failures, finish
-            assert failures[0] is not None, finish
-            error = payload.unpack_failure(failures[0].body, Limits(), receiver.serializer)
-        receiver.fail(finish.start, finish.stop, error, failures[0] if failures else None)
+        fingerprint = self._functions.fingerprint(function)
+        return self._reception.open(function, name, options, receiver, on_end, fingerprint=fingerprint)
 
     def broken(self, error: ZmqtasksError) -> None:
         """End all calls with this error, and take no more."""
@@ -651,15 +488,8 @@ class Registry:
         if self._pending:
             self._pending.give_up()
         self._take_calls()
-        receivers, self._receivers = self._receivers, {}
-        for receiver in receivers.values():
+        for receiver in self._reception.forget_all():
             receiver.fail_all(error)
             if receiver.kind == Mapping.kind:
                 self._mapping_ended()
-        for job_id, index in list(self._unanswered):
-            self._answer(job_id, index, index + 1)
-
-
-def _is_plain(function: object) -> bool:
-    """Tell whether a callable is what it is: no object whose state may change."""
-    return isinstance(function, FunctionType | BuiltinFunctionType | type)
+        self._reception.answer_all()
