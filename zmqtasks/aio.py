@@ -19,10 +19,10 @@ from zmqtasks.embedded.periodic import Periodic
 from zmqtasks.embedded.queues import Queue
 from zmqtasks.embedded.registry import Registry
 from zmqtasks.embedded.settings import encoded, split, told_apart
-from zmqtasks.embedded.thread import Where
 from zmqtasks.embedded.views import View
 from zmqtasks.embedded.watched import Watcher
 from zmqtasks.embedded.watching import watching_by
+from zmqtasks.embedded.where import Where
 from zmqtasks.options import key_file
 from zmqtasks.waits import CONNECT_S, LEASE_S
 from zmqtasks.wire.references import Reference

@@ -282,8 +282,8 @@ class Client(_Calls):
             from zmqtasks.embedded.output import print_line
             from zmqtasks.embedded.pending import pending_of
             from zmqtasks.embedded.registry import Registry
-            from zmqtasks.embedded.thread import Where
             from zmqtasks.embedded.watching import watching_by
+            from zmqtasks.embedded.where import Where
             from zmqtasks.options import key_file
 
             where = Where(

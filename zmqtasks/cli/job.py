@@ -20,7 +20,8 @@ from zmqtasks.cli.progress import Display
 from zmqtasks.cli.results import Keeper, Results
 from zmqtasks.cli.tally import Tally
 from zmqtasks.embedded.output import OutputLine
-from zmqtasks.embedded.thread import Embedded, Where
+from zmqtasks.embedded.thread import Embedded
+from zmqtasks.embedded.where import Where
 from zmqtasks.errors import JournalMismatch
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import JobId, Load

@@ -19,7 +19,7 @@ from zmqtasks.cli.inputs import Source
 from zmqtasks.cli.job import JobRun, Task
 from zmqtasks.cli.output import is_terminal, open_results
 from zmqtasks.cli.repeating import repeat
-from zmqtasks.embedded.thread import Where
+from zmqtasks.embedded.where import Where
 from zmqtasks.machines.placement import objection, offer_of
 from zmqtasks.options import NodeOptions
 from zmqtasks.records import replace

@@ -1,6 +1,7 @@
 """A ventilator and a sink inside a program: what `client`, `aio` and the commands stand on.
 
 launching   the process of an own node, begun before anything else
+where       where tasks run and results go
 thread      the loop's thread, its peer, ventilator and sink
 output      what workers print, on its way to the program
 own_node    the node a program starts for itself

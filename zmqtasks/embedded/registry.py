@@ -24,9 +24,10 @@ from zmqtasks.embedded.pending import Pending
 from zmqtasks.embedded.periodic import Periodic
 from zmqtasks.embedded.reception import Reception
 from zmqtasks.embedded.submitted import Batch, SubmittedJob
-from zmqtasks.embedded.thread import Embedded, Where
+from zmqtasks.embedded.thread import Embedded
 from zmqtasks.embedded.views import Known, View
 from zmqtasks.embedded.watched import Receiver
+from zmqtasks.embedded.where import Where
 from zmqtasks.errors import JournalError, NoNodes, TaskLost, ZmqtasksError
 from zmqtasks.machines.placement import objection, offer_of
 from zmqtasks.messages import JobId, ObjectId, Range

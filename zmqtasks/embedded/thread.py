@@ -16,28 +16,25 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
 from zmqtasks import doors
-from zmqtasks.embedded.finding import Finder, NodeSource
-from zmqtasks.embedded.output import OnOutput, OutputFeed, print_line
+from zmqtasks.embedded.finding import Finder
+from zmqtasks.embedded.output import OutputFeed
 from zmqtasks.embedded.own_node import NodeSettings, OwnNode
 from zmqtasks.embedded.watched import NodeInfo, NodeState
-from zmqtasks.embedded.watching import Watching, node_info
+from zmqtasks.embedded.watching import node_info
+from zmqtasks.embedded.where import Where
 from zmqtasks.errors import JournalError, LocalProtocolError, NoNodes, NotAuthorised, ZmqtasksError
 from zmqtasks.journal import FileJournal
 from zmqtasks.machines.roster import Roster
 from zmqtasks.messages import Address, Output, PeerId, Query, Settled
 from zmqtasks.neighbours import Neighbours, can_talk
-from zmqtasks.options import NodeOptions
-from zmqtasks.peer import Link
+from zmqtasks.peer import Link, Peer
 from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.folder import PrivateFolder
-from zmqtasks.processes.launch import Launched
-from zmqtasks.records import Value
 from zmqtasks.seeds import Seeds, expand
 from zmqtasks.sink import Recorder, Sink
 from zmqtasks.transport.turning import new_loop
 from zmqtasks.ventilator.resuming import Resuming
 from zmqtasks.ventilator.shell import Ventilator
-from zmqtasks.waits import CONNECT_S, LEASE_S, LEAST_LEASE_S
 
 logger = logging.getLogger(__name__)
 
@@ -46,57 +43,6 @@ REST_S = 1.0
 JOURNAL_S = 10.0
 """How long the last entries of a journal are waited for at the end: its disk may be full."""
 T = TypeVar("T")
-
-
-class Where(Value):
-    """Where tasks run, and where results go.
-
-    Args:
-        addresses: of nodes that run already, "tcp://host:port"; none starts a node of our own.
-        node: how the node of our own works.
-        initializer: encoded function that each of its workers runs first, or nothing.
-        finalizer: encoded function that each of its workers runs last, or nothing.
-        output: where its workers print: "inherit" for our stdout and stderr, "stderr" for both there.
-        sink: address of a standalone sink, or None to collect the results here.
-        bind: where our inbox is bound for other hosts; None finds out from `addresses`.
-        advertise: what others shall connect to instead.
-        key: file of the mesh's key, or None.
-        insecure: whether other hosts may connect without one.
-        connect_s: how long the first node may take to answer.
-        lease_s: how long nodes keep what we gave them while they hear nothing of us; they grant 60 seconds at most.
-        on_output: gets each line that workers print over jobs that ask for it, in a thread of its own.
-        ahead: the process of a node of our own that was launched already, and waits for its settings; or None.
-        journal: file of the journal, or None for none.
-        watching: those who watch this client, or None.
-        source: knows of nodes that come and go, beside or in place of `addresses`; or None.
-
-    Raises:
-        ValueError: a lease below `LEAST_LEASE_S`.
-    """
-
-    addresses: tuple[str, ...] = ()
-    node: NodeOptions = NodeOptions()
-    initializer: bytes = b""
-    finalizer: bytes = b""
-    output: str = "inherit"
-    sink: str | None = None
-    bind: tuple[str, ...] | None = None
-    advertise: tuple[str, ...] = ()
-    key: str | None = None
-    insecure: bool = False
-    connect_s: float = CONNECT_S
-    lease_s: float = LEASE_S
-    on_output: OnOutput = print_line
-    ahead: Launched | None = None
-    journal: str | None = None
-    watching: Watching | None = None
-    source: NodeSource | None = None
-
-    def __post_init__(self) -> None:
-        if self.lease_s < LEAST_LEASE_S:
-            raise ValueError(
-                f"lease must be {LEAST_LEASE_S:g} seconds or more, not {self.lease_s:g}: we speak each second"
-            )
 
 
 class Collector(Recorder, Protocol):
@@ -236,22 +182,7 @@ class Embedded:
         self.loop.set_exception_handler(self._on_defect)
         if self._where.sink in self._where.addresses:
             raise NoNodes(f"{self._where.sink} is given as a node and as the sink; each is a program of its own")
-        bind, key, insecure = self._where.bind, self._where.key, self._where.insecure
-        if self._where.source:
-            self._finder = self._where.source.finder()
-            inbox = self._finder.inbox()
-            bind, key, insecure = bind or inbox.bind, inbox.key, inbox.insecure
-        if bind is None:
-            partners = (*expand(self._where.addresses), *filter(None, [self._where.sink]))
-            bind = doors.choose(partners, key=key, insecure=insecure)
-        doors.check(bind, self._where.advertise, key=key, insecure=insecure)
-        self.peer = open_peer(
-            self.loop,
-            Place(bind, self._where.advertise, self._folder.path, key if bind else None),
-            lease_s=self._where.lease_s,
-            peer_id=self.journal.peer if self.journal else None,
-            on_refused=self._not_let_in,
-        )
+        self.peer = self._open_peer()
         self._answered = asyncio.Event()
         sink = self._partner(self._where.sink) if self._where.sink else None
         self._collector.begin(self.resuming)
@@ -275,6 +206,24 @@ class Embedded:
         await self._wait_for_answers()
         if self._where.watching:
             self._where.watching.opened(self.loop)
+
+    def _open_peer(self) -> Peer:
+        bind, key, insecure = self._where.bind, self._where.key, self._where.insecure
+        if self._where.source:
+            self._finder = self._where.source.finder()
+            inbox = self._finder.inbox()
+            bind, key, insecure = bind or inbox.bind, inbox.key, inbox.insecure
+        if bind is None:
+            partners = (*expand(self._where.addresses), *filter(None, [self._where.sink]))
+            bind = doors.choose(partners, key=key, insecure=insecure)
+        doors.check(bind, self._where.advertise, key=key, insecure=insecure)
+        return open_peer(
+            self.loop,
+            Place(bind, self._where.advertise, self._folder.path, key if bind else None),
+            lease_s=self._where.lease_s,
+            peer_id=self.journal.peer if self.journal else None,
+            on_refused=self._not_let_in,
+        )
 
     def _settle(self, said: Settled) -> None:
         """Settle an outcome where somebody watches."""
