@@ -14,7 +14,7 @@ import zmq
 from zmqtasks.messages import Address, Chunk, Hello, Job, Message, Role, SessionId, Tasks
 from zmqtasks.options import TaskOptions
 from zmqtasks.transport.keys import AUTHORIZED, KeyPair, new_pair, read_pair, write_pair
-from zmqtasks.transport.sockets import connected_push
+from zmqtasks.transport.sockets import connect, push_socket
 from zmqtasks.wire import codec, payload
 
 NOWHERE = "tcp://127.0.0.1:9"
@@ -68,6 +68,15 @@ class Keys:
 
     def shut_out(self, at: str, name: str) -> None:
         (self.folder / at / AUTHORIZED / f"{name}.pub").unlink()
+
+
+def connected_push(
+    context: zmq.Context[zmq.Socket[bytes]], endpoint: str, pair: KeyPair | None = None, server: bytes | None = None
+) -> zmq.Socket[bytes]:
+    """Return a socket to an inbox."""
+    push = push_socket(context, pair, server)
+    connect(push, endpoint)
+    return push
 
 
 class Visitor:

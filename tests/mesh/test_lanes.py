@@ -215,8 +215,7 @@ def test_coroutines_of_a_class_run_side_by_side_and_know_their_tasks(
     found = [future.result(30) for future in [coroutines.submit(side_by_side.Patient, str(ledger)) for _ in range(4)]]
     assert len({identity for identity, _ in found}) == 1
     assert len({task for _, task in found}) == 4
-    wait_until(ledger.exists)
-    assert float(ledger.read_text()) >= 0.3
+    assert float(wait_until(lambda: ledger.exists() and ledger.read_text())) >= 0.3
 
 
 def test_a_coroutine_of_a_class_hears_that_its_time_is_up(tmp_path: Path) -> None:
@@ -235,8 +234,7 @@ def test_an_object_hears_that_the_time_of_a_thread_is_up(threads: zmqtasks.Clien
 def test_an_object_hears_that_no_thread_has_a_task(threads: zmqtasks.Client, tmp_path: Path) -> None:
     ledger = tmp_path / "starved"
     assert threads.submit(side_by_side.Hungry, str(ledger)).result(30) is False, "one thread was busy"
-    wait_until(ledger.exists)
-    assert float(ledger.read_text()) >= 0.3
+    assert float(wait_until(lambda: ledger.exists() and ledger.read_text())) >= 0.3
 
 
 def test_what_an_object_asks_for_is_granted_in_each_lane(threads: zmqtasks.Client, tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ import random
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 import zmq
 
 from tests.mesh.chaos.hostile import malformed
+from tests.mesh.strangers import connected_push
 from tests.waiting import wait_until, wait_until_async
 from zmqtasks.errors import BindError
 from zmqtasks.messages import Address, Message, Query, SessionId
@@ -24,8 +26,9 @@ from zmqtasks.transport.doorkeeper import ANSWERS_AT, Doorkeeper
 from zmqtasks.transport.keyring import Keyring
 from zmqtasks.transport.keys import KeyPair, new_pair
 from zmqtasks.transport.network import ZmqNetwork
+from zmqtasks.transport.push import PushLane
 from zmqtasks.transport.refusals import Refusals
-from zmqtasks.transport.sockets import bound_pull, connected_push
+from zmqtasks.transport.sockets import bound_pull
 from zmqtasks.wire import codec
 
 MESH, OTHER = new_pair(), new_pair()
@@ -129,6 +132,38 @@ def test_who_is_not_let_in_learns_why_and_tries_again(theirs: KeyPair | None, ex
         keeper.close()
         inbox.close()
         context.term()
+        loop.close()
+
+
+def test_a_refusal_that_comes_at_once_is_heard() -> None:
+    """libzmq connects by itself: whoever is held up after `connect` may find that all is over."""
+    loop = asyncio.new_event_loop()
+    context = zmq.Context()
+    keeper = Doorkeeper(context, Keyring(MESH), Refusals(loop.time))
+    inbox, (endpoint,) = bound_pull(context, ("tcp://127.0.0.1:0",), Limits(), OTHER)
+    ends = inbox.get_monitor_socket(zmq.Event.DISCONNECTED)
+
+    class HeldUp(zmq.Socket[bytes]):
+        def connect(self, addr: str) -> Any:
+            connected = super().connect(addr)
+            wait_until(lambda: keeper.answer() or ends.poll(0))
+            return connected
+
+    knocking = zmq.Context()
+    knocking._socket_class = HeldUp
+    told: list[str] = []
+    lane = PushLane(loop, knocking, endpoint, None, None, Keyring(OTHER), lambda why, certain: told.append(why))
+    try:
+        loop.run_until_complete(wait_until_async(lambda: told))
+        assert told == ["the key of this program is not known there"]
+    finally:
+        lane.close(0.0)
+        keeper.close()
+        inbox.disable_monitor()
+        ends.close()
+        inbox.close()
+        context.term()
+        knocking.term()
         loop.close()
 
 

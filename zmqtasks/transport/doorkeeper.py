@@ -19,7 +19,7 @@ from zmqtasks.errors import BindError
 from zmqtasks.transport.keyring import Keyring
 from zmqtasks.transport.keys import new_pair
 from zmqtasks.transport.refusals import Refusals
-from zmqtasks.transport.sockets import connected_push
+from zmqtasks.transport.sockets import connect, push_socket
 
 ANSWERS_AT = "inproc://zeromq.zap.01"
 """Where libzmq asks. Source: RFC 27/ZAP."""
@@ -92,9 +92,10 @@ class Doorkeeper:
         """
         stranger = new_pair()
         self._probe = stranger.public
-        socket = connected_push(self._context, _from_here(endpoint), stranger, self._keyring.pair.public)
+        socket = push_socket(self._context, stranger, self._keyring.pair.public)
         monitor = socket.get_monitor_socket(_VERDICTS)
         try:
+            connect(socket, _from_here(endpoint))
             verdict = self._await_verdict(monitor)
         finally:
             socket.disable_monitor()

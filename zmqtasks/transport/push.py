@@ -13,9 +13,10 @@ from collections.abc import Callable
 import zmq
 
 from zmqtasks import doors
+from zmqtasks.errors import BindError
 from zmqtasks.transport.handshakes import Knocking
 from zmqtasks.transport.keyring import Keyring
-from zmqtasks.transport.sockets import HIGH_WATER_MARK, connected_push
+from zmqtasks.transport.sockets import HIGH_WATER_MARK, connect, push_socket
 
 AGAIN_S = 1.0
 """Pause after a refusal after which libzmq does not try again: whoever refuses may have learnt our key by then."""
@@ -52,10 +53,16 @@ class PushLane:
         self._on_refused = on_refused
         self._again: asyncio.TimerHandle | None = None
         ours, theirs = (None, None) if keyring is None else (keyring.pair, keyring.server(endpoint))
-        self._socket = connected_push(context, self._endpoint, ours, theirs, taken or HIGH_WATER_MARK)
+        self._socket = push_socket(context, ours, theirs, taken or HIGH_WATER_MARK)
         self._waiting: deque[bytes | bytearray] = deque(maxlen=most)
         self._watched = False
+        # Before it connects: a refusal may come at once, and is told once.
         self._knocking = Knocking(loop, self._socket, self._refused)
+        try:
+            connect(self._socket, self._endpoint)
+        except BindError:
+            self._knocking.close()
+            raise
 
     def send(self, frame: bytes | bytearray) -> None:
         """Send a frame now, or when it can be."""

@@ -121,29 +121,27 @@ def _reason(error: zmq.ZMQError, endpoint: str) -> str:
     return reasons.get(error.errno or 0, str(error))
 
 
-def connected_push(
+def push_socket(
     context: zmq.Context[zmq.Socket[bytes]],
-    endpoint: str,
     pair: KeyPair | None = None,
     server: bytes | None = None,
     most: int = HIGH_WATER_MARK,
 ) -> zmq.Socket[bytes]:
-    """Return a PUSH socket to one inbox. It takes messages only while the connection stands (IMMEDIATE).
+    """Return a PUSH socket for one inbox. It takes messages only while its connection stands (IMMEDIATE).
 
     Args:
         context: of this peer.
-        endpoint: where the inbox is bound.
         pair: our own keys; None for a connection that anybody can read.
         server: public key that the inbox has to prove; that of `pair` if None.
         most: messages it takes before it refuses.
 
     Raises:
-        BindError: the endpoint is malformed.
+        BindError: no socket can be had.
     """
     try:
         socket = context.socket(zmq.PUSH)
     except zmq.ZMQError as error:  # no descriptor is left, say
-        raise BindError(f"cannot connect to {endpoint}: {_reason(error, endpoint)}") from error
+        raise BindError(f"cannot connect: {_reason(error, '')}") from error
     _set_common_options(socket)
     socket.sndhwm = most
     socket.setsockopt(zmq.IMMEDIATE, 1)
@@ -154,10 +152,18 @@ def connected_push(
         socket.setsockopt(zmq.CURVE_PUBLICKEY, pair.public)
         socket.setsockopt(zmq.CURVE_SECRETKEY, pair.secret)
         socket.setsockopt(zmq.CURVE_SERVERKEY, server or pair.public)
+    return socket
+
+
+def connect(socket: zmq.Socket[bytes], endpoint: str) -> None:
+    """Connect to where an inbox is bound; libzmq may be refused there before this returns.
+
+    Raises:
+        BindError: the endpoint is malformed; the socket is closed.
+    """
     try:
         socket.setsockopt(zmq.IPV6, int("[" in endpoint))
         socket.connect(endpoint)
     except zmq.ZMQError as error:
         socket.close()
         raise BindError(f"cannot connect to {endpoint}: {_reason(error, endpoint)}") from error
-    return socket

@@ -18,12 +18,11 @@ from tests.mesh.chaos import hostile
 from tests.mesh.chaos.frame import Frame
 from tests.mesh.chaos.roles import ROOT, Role, command, wait_for
 from tests.mesh.chaos.usage import usage_of
-from tests.mesh.strangers import JOB, address, hello
+from tests.mesh.strangers import JOB, address, connected_push, hello
 from zmqtasks.messages import Chunk, Job, PeerState, SessionId, Status, Tasks
 from zmqtasks.messages import Role as PeerRole
 from zmqtasks.options import MIB, TaskOptions
 from zmqtasks.transport.keys import read_pair
-from zmqtasks.transport.sockets import connected_push
 from zmqtasks.wire import codec, payload
 
 A_SECOND = 2_000

@@ -237,13 +237,13 @@ def _closing_with(linger_s: float) -> tuple[Patch, ...]:
 
 
 def _unmarked() -> tuple[Patch, ...]:
-    original = sockets.connected_push
+    original = sockets.push_socket
     from zmqtasks.transport import push
 
-    def connected(context: Any, endpoint: str, pair: Any = None, server: bytes | None = None, most: int = 0) -> Any:
-        return original(context, endpoint, pair, server, 0)
+    def unbounded(context: Any, pair: Any = None, server: bytes | None = None, most: int = 0) -> Any:
+        return original(context, pair, server, 0)
 
-    return ((push, "connected_push", connected),)
+    return ((push, "push_socket", unbounded),)
 
 
 def _tight_heartbeat() -> tuple[Patch, ...]:
