@@ -1190,7 +1190,7 @@ def test_long_run_of_5_000_jobs_leaves_nothing_behind() -> None:
         holding.handle(TasksTaken("v", (job,), (chunk_of(0, 1, job=job.id),), (job.id,)), 0.0)
         holding.handle(OutcomesSaid(0, (said(0, 1, job=job.id),)), 0.0)
         holding.check()
-    assert not holding._ventilators["v"].jobs
+    assert not holding._stock.lines["v"].jobs
     assert all(len(worker.knows) + len(worker.forget) <= 1 for worker in holding._workers.values())
 
 

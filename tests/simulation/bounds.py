@@ -48,7 +48,7 @@ class Bounds:
             self.most_owed = max(self.most_owed, owed)
             most = self._window + self._aboard
             assert owed <= most, f"{process.place} keeps {owed} bytes of results for {route.address}, more than {most}"
-        for ventilator, line in process.node._holding._ventilators.items():
+        for ventilator, line in process.node._holding._stock.lines.items():
             held = sum(len(body) for body in {id(p.chunk.body): p.chunk.body for p in line.waiting()}.values())
             most = self._window + CHUNK_BYTES
             assert held <= most, f"{process.place} holds {held} bytes of arguments for {ventilator}, more than {most}"

@@ -25,12 +25,12 @@ class Mourned:
 
     def worker(self, node: Node, slot: int) -> None:
         """A worker is about to die, by a fault."""
-        workplace = node._holding._workers.get(slot)
+        workplace = node._holding._stock.workers.get(slot)
         self._note(workplace.pieces if workplace else ())
 
     def ended(self, node: Node, slot: int) -> None:
         """A worker ends by force, for whatever reason: what it had begun, and not told, may be lost."""
-        workplace = node._holding._workers.get(slot)
+        workplace = node._holding._stock.workers.get(slot)
         for piece in workplace.pieces if workplace else ():
             self.doubt(piece.chunk.job, piece.next, piece.chunk.stop)
 
@@ -47,10 +47,10 @@ class Mourned:
 
     def node(self, node: Node) -> None:
         """A node is about to die, and its workers with it."""
-        holding = node._holding
-        for workplace in holding._workers.values():
+        stock = node._holding._stock
+        for workplace in stock.workers.values():
             self._note(workplace.pieces)
-        for line in holding._ventilators.values():
+        for line in stock.lines.values():
             self._note(line.waiting())
 
     def _note(self, pieces: Iterable[Piece]) -> None:

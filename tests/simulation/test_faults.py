@@ -359,7 +359,7 @@ def test_a_worker_whose_end_is_being_told_is_given_nothing_more() -> None:
     )
     node.node._hold(TasksTaken(client.id, (long, short), (first,)))
     node.node._hold(TasksTaken(client.id, (), (other, behind)))
-    node.node._holding._ventilators[client.id].jobs[short.id].task_s = 0.002
+    node.node._holding._stock.lines[client.id].jobs[short.id].task_s = 0.002
     node.workers.crash(node.workers.running()[0])
     mesh.clock.advance(5.0)
     assert executions(mesh) == {(short.id, 0): 1, (long.id, 0): 1, (short.id, 1): 1}

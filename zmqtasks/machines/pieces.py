@@ -1,6 +1,6 @@
 """What a node holds: pieces of chunks, the jobs they are of, the line of each ventilator, the place of each worker.
 
-Owns what each of them is and what follows from it alone. Decides nothing about who gets what; `holding.py` does.
+Owns what each of them is and what follows from it alone. Decides nothing about who gets what; `giving.py` does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from zmqtasks.machines.admission import Stopped
 from zmqtasks.machines.balance import Burden
 from zmqtasks.machines.holding_moves import GiveBack
 from zmqtasks.machines.ranges import RangeSet
-from zmqtasks.messages import Chunk, Held, Job, JobId, OutcomeKind, PeerId, Phase, Range
+from zmqtasks.messages import Chunk, Held, Job, JobId, Outcome, OutcomeKind, PeerId, Phase, Range
 from zmqtasks.options import HIGH
 from zmqtasks.records import Entity, field, replace
 
@@ -177,6 +177,14 @@ class Workplace(Entity):
                 held += piece.chunk.stop - piece.next
         self.burden.behind = 0 if self.doomed or not held else held - 1
         return self.burden
+
+    def continued_by(self, outcome: Outcome) -> Piece | None:
+        """Return the piece an outcome continues; attempts are numbered by each ventilator for itself."""
+        for piece in self.pieces:
+            told = (piece.chunk.job, piece.chunk.attempt, piece.next) == (outcome.job, outcome.attempt, outcome.start)
+            if told and outcome.start < outcome.stop <= piece.chunk.stop:
+                return piece
+        return None
 
     def guilty(self, attempt: int | None, index: int | None) -> Piece | None:
         """Return the piece whose task ran when the worker died; one dispatch may have come as several pieces."""

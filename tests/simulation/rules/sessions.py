@@ -8,7 +8,7 @@ from tests.simulation import test_faults
 from tests.simulation.rules import scenarios
 from tests.simulation.rules.rule import Patch, Rule
 from zmqtasks import sessions
-from zmqtasks.machines import book, dispatch, holding, holding_moves, session
+from zmqtasks.machines import book, dispatch, holding_moves, session, unwanted
 from zmqtasks.messages import Bulk, Status
 from zmqtasks.node import routes, shell
 from zmqtasks.records import replace
@@ -155,7 +155,7 @@ def _homeless() -> tuple[Patch, ...]:
 
 
 def _lenient() -> tuple[Patch, ...]:
-    return ((holding.Holding, "_kill_if_unwanted", lambda self, slot: []),)
+    return ((unwanted.Unwanted, "kill_if_unwanted", lambda self, slot: []),)
 
 
 def _hoarder() -> tuple[Patch, ...]:

@@ -8,7 +8,7 @@ from tests.machines import test_blame, test_collection, test_dispatch, test_fill
 from tests.simulation import test_faults
 from tests.simulation.rules import scenarios
 from tests.simulation.rules.rule import Patch, Rule
-from zmqtasks.machines import blame, collection, holding
+from zmqtasks.machines import blame, collection, holding_moves, remains
 from zmqtasks.machines import dispatch_moves as moves
 from zmqtasks.machines.book import Book
 from zmqtasks.machines.dispatch import Dispatch
@@ -142,11 +142,11 @@ def _crashed_in_company() -> tuple[Patch, ...]:
 
 
 def _blames_neighbours() -> tuple[Patch, ...]:
-    def lose(self: Any, piece: Any, index: int, kind: OutcomeKind) -> list[Any]:
+    def blame_all(self: Any, piece: Any, index: int, kind: OutcomeKind) -> list[Any]:
         job, attempt = piece.job.job, piece.chunk.attempt
-        return [holding.Blame(job, attempt, i, kind) for i in range(piece.next, piece.chunk.stop)]
+        return [holding_moves.Blame(job, attempt, i, kind) for i in range(piece.next, piece.chunk.stop)]
 
-    return ((holding.Holding, "_lose", lose),)
+    return ((remains.Remains, "_blame", blame_all),)
 
 
 def _in_company_after(losses: int) -> tuple[Patch, ...]:
@@ -201,12 +201,12 @@ def _stubborn() -> tuple[Patch, ...]:
 
 
 def _twice_on_one_node() -> tuple[Patch, ...]:
-    original = holding.Holding._requeue_run
+    original = remains.Remains._requeue_run
 
     def requeue(self: Any, piece: Any, start: int, stop: int) -> list[Any]:
         return self._requeue(piece, start, stop) if start < stop else original(self, piece, start, stop)  # type: ignore[no-any-return]
 
-    return ((holding.Holding, "_requeue_run", requeue),)
+    return ((remains.Remains, "_requeue_run", requeue),)
 
 
 def _runs_of_the_first() -> tuple[Patch, ...]:
