@@ -13,7 +13,9 @@ from zmqtasks.machines.reserve import KEEP_S
 from zmqtasks.machines.slots import (
     FIRST_BACKOFF_S,
     LONGEST_BACKOFF_S,
-    STOP_GRACE_S,
+    Slots,
+)
+from zmqtasks.machines.slots_moves import (
     AbandonStart,
     Command,
     Deny,
@@ -30,8 +32,6 @@ from zmqtasks.machines.slots import (
     Resume,
     Retire,
     Serve,
-    Slots,
-    Staffing,
     StartWorker,
     StopWorker,
     TasksEnded,
@@ -43,6 +43,10 @@ from zmqtasks.machines.slots import (
     WorkerSpared,
     WorkerStarted,
     WorkerStuck,
+)
+from zmqtasks.machines.staffing import (
+    STOP_GRACE_S,
+    Staffing,
 )
 from zmqtasks.records import replace
 

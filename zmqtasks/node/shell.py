@@ -11,10 +11,12 @@ from collections.abc import Callable, Sequence
 
 from zmqtasks.errors import TaskLost, TooBig, WorkerCrashed, ZmqtasksError
 from zmqtasks.machines import holding_moves as moves
-from zmqtasks.machines import leaving, pressure, slots
+from zmqtasks.machines import leaving, pressure
+from zmqtasks.machines import slots_moves as slots
 from zmqtasks.machines.holding import Holding
 from zmqtasks.machines.placement import offer_of
 from zmqtasks.machines.session import Closed
+from zmqtasks.machines.slots import Slots
 from zmqtasks.messages import (
     NO_SESSION,
     Address,
@@ -106,7 +108,7 @@ class Node:
         self._holding = Holding(
             one_task=options.max_tasks_per_worker == 1, in_lanes=options.lanes > 1, resources=options.resources
         )
-        self._slots = slots.Slots(staffing_of(options))
+        self._slots = Slots(staffing_of(options))
         offer = offer_of(options)
         self._offer = None if offer == Offer() else offer
         self.stop_requested = False

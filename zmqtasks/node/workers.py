@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from zmqtasks.machines import slots
+from zmqtasks.machines.staffing import Staffing
 from zmqtasks.messages import Buffer, PeerId, Tasks
 from zmqtasks.node.crosscheck import Resting
 from zmqtasks.node.overseer import Watched
@@ -54,10 +54,10 @@ class Workers(Watched, Resting, Protocol):
         """End all of them."""
 
 
-def staffing_of(options: NodeOptions) -> slots.Staffing:
+def staffing_of(options: NodeOptions) -> Staffing:
     """Return what the options say of workers."""
     workers = options.worker_count() * options.lanes
-    return slots.Staffing(
+    return Staffing(
         workers,
         options.standby,
         options.max_tasks_per_worker,
