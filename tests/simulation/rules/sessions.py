@@ -9,6 +9,7 @@ from tests.simulation.rules import scenarios
 from tests.simulation.rules.rule import Patch, Rule
 from zmqtasks import sessions
 from zmqtasks.machines import book, dispatch, holding_moves, session, unwanted
+from zmqtasks.machines.session import silence
 from zmqtasks.messages import Bulk, Status
 from zmqtasks.node import routes, shell
 from zmqtasks.records import replace
@@ -130,7 +131,7 @@ def _undrained() -> tuple[Patch, ...]:
 
 
 def _self_righteous() -> tuple[Patch, ...]:
-    return ((session._Half, "_excuse_own_stall", lambda self, now: None),)
+    return ((silence.Half, "_excuse_own_stall", lambda self, now: None),)
 
 
 def _silent_beat() -> tuple[Patch, ...]:
@@ -196,7 +197,7 @@ RULES = (
     Rule("2g", "A session that ended is followed by a new one", "Link opens no other", _one_session),
     Rule("2h", "Silence is judged only after the inbox was drained", "End ticks without draining",
          _undrained, scenarios.a_starved_client_misjudges_nobody),
-    Rule("2i", "One's own stall is not the silence of the peer", "_Half counts it",
+    Rule("2i", "One's own stall is not the silence of the peer", "Half counts it",
          _self_righteous, scenarios.long_stop),
     Rule("2j", "Both sides tell their state each second", "No half beats",
          _silent_beat, scenarios.a_long_task_breaks_no_session),
