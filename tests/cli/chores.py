@@ -91,3 +91,65 @@ def wait_a_moment(number: int) -> int:
 def hang(number: int) -> None:
     while True:
         time.sleep(POLL_S)
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def sum_of_squares(number: int) -> int:
+    """Have other tasks square, and wait for them."""
+    return sum(zmqtasks.current_client().map(square, range(number)))
+
+
+def fib(number: int) -> int:
+    if number < 2:
+        return number
+    client = zmqtasks.current_client()
+    first, second = client.submit(fib, number - 1), client.submit(fib, number - 2)
+    return int(first.result() + second.result())
+
+
+def leave_a_mark(name: str) -> str:
+    time.sleep(0.1)
+    Path(name).touch()
+    return name
+
+
+def push_marks(number: int) -> int:
+    """Have marks left, which in turn have more of them left; wait for nothing."""
+    zmqtasks.current_client().push_many(push_marks, range(number))
+    return zmqtasks.current_client().push_many(leave_a_mark, [f"mark-{number}-{os.getpid()}"])
+
+
+def push_failures(number: int) -> int:
+    return zmqtasks.current_client().push_many(fail_on_odd, range(number))
+
+
+def push_and_wait(folder: str, number: int) -> int:
+    """Wait for a call that waits for a file, and leave others behind that do as well."""
+    client = zmqtasks.current_client()
+    waited = client.submit(wait_for, folder, number)
+    client.push_many(leave_a_mark, [f"late-{n}" for n in range(20)])
+    return int(waited.result())
+
+
+def ask_and_leave(folder: str, number: int) -> int:
+    """Wait for a call that waits for the file "go"; leave calls behind that take their time, and tell of each run."""
+    client = zmqtasks.current_client()
+    with open(Path(folder, "runs"), "a") as runs:
+        runs.write(f"{number}\n")
+    client.push_many(leave_a_mark, [f"late-{number}-{n}" for n in range(10)])
+    return int(client.submit(wait_for, folder, number).result())
+
+
+def submit_late(folder: str, number: int) -> int:
+    """Submit when the file "go" is there, and wait for nothing."""
+    wait_for(folder, number)
+    zmqtasks.current_client().submit(leave_a_mark, f"late-{number}")
+    return number
+
+
+def leave_late_marks(number: int) -> int:
+    zmqtasks.current_client().push_many(leave_a_mark, [f"mark-{number}-{n}" for n in range(10)])
+    return number

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from zmqtasks.cli.children import Children
 from zmqtasks.cli.results import Results
 from zmqtasks.cli.tally import Tally
+from zmqtasks.embedded.thread import Embedded
 from zmqtasks.machines import dispatch_moves as moves
 from zmqtasks.machines.collection import Collection, OutcomeReceived, Record
 from zmqtasks.messages import JobId, Outcome, OutcomeKind, Settled
@@ -40,6 +44,13 @@ class Shelf:
         """Nothing to do."""
 
 
+class Childless(Children):
+    """Calls of tasks, of which there are none."""
+
+    def begin(self, embedded: Any) -> None:
+        """Nothing to do."""
+
+
 class Second:
     """The second life of a command of ten tasks; the marks of what had ended were lost with the first."""
 
@@ -53,8 +64,9 @@ class Second:
             clock.advance(1.0)
         self.tally = Tally()
         self.ended: list[tuple[int, int]] = []
-        self.results = Results(self.tally, lambda a, b: self.ended.append((a, b)), lambda: None)
-        self.results.begin(self.resuming)
+        children = Childless(self.tally, TaskOptions(), lambda: None)
+        self.results = Results(self.tally, lambda a, b: self.ended.append((a, b)), lambda: None, children)
+        self.results.begin(cast("Embedded", SimpleNamespace(resuming=self.resuming)))
 
     def release(self) -> None:
         for event in self.resuming.released(self.job, 0, 10):

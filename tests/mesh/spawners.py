@@ -165,3 +165,13 @@ def until(folder: str, name: str) -> str:
     while not Path(folder, name).exists():
         time.sleep(0.005)
     return "went"
+
+
+def left(folder: str, number: int) -> None:
+    """Leave a file, once there is the file "go"."""
+    until(folder, "go")
+    mark(folder, f"left-{number}")
+
+
+def leave_behind(folder: str, n: int) -> int:
+    return zmqtasks.current_client().push_many(left, [folder] * n, range(n))

@@ -9,6 +9,8 @@ from enum import IntEnum
 
 import click
 
+LONGEST_REASON = 300
+
 
 class Exit(IntEnum):
     """Exit codes of the commands."""
@@ -49,6 +51,17 @@ def say(message: str) -> None:
 def count(number: int, noun: str) -> str:
     """Return "1 task", or "1,000 tasks"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def brief(error: BaseException) -> str:
+    """Say in a line what was raised."""
+    return shortened(f"{type(error).__name__}: {error}")
+
+
+def shortened(text: str) -> str:
+    """Return `text` as one line that is not too long to be read."""
+    line = one_line(text)
+    return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]}..."
 
 
 def one_line(text: str) -> str:

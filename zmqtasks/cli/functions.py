@@ -17,14 +17,21 @@ from zmqtasks.cli.exits import Exit, Refusal, one_line
 from zmqtasks.options import TaskOptions
 from zmqtasks.records import Value
 
+OF_THE_INPUT = ("delay", "not_before", "expires")
+"""Options that say when the tasks of the input begin; what these submit begins when it is submitted."""
+
 
 class Function(Value):
-    """A function as it travels, its name for people, the options of its calls, and what tells it from a changed one."""
+    """A function as it travels, its name for people, the options of its calls, and what tells it from a changed one.
+
+    `defaults` are options of what its tasks submit themselves.
+    """
 
     body: bytes
     name: str
     options: TaskOptions
     code: str = ""
+    defaults: TaskOptions = TaskOptions()
 
 
 def search_here(*folders: str) -> None:
@@ -53,10 +60,11 @@ def load(name: str, changes: dict[str, Any], folders: Sequence[str] = ()) -> Fun
     function = _resolve(name, payload.resolve)
     try:
         options = options_for(function, changes, TaskOptions())
+        defaults = TaskOptions().replace(**{key: value for key, value in changes.items() if key not in OF_THE_INPUT})
         body = payload.pack_function(function, options.serializer)
     except (ValueError, TypeError, SerializationError) as error:
         raise Refusal(Exit.USAGE, str(error)) from error
-    return Function(body, payload.function_name(function), options, fingerprint(function))
+    return Function(body, payload.function_name(function), options, fingerprint(function), defaults)
 
 
 def _resolve(name: str, resolve: Callable[[str], Callable[..., Any]]) -> Callable[..., Any]:

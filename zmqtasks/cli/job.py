@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from zmqtasks.cli.again import Again
 from zmqtasks.cli.ahead import Ahead
+from zmqtasks.cli.children import Children
 from zmqtasks.cli.exits import Exit, Refusal, count, say
 from zmqtasks.cli.functions import Function
 from zmqtasks.cli.inputs import Argument, Source, Unreadable
@@ -25,7 +26,7 @@ from zmqtasks.embedded.where import Where
 from zmqtasks.errors import JournalMismatch
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import JobId, Load
-from zmqtasks.options import KIB
+from zmqtasks.options import KIB, TaskOptions
 from zmqtasks.records import Value, replace
 from zmqtasks.store import Store
 from zmqtasks.ventilator.resuming import Kin
@@ -51,6 +52,7 @@ class Task(Value):
         keep_going: go on where an input is no argument.
         progress: show on a terminal how far it is.
         trace_id: of all tasks.
+        defaults: options of calls that tasks spawn, where nobody says otherwise.
     """
 
     function: Function
@@ -58,6 +60,7 @@ class Task(Value):
     keep_going: bool
     progress: bool = True
     trace_id: str = ""
+    defaults: TaskOptions = TaskOptions()
 
 
 class JobRun:
@@ -71,7 +74,8 @@ class JobRun:
         self.tally = Tally()
         self._task = task
         self._store: Keeper | None = None
-        self._results = Results(self.tally, self._tasks_ended, self._stop_early)
+        self._children = Children(self.tally, task.defaults, self._notify)
+        self._results = Results(self.tally, self._tasks_ended, self._stop_early, self._children)
         self._display = Display(lambda: self.tally, self._load, shown=task.progress, partial=self._partial)
         self._interrupts = Interrupts(self._on_interrupt)
         self._changed = threading.Condition()
@@ -223,10 +227,14 @@ class JobRun:
     def _finish(self) -> None:
         """Wait until all has ended; after Ctrl-C, until what had begun has."""
         with self._changed:
-            self._changed.wait_for(lambda: self._is_over or self._is_cut_short())
-        if self._results.error is None and not self._is_over:
+            self._changed.wait_for(lambda: self._has_ended() or self._is_cut_short())
+        if self._results.error is None and not self._has_ended():
             self._drain()
         self._wait_while(lambda: self._embedded is not None and not self._embedded.ventilator.flushed())
+
+    def _has_ended(self) -> bool:
+        """Tell whether the job has, and all that its tasks have spawned."""
+        return self._is_over and self._children.is_idle()
 
     def _drain(self) -> None:
         assert self._embedded is not None
@@ -314,9 +322,13 @@ class JobRun:
                 say(f"to go on, give the same command again: the journal {journal.place} knows what is done")
         elif self._task.progress and sys.stderr.isatty():
             rate = tally.ended / max(elapsed_s, 1e-3)
-            say(f"{tally.done:,} done, {tally.failed:,} failed in {elapsed_s:.1f} s: {rate:,.0f} tasks/s")
+            spawned = f", and {count(tally.spawned()[0], 'call')} of tasks" if tally.spawned()[1] else ""
+            say(f"{tally.done:,} done, {tally.failed:,} failed{spawned} in {elapsed_s:.1f} s: {rate:,.0f} tasks/s")
         if tally.failed:
             say(f"{tally.failed:,} of {count(tally.added, 'task')} failed; first: {tally.first_failure}")
+        if tally.spawned_failed:
+            calls = f"{tally.spawned_failed:,} of {count(tally.spawned()[1], 'call')} that tasks have spawned"
+            say(f"{calls} failed, and no task waited for it; first: {tally.first_spawned_failure}")
         if tally.unreadable and not self._stopped_by_input:
             say(f"{count(tally.unreadable, 'input')} could not be read, and left out")
 
@@ -335,4 +347,5 @@ class JobRun:
             return Exit.INTERRUPTED
         if self._stopped_by_input:
             return Exit.USAGE
-        return Exit.FAILED if self.tally.failed or self.tally.unreadable else Exit.OK
+        failed = self.tally.failed or self.tally.unreadable or self.tally.spawned_failed
+        return Exit.FAILED if failed else Exit.OK

@@ -105,6 +105,9 @@ class Display:
         words = [f"{tally.ended:,}" + ("" if total is None else f"/{total:,}")]
         if tally.failed:
             words.append(f"[red]{tally.failed:,} failed[/red]")
+        ended, spawned = tally.spawned()
+        if spawned:
+            words.append(f"+{ended:,}/{spawned:,} calls of tasks")
         words.append(f"{rate:,.0f}/s" if rate >= 10 or not rate else f"{rate:.2g}/s")
         if total is not None and rate:
             words.append(f"{_duration((total - tally.ended) / rate)} left")

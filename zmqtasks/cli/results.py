@@ -10,8 +10,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
-from zmqtasks.cli.exits import one_line
+from zmqtasks.cli.children import Children
+from zmqtasks.cli.exits import brief, shortened
 from zmqtasks.cli.tally import Tally
+from zmqtasks.embedded.thread import Embedded
 from zmqtasks.errors import ZmqtasksError
 from zmqtasks.machines.collection import Record
 from zmqtasks.machines.dispatch_moves import Finish
@@ -20,8 +22,6 @@ from zmqtasks.messages import JobId, Outcome, OutcomeKind
 from zmqtasks.options import Limits
 from zmqtasks.ventilator.resuming import Resuming
 from zmqtasks.wire import payload
-
-LONGEST_REASON = 300
 
 
 class Keeper(Protocol):
@@ -47,6 +47,7 @@ class Results:
         tally: kept up to date.
         on_ended: called with each range of tasks that has ended and, but for the last failures, is stored.
         on_broken: called when nothing more can be done; the error stands in `error`.
+        children: takes what becomes of calls that tasks have spawned.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Results:
         tally: Tally,
         on_ended: Callable[[int, int], None],
         on_broken: Callable[[], None],
+        children: Children,
     ) -> None:
         self.store: Keeper | None = None
         """Where results go; None where a standalone sink has them."""
@@ -63,23 +65,36 @@ class Results:
         """What ended the job early."""
         self._tally = tally
         self._on_ended, self._on_broken = on_ended, on_broken
+        self._children = children
         self._unjudged: dict[int, Record] = {}
         self._draining = False
         self._resuming: Resuming | None = None
 
-    def begin(self, resuming: Resuming | None) -> None:
+    def begin(self, embedded: Embedded) -> None:
         """Hear of the journal, where what has ended is marked."""
-        self._resuming = resuming
+        self._resuming = embedded.resuming
+        self._children.begin(embedded)
 
     def drain(self) -> None:
         """From now on nothing is run again: whatever a task ends with is final."""
         self._draining = True
+        self._children.drain()
 
     # From the mesh
 
     def record(self, records: Sequence[Record], on_stored: Callable[[], None]) -> None:
         """Store successes, and hear what the ventilator says of failures before they are stored."""
-        assert self.store is not None
+        spawned, records = self._children.parted(records)
+        if spawned:
+            self._children.record(spawned, partial(self._record, records, on_stored))
+        else:
+            self._record(records, on_stored)
+
+    def _record(self, records: Sequence[Record], on_stored: Callable[[], None]) -> None:
+        """Store results; what there was before is acknowledged before, so all passes through here."""
+        if self.store is None:  # they are where the sink is
+            on_stored()
+            return
         final = [r for r in records if self._is_final(r)]
         unjudged = {r.start: r for r in records if r.outcome.kind is not OutcomeKind.OK and not self._draining}
         self.store.record(final, partial(self._stored, final, unjudged, on_stored))
@@ -105,7 +120,7 @@ class Results:
         if finish.kind is OutcomeKind.OK:
             self._tally.done += finish.stop - finish.start
         elif self.store is None:
-            reason = _reason_of(error) if error else f"{finish.kind.name.lower()}, as the sink has it"
+            reason = brief(error) if error else f"{finish.kind.name.lower()}, as the sink has it"
             self._tally.fail(finish.start, finish.stop, reason)
         elif error is not None:
             self._conclude(finish, error)
@@ -146,7 +161,7 @@ class Results:
         body = payload.pack_failure(error)
         outcome = Outcome(finish.job, finish.attempt, finish.node, finish.start, finish.stop, finish.kind, 0.0, body)
         self._keep(Record(outcome, finish.start, finish.stop))
-        self._tally.fail(finish.start, finish.stop, _reason_of(error))
+        self._tally.fail(finish.start, finish.stop, brief(error))
 
     def _keep(self, record: Record) -> None:
         assert self.store is not None
@@ -177,14 +192,5 @@ def _reason(outcome: Outcome) -> str:
     try:
         told = payload.describe_failure(outcome.body, Limits())
     except ZmqtasksError as error:
-        return _reason_of(error)
-    return _short(f"{told.type_name}: {told.message}")
-
-
-def _reason_of(error: BaseException) -> str:
-    return _short(f"{type(error).__name__}: {error}")
-
-
-def _short(text: str) -> str:
-    line = one_line(text)
-    return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]}..."
+        return brief(error)
+    return shortened(f"{told.type_name}: {told.message}")

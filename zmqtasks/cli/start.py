@@ -98,7 +98,7 @@ def _run(given: dict[str, Any], source: Source, where: Where) -> int:
             Exit.CONNECT, f"the node that is started here cannot run {function.name}: {why}; name one that can"
         )
     shown = bool(where.sink) or not is_terminal(given["output"])
-    task = Task(function, source, given["keep_going"], progress=shown, trace_id=given["trace_id"])
+    task = Task(function, source, given["keep_going"], shown, given["trace_id"], function.defaults)
     journal = given["journal"]
     if journal and not where.sink and given["output"] in (None, "-"):
         raise click.UsageError("--journal needs -o FILE: what went to standard output cannot be found again")
@@ -128,7 +128,7 @@ def _run_again(given: dict[str, Any], function: Function, source: Source, where:
         store.close()
         say(f"nothing to do: no task of {function.name} has failed in {given['output']}")
         return Exit.OK
-    job = JobRun(Task(function, again, given["keep_going"], trace_id=given["trace_id"]))
+    job = JobRun(Task(function, again, given["keep_going"], trace_id=given["trace_id"], defaults=function.defaults))
     job.tally.number = again.number
     return job.run(where, again)
 

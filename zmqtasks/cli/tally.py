@@ -24,6 +24,11 @@ class Tally(Entity):
     failed: int = 0
     """Tasks that failed for good; written by the loop."""
     first_failure: str = ""
+    spawned: Callable[[], tuple[int, int]] = lambda: (0, 0)
+    """Returns how many calls that tasks have spawned have ended, and how many there are."""
+    spawned_failed: int = 0
+    """Those of them that failed for good, and that nobody waited for; written by the loop."""
+    first_spawned_failure: str = ""
     number: Callable[[int], int] = int
     """Returns what a task is called, by its place in this run."""
 

@@ -1,6 +1,6 @@
 """Results of a client in its journal: written before anybody is told of them, and given back in a later life.
 
-Owns that order, and which failures are an end. Everything here happens in the loop's thread. Called by `registry.py`.
+Owns that order, and which failures are an end. Everything here happens in the loop's thread. Called by `reception.py`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 
 from zmqtasks.machines.collection import Record
 from zmqtasks.machines.dispatch_moves import Finish
+from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import JobId, Outcome, OutcomeKind
+from zmqtasks.records import replace
 from zmqtasks.ventilator.resuming import Resuming
 from zmqtasks.wire import payload
 
@@ -19,16 +21,26 @@ class Kept:
 
     Args:
         resuming: the jobs, and the journal behind them.
+        waits: until results are written, before anybody is told; else what is lost with us is run again.
     """
 
-    def __init__(self, resuming: Resuming) -> None:
+    def __init__(self, resuming: Resuming, *, waits: bool = True) -> None:
         self._resuming = resuming
+        self._waits = waits
         self._journal = resuming.journal
 
     def record(self, records: Sequence[Record], on_stored: Callable[[], None]) -> None:
         """Write successes, and failures that nobody will judge: their tasks are not with the ventilator yet."""
         final = [r for r in records if r.outcome.kind is OutcomeKind.OK or self._resuming.is_early_end(r)]
-        self._journal.write(lambda: final, on_stored)
+        self._journal.write(lambda: [self._wanted(r) for r in final], on_stored if self._waits else None)
+        if not self._waits:
+            on_stored()
+
+    def _wanted(self, record: Record) -> Record:
+        """Return what a later life needs: of a call that a task has spawned, not what it returned."""
+        if record.outcome.kind is OutcomeKind.OK and self._resuming.is_spawned(record.outcome.job):
+            return replace(record, outcome=replace(record.outcome, body=b""))
+        return record
 
     def known(self, records: Sequence[Record]) -> list[Record]:
         """Return the parts whose tasks are with the ventilator; the rest is given back when they are."""
@@ -51,6 +63,10 @@ class Kept:
     def after(self, callback: Callable[[], None]) -> None:
         """Call back once all that was recorded before is written."""
         self._resuming.after(callback)
+
+    def ended(self, job: JobId) -> RangeSet:
+        """Return which tasks of an earlier life have ended."""
+        return self._resuming.ended(job).copy()
 
     def records(self, job: JobId, start: int, stop: int) -> list[Record]:
         """Return how tasks of an earlier life have ended."""

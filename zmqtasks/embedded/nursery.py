@@ -1,7 +1,8 @@
 """Calls that tasks spawn: they belong to the client that owns those tasks, and run on any of its nodes.
 
 Owns the jobs of such calls, and which asker waits for which of them. Opens neither arguments nor results: both are
-passed on as they are. Everything happens in the loop's thread. `registry.py` makes it; `home.py` brings what is asked.
+passed on as they are. Everything happens in the loop's thread. `registry.py` and the commands make it; `home.py` brings
+what is asked.
 """
 
 from __future__ import annotations
@@ -9,17 +10,21 @@ from __future__ import annotations
 import logging
 from bisect import bisect_right, insort
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from operator import attrgetter
 
 from zmqtasks.asks import NO_MORE, Ended, Refused, Spawn, Told
+from zmqtasks.embedded.reception import Reception
 from zmqtasks.errors import TooBig
 from zmqtasks.machines.places import Asker
-from zmqtasks.messages import JobId, Outcome, OutcomeKind
+from zmqtasks.machines.ranges import RangeSet
+from zmqtasks.messages import JobId, Outcome, OutcomeKind, Range
 from zmqtasks.options import GIB, MIB, TaskOptions
 from zmqtasks.records import Entity
-from zmqtasks.ventilator.home import Home
+from zmqtasks.ventilator.resuming import SPAWN, Kin, Resuming
+from zmqtasks.ventilator.shell import Ventilator
 from zmqtasks.wire import payload
 
 logger = logging.getLogger(__name__)
@@ -52,7 +57,7 @@ class Brood:
         nursery: told of what they take, and where all have ended.
     """
 
-    kind = "spawn"
+    kind = SPAWN
 
     def __init__(self, function: bytes, name: str, options: TaskOptions, nursery: Nursery) -> None:
         self.function, self.name, self.options = function, name, options
@@ -74,6 +79,12 @@ class Brood:
         """Take note of further calls."""
         self.added += count
         self.nbytes += nbytes
+        self._nursery.added += count
+
+    def unclaimed(self) -> Iterator[Range]:
+        """Yield the calls that nobody waits for; some of them may have ended."""
+        claimed = RangeSet((claim.start, claim.stop) for claim in self._claims)
+        return (Range(self.job_id, *part) for part in claimed.missing(0, self.added))
 
     def claim(self, asker: Asker, number: int, count: int) -> None:
         """Somebody waits for the last `count` calls."""
@@ -98,9 +109,7 @@ class Brood:
         told: tuple[OutcomeKind, bytes, int] = kind, bytes(payload.in_memory(body)), 0
         waited = self._tell(start, stop, lambda a, b: told)
         if waited < stop - start:
-            number = stop - start - waited
-            text = "%d calls of %s that tasks have spawned, and that nobody waits for, failed: %s: %s"
-            logger.error(text, number, self.name, type(error).__name__, error)
+            self._nursery.on_failed(self.name, stop - start - waited, error)
         self._end(start, stop)
 
     def cancelled(self, start: int, stop: int) -> None:
@@ -113,8 +122,8 @@ class Brood:
         """Nothing more will come."""
         body = payload.pack_failure(error, serializer=self.serializer)
         self._tell(0, self.added, lambda a, b: (OutcomeKind.ERROR, body, 0))
-        self.ended = self.added
-        self._nursery.idle(self)
+        if not self.is_idle:
+            self._end(self.ended, self.added)
 
     def _tell(self, start: int, stop: int, told: Callable[[int, int], tuple[OutcomeKind, bytes, int]]) -> int:
         """Tell those who wait for any of [start, stop); return for how many of these somebody does."""
@@ -137,6 +146,7 @@ class Brood:
 
     def _end(self, start: int, stop: int) -> None:
         self.ended += stop - start
+        self._nursery.ended += stop - start
         if self.is_idle:
             self._nursery.idle(self)
 
@@ -155,39 +165,46 @@ def _result(outcome: Outcome, start: int) -> tuple[OutcomeKind, bytes, int]:
     return OutcomeKind.OK, bytes(payload.in_memory(outcome.body)), start - outcome.start
 
 
+def log_failure(name: str, number: int, error: BaseException) -> None:
+    """Log that calls of a function have failed which nobody waits for."""
+    text = "%d calls of %s that tasks have spawned, and that nobody waits for, failed: %s: %s"
+    logger.error(text, number, name, type(error).__name__, error)
+
+
 class Nursery:
     """Run calls that tasks spawn; see `home.Children`.
 
     Args:
-        home: through which askers are told.
+        ventilator: that owns the tasks; its home brings what they ask.
+        reception: of what becomes of them.
         defaults: options of calls that nobody says otherwise of.
-        open_job: opens a job, given function, name, options, and who receives results.
-        add: adds calls to a job: their encoded arguments, how many, and the trace they belong to.
-        close_job: says that nothing more comes.
         on_idle: called where all calls have ended.
-        refusal: why nothing can be spawned here; nothing where it can.
+        on_failed: told of calls that have failed and that nobody waits for: name, number and reason.
     """
 
     def __init__(
         self,
-        home: Home,
+        ventilator: Ventilator,
+        reception: Reception,
         defaults: TaskOptions,
-        *,
-        open_job: Callable[[bytes, str, TaskOptions, Brood], JobId],
-        add: Callable[[JobId, bytes, int, str], None],
-        close_job: Callable[[JobId], None],
         on_idle: Callable[[], None],
-        refusal: str = "",
+        on_failed: Callable[[str, int, BaseException], None] = log_failure,
     ) -> None:
-        self.tell = home.tell
+        ventilator.home.children = self
+        self.tell = ventilator.home.tell
+        self.on_failed = on_failed
+        self._ventilator = ventilator
+        self._reception = reception
         self._defaults = defaults
-        self._open_job, self._add, self._close_job = open_job, add, close_job
         self._on_idle = on_idle
-        self._refusal = refusal
+        self._draining = False
+        self.added = self.ended = 0
+        """Calls that tasks have spawned, and those of them that have ended."""
         self._broods: OrderedDict[tuple[bytes, TaskOptions], Brood] = OrderedDict()
         """The least recently used first."""
         self._nbytes = 0
         self._busy = 0
+        """Jobs whose calls have not all ended."""
 
     def is_idle(self) -> bool:
         """Tell whether all calls have ended; from any thread."""
@@ -206,8 +223,25 @@ class Nursery:
         self._nbytes += len(spawn.body)
         if spawn.awaited:
             brood.claim(asker, number, spawn.count)
-        self.tell(asker, number, Told(spawn.count))
-        self._add(brood.job_id, bytes(spawn.body), spawn.count, spawn.trace_id)
+        told = partial(self.tell, asker, number, Told(spawn.count))  # once it is written, where there is a journal
+        self._ventilator.adopt(brood.job_id, bytes(spawn.body), spawn.count, spawn.trace_id, told)
+        if self._draining and not spawn.awaited:
+            self._ventilator.request_cancel([Range(brood.job_id, brood.added - spawn.count, brood.added)])
+
+    def go_on(self, resuming: Resuming) -> None:
+        """Run what an earlier life was asked for, and has not done; nobody waits for it any more."""
+        for note, total in resuming.unfinished_spawned():
+            brood = Brood(note.function, note.name, note.options, self)
+            self._broods.setdefault((note.function, note.options), brood)
+            self._busy += 1
+            brood.add(total, 0)
+            self._open(brood, note.id)
+            self._ventilator.readopt(brood.job_id)
+
+    def drain(self) -> None:
+        """From now on begin no calls but those that a task waits for."""
+        self._draining = True
+        self._ventilator.request_cancel([part for brood in self._broods.values() for part in brood.unclaimed()])
 
     def disregard(self, asker: Asker, number: int) -> None:
         """Nobody waits any more for what was spawned by this number."""
@@ -229,8 +263,6 @@ class Nursery:
             self._on_idle()
 
     def _objection(self, spawn: Spawn) -> Refused | None:
-        if self._refusal:
-            return Refused("RuntimeError", self._refusal)
         if self._nbytes + len(spawn.body) > MOST_BYTES:
             text = f"calls that tasks have spawned and that have not ended hold {self._nbytes:,} bytes of arguments"
             return Refused("TooBig", f"{text}, of {MOST_BYTES:,} there may be; spawn fewer at once, or wait for them")
@@ -248,13 +280,17 @@ class Nursery:
         brood = self._broods.get(key)
         if brood is None:
             brood = self._broods[key] = Brood(key[0], spawn.name, options, self)
-            brood.job_id = self._open_job(key[0], spawn.name, options, brood)
+            self._open(brood)
             self._close_idle()
         self._broods.move_to_end(key)
         return brood
+
+    def _open(self, brood: Brood, earlier: JobId = "") -> None:
+        kin = Kin(SPAWN, earlier=earlier, function=brood.function)
+        brood.job_id = self._reception.open(brood.function, brood.name, brood.options, brood, kin=kin)
 
     def _close_idle(self) -> None:
         """Keep few jobs open without calls; the one that was opened last is about to get some."""
         idle = [key for key, brood in islice(self._broods.items(), len(self._broods) - 1) if brood.is_idle]
         for key in idle[: max(0, len(idle) - IDLE_JOBS)]:
-            self._close_job(self._broods.pop(key).job_id)
+            self._ventilator.close_job(self._broods.pop(key).job_id)

@@ -1,13 +1,14 @@
 """Which job a result belongs to, and who is told of it: the `Collector` of an `Embedded`.
 
 Owns the receivers of jobs, failures until the ventilator has judged them, and who waits to hear whether a call was
-taken back. Everything happens in the loop's thread. Called by `registry.py`.
+taken back. Everything happens in the loop's thread. Called by `registry.py`, and by a command for calls of its tasks.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from zmqtasks.embedded.functions import KNOWN_FUNCTIONS
 from zmqtasks.embedded.journalled import Kept
@@ -19,7 +20,7 @@ from zmqtasks.machines.collection import Record
 from zmqtasks.machines.dispatch_moves import Finish
 from zmqtasks.messages import JobId, Outcome, OutcomeKind
 from zmqtasks.options import Limits, TaskOptions
-from zmqtasks.ventilator.resuming import Kin, Resuming
+from zmqtasks.ventilator.resuming import Kin
 from zmqtasks.wire import payload
 
 
@@ -29,16 +30,23 @@ class Reception:
     Args:
         watching: who watches the calls, if anybody does.
         on_broken: told that all calls end with an error.
+        on_begin: called when jobs can be opened, before any result comes.
     """
 
     embedded: Embedded
-    """Set as soon as there is one, and before any job."""
+    """Set before any job."""
 
-    def __init__(self, watching: Watching | None, on_broken: Callable[[ZmqtasksError], None]) -> None:
+    def __init__(
+        self,
+        watching: Watching | None,
+        on_broken: Callable[[ZmqtasksError], None],
+        on_begin: Callable[[Embedded], None] = lambda embedded: None,
+    ) -> None:
         self.kept: Kept | None = None
         """Results in a journal."""
         self.watching = watching
         self.broken = on_broken
+        self._on_begin = on_begin
         self._receivers: dict[JobId, Receiver] = {}
         self._failures: dict[tuple[JobId, int], Outcome] = {}
         self._unanswered: dict[tuple[JobId, int], list[threading.Event]] = {}
@@ -47,6 +55,11 @@ class Reception:
 
     def __contains__(self, job_id: JobId) -> bool:
         return job_id in self._receivers
+
+    @property
+    def has_jobs(self) -> bool:
+        """Tell whether any job is open."""
+        return bool(self._receivers)
 
     # Jobs
 
@@ -58,7 +71,7 @@ class Reception:
         receiver: Receiver,
         on_end: Callable[[], None] = lambda: None,
         *,
-        fingerprint: str = "",
+        kin: Kin | None = None,
     ) -> JobId:
         """Open a job for a receiver; return "" where the journal does not allow it, and all calls have ended."""
         watched = self.watching.watch(receiver, name) if self.watching else None
@@ -74,7 +87,7 @@ class Reception:
                 on_denied=job.denied,
                 on_restored=job.restored,
                 task_s=self._durations.get((function, options)),
-                kin=Kin(receiver.kind, fingerprint),
+                kin=kin,
             )
         except JournalError as error:
             self.broken(error)
@@ -82,6 +95,8 @@ class Reception:
             on_end()
             return ""
         self._receivers[job.id] = job.receiver
+        if kin and kin.earlier and self.kept:  # what nodes tell again is no news
+            self.embedded.sink.resume(job.id, self.kept.ended(job.id), {})
         if self.watching and watched:
             self.watching.job_opened(job.id, watched)
         return job.id
@@ -135,16 +150,22 @@ class Reception:
 
     # Results
 
-    def begin(self, resuming: Resuming | None) -> None:
-        """Keep results in the journal, if there is one, before they are handed on."""
-        self.kept = Kept(resuming) if resuming else None
+    def begin(self, embedded: Embedded, *, waits: bool = True) -> None:
+        """Keep results in the journal, if there is one; see `Kept`."""
+        self.embedded = embedded
+        self.kept = Kept(embedded.resuming, waits=waits) if embedded.resuming else None
+        self._on_begin(embedded)
 
     def record(self, records: Sequence[Record], on_stored: Callable[[], None]) -> None:
         """Hand successes on; keep failures until the ventilator has judged them."""
+        self.receive(records, partial(self._tell_stored, records, on_stored))
+
+    def receive(self, records: Sequence[Record], tell: Callable[[], None]) -> None:
+        """Do the same, and have `tell` let the sink book it, at once or later."""
         if self.kept:
-            self.kept.record(records, lambda: self._hand_on(records, on_stored))
+            self.kept.record(records, lambda: self._hand_on(records, tell))
         else:
-            self._hand_on(records, on_stored)
+            self._hand_on(records, tell)
 
     def failures_of(self, finish: Finish) -> list[Outcome | None]:
         """Return the failures of tasks that have ended, once.
@@ -155,7 +176,7 @@ class Reception:
             return []
         return [self._failures.pop((finish.job, index), None) for index in range(finish.start, finish.stop)]
 
-    def _hand_on(self, records: Sequence[Record], on_stored: Callable[[], None]) -> None:
+    def _hand_on(self, records: Sequence[Record], tell: Callable[[], None]) -> None:
         tried: list[tuple[WatchedReceiver, Outcome]] = []
         for record in self.kept.known(records) if self.kept else records:
             outcome = record.outcome
@@ -167,7 +188,7 @@ class Reception:
                     tried.append((receiver, outcome))
             elif receiver is not None:
                 receiver.succeed(outcome, record.start, record.stop)
-        self._tell_stored(records, on_stored)
+        tell()
         for watched, outcome in tried:
             goes_on = self._failures.get((outcome.job, outcome.start)) is outcome
             watched.judged(outcome.start) if goes_on else watched.ended(outcome.start)

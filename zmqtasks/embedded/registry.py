@@ -33,6 +33,7 @@ from zmqtasks.machines.placement import objection, offer_of
 from zmqtasks.messages import JobId, ObjectId, Range
 from zmqtasks.options import KIB, TaskOptions, parse_duration
 from zmqtasks.tasks import options_for
+from zmqtasks.ventilator.resuming import Kin
 from zmqtasks.ventilator.shell import Ventilator
 from zmqtasks.wire import payload
 from zmqtasks.wire.functions import TASK_MARK
@@ -44,7 +45,6 @@ T = TypeVar("T")
 
 OPEN_JOBS = 256
 """Jobs of submitted calls that are kept open for further calls of the same function."""
-NO_CHILDREN = "a client with a journal runs no calls that tasks spawn: a later life would not know whose they are"
 AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
 _DEFAULT = TaskOptions()
 ONE, MANY, CALL = Form.ONE, Form.MANY, Form.CALL
@@ -91,21 +91,11 @@ class Registry:
         self._has_journal = where.journal is not None
         self._functions = Functions(fingerprints=self._has_journal)
         self._pending = pending
-        self._reception = Reception(where.watching, self.broken)
-        self.embedded = self._reception.embedded = Embedded(where, self._reception)
+        self._reception = Reception(where.watching, self.broken, self._begin)
+        self.embedded = Embedded(where, self._reception)
         self.line = HomeLine(self.embedded)
         """The way to what tasks share."""
         self.serializer = defaults.serializer
-        home = self.embedded.ventilator.home
-        self._nursery = home.children = Nursery(
-            home,
-            defaults,
-            open_job=self._reception.open,
-            add=self.embedded.ventilator.adopt,
-            close_job=self.embedded.ventilator.close_job,
-            on_idle=self._job_idle,
-            refusal=NO_CHILDREN if self._has_journal else "",
-        )
 
     # From any thread
 
@@ -479,8 +469,13 @@ class Registry:
         receiver: Receiver,
         on_end: Callable[[], None] = lambda: None,
     ) -> JobId:
-        fingerprint = self._functions.fingerprint(function)
-        return self._reception.open(function, name, options, receiver, on_end, fingerprint=fingerprint)
+        kin = Kin(receiver.kind, self._functions.fingerprint(function))
+        return self._reception.open(function, name, options, receiver, on_end, kin=kin)
+
+    def _begin(self, embedded: Embedded) -> None:
+        self._nursery = Nursery(embedded.ventilator, self._reception, self._defaults, self._job_idle)
+        if embedded.resuming:
+            self._nursery.go_on(embedded.resuming)
 
     def broken(self, error: ZmqtasksError) -> None:
         """End all calls with this error, and take no more."""

@@ -48,8 +48,8 @@ T = TypeVar("T")
 class Collector(Recorder, Protocol):
     """What an embedder does with results."""
 
-    def begin(self, resuming: Resuming | None) -> None:
-        """Hear of the journal, if there is one, before any result comes."""
+    def begin(self, embedded: Embedded) -> None:
+        """Hear where all is, in the loop's thread, before any result comes."""
 
     def broken(self, error: ZmqtasksError) -> None:
         """No node is left, and none will come: end what waits."""
@@ -185,14 +185,12 @@ class Embedded:
         self.peer = self._open_peer()
         self._answered = asyncio.Event()
         sink = self._partner(self._where.sink) if self._where.sink else None
-        self._collector.begin(self.resuming)
         self.ventilator = Ventilator(
             self.peer, sink, on_nodes=self._nodes_changed, on_output=self._printed, resuming=self.resuming
         )
-        if sink is None:
-            self.sink = Sink(
-                self.peer, self._collector, self._settle if self._where.watching else self.ventilator.settle
-            )
+        # Beside a standalone one, for what our tasks have others do: that comes home.
+        self.sink = Sink(self.peer, self._collector, self._settle if self._where.watching else self.ventilator.settle)
+        self._collector.begin(self)
         machine = Roster(self.peer.id, None, lambda address: can_talk(self.peer.address, address))
         self._neighbours = Neighbours(self.loop, machine, self._reach, self._let_go)
         self.ventilator.neighbours = self._neighbours

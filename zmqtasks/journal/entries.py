@@ -21,10 +21,11 @@ class JobNote(Value):
 
     Args:
         id: of the job, the same in each life of its ventilator.
-        kind: how its tasks are given: "submit", "map" or "input".
+        kind: how its tasks are given: "submit", "map", "input" or "spawn".
         name: of the function, for people.
         code: what tells the function from another, or from itself after a change.
         options: of each task.
+        function: encoded, where no program gives it again: that of calls that tasks have spawned.
     """
 
     id: JobId
@@ -32,6 +33,7 @@ class JobNote(Value):
     name: str
     code: str
     options: TaskOptions
+    function: bytes = b""
 
 
 class Block(Value):

@@ -23,6 +23,8 @@ from zmqtasks.wire import payload
 
 FORMAT = 1
 """Raised whenever an older program could no longer read or write the file."""
+FORMAT_SPAWNED = 2
+"""Of a file that has calls of tasks, which programs that know of none would forget."""
 CACHED_STATEMENTS = 8
 LIFE_ATTEMPTS = 1 << 40
 """Attempts that one life may number: a million a second for twelve days. So nothing has to be written for each."""
@@ -45,9 +47,12 @@ CREATE TABLE outcomes (
 );
 CREATE INDEX outcomes_by_start ON outcomes (job, start, stop);
 """
+FUNCTIONS = "CREATE TABLE IF NOT EXISTS functions (job INTEGER PRIMARY KEY, body BLOB NOT NULL)"
 
 TABLES = {"meta", "jobs", "blocks", "outcomes"}
 NEW_JOB = "INSERT INTO jobs (number, kind, name, code, options) VALUES (?, ?, ?, ?, ?)"
+NEW_FUNCTION = "INSERT INTO functions VALUES (?, ?)"
+RAISED = "UPDATE meta SET value = ? WHERE key = 'format'"
 NEW_BLOCK = "INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?)"
 NEW_OUTCOME = "INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 SENT = "UPDATE jobs SET sent = MAX(sent, ?) WHERE number = ?"
@@ -92,6 +97,7 @@ class JournalFile:
             elif not tables >= TABLES:
                 raise JournalError(f"{self._path} is a database, but no journal of zmqtasks; give another file")
             self._check_format()
+            connection.execute(FUNCTIONS)
         write_ahead(connection)
         with transaction(connection):
             connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'life'")
@@ -101,26 +107,29 @@ class JournalFile:
 
     def _check_format(self) -> None:
         (found,) = self._writing.execute("SELECT value FROM meta WHERE key = 'format'").fetchone() or ("none",)
-        if found != str(FORMAT):
+        if found not in (str(FORMAT), str(FORMAT_SPAWNED)):
             raise JournalError(
-                f"{self._path} has format {found}, and this version of zmqtasks knows format {FORMAT}: go on with the "
-                "version that began it, or begin a new journal"
+                f"{self._path} has format {found}, and this version of zmqtasks knows format {FORMAT} and "
+                f"{FORMAT_SPAWNED}: go on with the version that began it, or begin a new journal"
             )
 
     # In the loop's thread
 
     def jobs(self) -> list[JobState]:
         """Return the jobs in the file, in the order they were opened."""
-        found = "SELECT number, kind, name, code, options, sent FROM jobs ORDER BY number"
+        found = (
+            "SELECT number, kind, name, code, options, COALESCE(body, x''), sent "
+            "FROM jobs LEFT JOIN functions ON job = number ORDER BY number"
+        )
         with refusing(self._path):
             return [
                 JobState(
-                    JobNote(f"{self.peer}:{number}", kind, name, code, TaskOptions(**json.loads(options))),
+                    JobNote(f"{self.peer}:{number}", kind, name, code, TaskOptions(**json.loads(options)), function),
                     self._blocks(number),
                     sent,
                     RangeSet(self._reading.execute("SELECT start, stop FROM outcomes WHERE job = ?", (number,))),
                 )
-                for number, kind, name, code, options, sent in self._reading.execute(found).fetchall()
+                for number, kind, name, code, options, function, sent in self._reading.execute(found).fetchall()
             ]
 
     def _blocks(self, number: int) -> tuple[BlockNote, ...]:
@@ -164,6 +173,9 @@ class JournalFile:
         elif isinstance(entry, JobNote):
             options = json.dumps(as_dict(entry.options))
             execute(NEW_JOB, (_number(entry.id), entry.kind, entry.name, entry.code, options))
+            if entry.function:
+                execute(NEW_FUNCTION, (_number(entry.id), entry.function))
+                execute(RAISED, (str(FORMAT_SPAWNED),))
         elif isinstance(entry, Sent):
             execute(SENT, (entry.stop, _number(entry.job)))
         else:

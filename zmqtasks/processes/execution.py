@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, cast
 from zmqtasks.control import Parting
 from zmqtasks.errors import (
     ControlFlow,
+    HomeLost,
     RequeueRequested,
     RespawnRequested,
     RetryRequested,
@@ -28,7 +29,7 @@ from zmqtasks.errors import (
 )
 from zmqtasks.machines.blame import pause_s
 from zmqtasks.messages import Body, Chunk, Job, JobId, Outcome, OutcomeKind, PeerId
-from zmqtasks.options import KIB, MIB, Limits
+from zmqtasks.options import KIB, MIB, Limits, TaskOptions
 from zmqtasks.processes.allowed import Allowed
 from zmqtasks.processes.claims import LONG_NS, Claims
 from zmqtasks.processes.exits import own_peak_bytes
@@ -204,6 +205,10 @@ class Execution:
         """Make a job known."""
         self._jobs[job.id] = _Job(job, self._host, self.objects, self.allowed)
 
+    def options_of(self, job: JobId) -> TaskOptions:
+        """Return the options of a job that has not ended."""
+        return self._jobs[job].options
+
     def end_job(self, job: JobId) -> None:
         """Forget a job; unknown ones are no matter."""
         self._jobs.pop(job, None)
@@ -348,6 +353,8 @@ class Execution:
                     self._add(at, index, index + 1, OutcomeKind.RETURNED, b"", elapsed_s)
                 else:
                     self._succeed(at, index, [None], elapsed_ns)
+            case _ if issubclass(type(error), HomeLost) and at.job.options.retry:
+                self._add(at, index, index + 1, OutcomeKind.RETURNED, b"", elapsed_s)  # its program can answer again
             case _:
                 self._fail(at, index, index + 1, error, elapsed_ns)
 

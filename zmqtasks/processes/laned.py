@@ -26,6 +26,7 @@ from zmqtasks.processes.loops import LOOPS
 from zmqtasks.processes.messenger import Messenger
 from zmqtasks.processes.progress import slot_of
 from zmqtasks.processes.running import INTERRUPT_SIGNAL, RunningTask, Shield
+from zmqtasks.processes.unheard import handed_back
 from zmqtasks.processes.worker import Worker
 from zmqtasks.wire import codec, references
 
@@ -60,6 +61,8 @@ class LanedWorker(Worker):
     def _lane(self, number: int, slot: memoryview) -> Lane:
         def send(outcomes: tuple[Outcome, ...]) -> None:
             self._messenger.settle()
+            if self._messenger.take_loss(number):
+                outcomes = handed_back(outcomes, execution.options_of)
             passed = Passed()
             frame = codec.encode(Results(NO_SESSION, number, outcomes), lend=passed.lend)
             self._end.send(FrameKind.RESULTS, frame, passed.fds)

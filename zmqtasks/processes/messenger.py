@@ -64,6 +64,8 @@ class Place:
         """Whether this one serves; else another one does in its place."""
         self.waiting = 0
         """Threads that wait for others."""
+        self.has_lost = False
+        """Calls that its task may have spawned have never come home."""
         self.denials = 0
 
 
@@ -214,6 +216,12 @@ class Messenger:
         if place is not None and not place.counts:
             self._regain(place, at_once=True)
 
+    def take_loss(self, lane: int = 0) -> bool:
+        """Tell, once, whether calls that the tasks of a lane may have spawned have never come home."""
+        place = self.places[lane]
+        has_lost, place.has_lost = place.has_lost, False
+        return has_lost
+
     def wait_for(self, pending: Pending) -> Buffer:
         """Return the answer to what has one.
 
@@ -245,6 +253,9 @@ class Messenger:
         while self.unconfirmed and self._unconfirmed_bytes > leave_bytes:
             oldest, nbytes = self.unconfirmed[0]
             self.wait(lambda oldest=oldest: oldest.is_taken or oldest.lost)  # type: ignore[misc]
+            if not oldest.is_taken:
+                for place in self.places:  # nobody knows whose they were
+                    place.has_lost = True
             self.unconfirmed.popleft()
             self._unconfirmed_bytes -= nbytes
 

@@ -32,6 +32,7 @@ from zmqtasks.processes.messenger import Messenger
 from zmqtasks.processes.own_memory import OwnMemory
 from zmqtasks.processes.progress import PHASE, WorkPhase, slot_of, slot_to_rehearse, slots_for_writing
 from zmqtasks.processes.running import RunningTask, Shield
+from zmqtasks.processes.unheard import handed_back
 from zmqtasks.wire import codec, loans, payload, references
 from zmqtasks.wire.lending import Pool
 
@@ -313,6 +314,8 @@ class Worker:
 
     def _send(self, outcomes: tuple[Outcome, ...]) -> None:
         self._messenger.settle()
+        if self._messenger.take_loss():
+            outcomes = handed_back(outcomes, self._execution.options_of)
         self._sent += 1
         passed = Passed()
         frame = codec.encode(Results(NO_SESSION, self._sent, outcomes), lend=passed.lend)

@@ -61,9 +61,9 @@ class Doubts:
         for job_id in list(self._jobs):
             self._end_if_certain(job_id)
 
-    def begin(self, job_id: JobId) -> None:
-        """Doubt a job that the journal knows."""
-        self._jobs[job_id] = _Doubt(self._sink is not None, self._loop.time())
+    def begin(self, job_id: JobId, *, at_sink: bool) -> None:
+        """Doubt a job that the journal knows; `at_sink` where a standalone one has its results."""
+        self._jobs[job_id] = _Doubt(at_sink, self._loop.time())
         self._look(job_id)
 
     def sink_answered(self, job_id: JobId) -> None:

@@ -22,6 +22,8 @@ class OpenJob(Entity):
     on_end: Callable[[float | None], None]
     on_denied: Callable[[int, int], None]
     on_restored: Callable[[int, int], None]
+    comes_home: bool
+    """Results come to this program, whatever sink there is."""
 
 
 def error_of(

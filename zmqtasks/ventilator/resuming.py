@@ -7,16 +7,16 @@ who keeps results in the journal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Any
 
 from zmqtasks.errors import JournalMismatch
-from zmqtasks.journal import BlockNote, JobNote, JobState, Journal, Sent
+from zmqtasks.journal import Block, BlockNote, JobNote, JobState, Journal, Sent
 from zmqtasks.journal.blocks import blocks_of, digest_of, encoded, is_equal
 from zmqtasks.machines import dispatch_moves as moves
 from zmqtasks.machines.collection import Record
 from zmqtasks.machines.ranges import RangeSet
-from zmqtasks.messages import JobId, OutcomeKind, Settled
+from zmqtasks.messages import Body, JobId, OutcomeKind, Settled
 from zmqtasks.options import TaskOptions
 from zmqtasks.records import Entity, Value, field
 from zmqtasks.wire import payload
@@ -24,6 +24,8 @@ from zmqtasks.wire import payload
 MEANING = ("serializer", "retry")
 """Options that have to be the same for a job to go on; others may be changed: a longer timeout, say."""
 ALL_TASKS = 1 << 63
+SPAWN = "spawn"
+"""The kind of jobs that tasks have asked for: the program does not ask for them again."""
 FINAL_WITHOUT_RETRIES = frozenset({OutcomeKind.ERROR, OutcomeKind.TIMEOUT, OutcomeKind.OUT_OF_MEMORY})
 
 
@@ -31,14 +33,18 @@ class Kin(Value):
     """What tells a job from others, beside its tasks.
 
     Args:
-        kind: how its tasks are given: "submit", "map" or "input".
+        kind: how its tasks are given: "submit", "map", "input" or "spawn".
         code: of its function; see `wire.fingerprint`.
         recorded: asked which tasks have ended, where the journal does not know it best.
+        earlier: id of a job that tasks have asked for in an earlier life.
+        function: of a job that tasks ask for, encoded.
     """
 
     kind: str = ""
     code: str = ""
     recorded: Callable[[JobId], RangeSet] | None = None
+    earlier: JobId = ""
+    function: bytes = b""
 
 
 class _Kept(Entity):
@@ -74,7 +80,7 @@ class Resuming:
         self._jobs: dict[JobId, _Kept] = {}
         self._failed: dict[JobId, set[int]] = {}
         """Tasks of which only somebody else could tell that they have failed for good."""
-        self._is_resumed = bool(self._earlier)
+        self._is_resumed = any(state.note.kind != SPAWN for state in self._earlier)
         self._is_matched = False
         """Whether a job was one of the journal: then it is the same program, and may open others."""
 
@@ -91,18 +97,20 @@ class Resuming:
             self._number += 1
             # A moment is of this life; delays are those of the program that gives its calls again.
             lasting = options.replace(not_before=None)
-            note = JobNote(f"{self.journal.peer}:{self._number}", kin.kind, name, kin.code, lasting)
+            note = JobNote(f"{self.journal.peer}:{self._number}", kin.kind, name, kin.code, lasting, kin.function)
             self._jobs[note.id] = _Kept(note)
             self.journal.write(lambda: (note,))
             return note.id
         self._earlier.remove(state)
-        self._is_matched = True
+        self._is_matched |= kin.kind != SPAWN
         doubted = state.total if options.retry else state.sent
         ended = kin.recorded(state.note.id) if kin.recorded else state.ended
         self._jobs[state.note.id] = _Kept(state.note, state.blocks, state.total, doubted, ended)
         return state.note.id
 
     def _match(self, name: str, options: TaskOptions, kin: Kin) -> JobState | None:
+        if kin.kind == SPAWN:
+            return next((s for s in self._earlier if s.note.id == kin.earlier), None)
         alike = [s for s in self._earlier if (s.note.kind, s.note.name) == (kin.kind, name)]
         same = [s for s in alike if s.note.code == kin.code and not _differences(s.note.options, options)]
         exact = [s for s in same if s.note.options == options]
@@ -111,7 +119,7 @@ class Resuming:
         if alike:
             raise self._mismatch(_what_differs(alike[0].note, options, kin))
         if self._is_resumed and not self._is_matched:
-            known = ", ".join(dict.fromkeys(s.note.name for s in self._earlier))
+            known = ", ".join(dict.fromkeys(s.note.name for s in self._earlier if s.note.kind != SPAWN))
             raise self._mismatch(f"it was begun with {known}, and not with {name}")
         return None
 
@@ -173,6 +181,34 @@ class Resuming:
         if first < kept.added:
             fresh, stop, options = items[first - start :], kept.added, kept.note.options
             self.journal.write(lambda: blocks_of(job, fresh, first, form, options, known), lambda: release(first, stop))
+
+    def adopt(self, job: JobId, body: Body, count: int, release: Callable[[int, int], None]) -> None:
+        """Write tasks that a task has asked for, as it has encoded them; then release them."""
+        kept = self._jobs[job]
+        start, kept.added = kept.added, kept.added + count
+        block = Block(job, start, kept.added, 0, b"", bytes(payload.in_memory(body)))
+        self.journal.write(lambda: (block,), lambda: release(block.start, block.stop))
+
+    def unfinished_spawned(self) -> list[tuple[JobNote, int]]:
+        """Return the jobs that tasks of an earlier life have asked for, and that were not done, with their tasks."""
+        spawned = [state for state in self._earlier if state.note.kind == SPAWN]
+        return [(state.note, state.total) for state in spawned if state.ended.missing(0, state.total)]
+
+    def adopted(self, job: JobId) -> Iterator[tuple[Body, int]]:
+        """Yield what tasks of an earlier life have asked for: arguments, where they are needed, and how many."""
+        kept = self._jobs[job]
+        kept.added = kept.total
+        for start, stop, _, _ in kept.blocks:
+            yield self.journal.body(job, start) if kept.ended.missing(start, stop) else b"", stop - start
+
+    def ended(self, job: JobId) -> RangeSet:
+        """Return which tasks of an open job have ended."""
+        return self._jobs[job].ended
+
+    def is_spawned(self, job: JobId) -> bool:
+        """Tell whether a job is one that tasks have asked for."""
+        note = self._note(job)
+        return note is not None and note.kind == SPAWN
 
     def after(self, callback: Callable[[], None]) -> None:
         """Call back once all that was added has been released."""

@@ -42,7 +42,7 @@ from zmqtasks.ventilator.afterwards import Afterwards
 from zmqtasks.ventilator.doubts import Doubts
 from zmqtasks.ventilator.home import Home
 from zmqtasks.ventilator.jobs import OpenJob, error_of
-from zmqtasks.ventilator.resuming import Kin, Resuming
+from zmqtasks.ventilator.resuming import SPAWN, Kin, Resuming
 from zmqtasks.ventilator.shipping import NodeLink, Shipping
 from zmqtasks.ventilator.sink_session import SinkSession
 from zmqtasks.ventilator.source import Source
@@ -107,7 +107,7 @@ class Ventilator:
         self._timer: Timer | None = None
         self._sink: SinkSession | None = None
         if sink is not None:
-            self._sink = SinkSession(peer, sink, jobs=lambda: self._jobs, settle=self.settle, on_change=on_nodes)
+            self._sink = SinkSession(peer, sink, jobs=self._jobs_at_sink, settle=self.settle, on_change=on_nodes)
         self._doubts = Doubts(peer.loop, self._handle, self._sink)
 
     # Nodes
@@ -185,14 +185,15 @@ class Ventilator:
         job_id = f"{self._peer.id}:{self._numbers}"
         if self._resuming:
             job_id = self._resuming.open(name, options, kin or Kin())
-        wire = Job(job_id, name, self._sink_address(), options, function)
+        comes_home = self._sink is None or (kin is not None and kin.kind == SPAWN)
+        wire = Job(job_id, name, self._sink_address(comes_home), options, function)
         source = Source(options, self._peer.limits.message_bytes - HEADER_BYTES, name)
-        self._jobs[job_id] = OpenJob(wire, source, on_sent, on_finish, on_end, on_denied, on_restored)
+        self._jobs[job_id] = OpenJob(wire, source, on_sent, on_finish, on_end, on_denied, on_restored, comes_home)
         self.asks_output |= options.output
         reader = minor_of(dict(self._peer.versions)["python"]) if payload.has_code(function) else ""
         self._handle(moves.JobOpened(job_id, options, task_s, reader))
         if self._resuming and self._resuming.totals(job_id)[0]:
-            self._doubts.begin(job_id)
+            self._doubts.begin(job_id, at_sink=not comes_home)
         return job_id
 
     def add(self, job_id: JobId, items: Sequence[Any], form: payload.Form, trace_id: str = "") -> None:
@@ -210,10 +211,28 @@ class Ventilator:
         else:
             self._resuming.add(job_id, items, form, self._shipping.objects, lambda a, b: self._release(job_id, a, b))
 
-    def adopt(self, job_id: JobId, body: Body, count: int, trace_id: str = "") -> None:
-        """Add tasks whose arguments a task has encoded; for one that has no journal."""
+    def adopt(self, job_id: JobId, body: Body, count: int, trace_id: str, on_taken: Callable[[], None]) -> None:
+        """Add tasks whose arguments a task has encoded; `on_taken` is called when they cannot be lost any more."""
         self._jobs[job_id].source.adopt(body, count, Stamp(time.time(), trace_id))
-        self._handle(moves.TasksAdded(job_id, count))
+        if self._resuming is None:
+            on_taken()
+            self._handle(moves.TasksAdded(job_id, count))
+            return
+
+        def release(start: int, stop: int) -> None:
+            on_taken()
+            self._release(job_id, start, stop)
+
+        self._resuming.adopt(job_id, body, count, release)
+
+    def readopt(self, job_id: JobId) -> None:
+        """Add the tasks of a job that an earlier life has adopted."""
+        assert self._resuming is not None
+        stop = 0
+        for body, count in self._resuming.adopted(job_id):
+            self._jobs[job_id].source.adopt(body, count, Stamp(time.time(), ""))
+            stop += count
+        self._release(job_id, 0, stop)
 
     def close_job(self, job_id: JobId) -> None:
         """Say that no more tasks come; the job ends with its last task."""
@@ -316,8 +335,15 @@ class Ventilator:
         """Tell whether the standalone sink has acknowledged all that this side decided."""
         return self._sink is None or self._sink.flushed()
 
-    def _sink_address(self) -> Address:
-        address = self._sink.address if self._sink else self._peer.address
+    def _jobs_at_sink(self) -> list[JobId]:
+        return [job_id for job_id, job in self._jobs.items() if not job.comes_home]
+
+    def _comes_home(self, job_id: JobId) -> bool:
+        job = self._jobs.get(job_id)
+        return job is not None and job.comes_home
+
+    def _sink_address(self, comes_home: bool) -> Address:
+        address = self._peer.address if self._sink is None or comes_home else self._sink.address
         # Before it has answered, a standalone sink is known by its endpoint alone.
         peer, host, endpoints = address
         return Address(peer or endpoints[0], host or endpoints[0], endpoints)
@@ -368,8 +394,8 @@ class Ventilator:
                 if job := self._jobs.get(job_id):
                     job.on_denied(start, stop)
             case moves.Inquire(missing):
-                if self._sink:
-                    self._sink.inquire(missing)
+                if self._sink and (at_sink := [m for m in missing if not self._comes_home(m.job)]):
+                    self._sink.inquire(at_sink)
             case moves.TellHomeless():
                 self._tell_homeless(command)
             case moves.FinishJob(job_id, task_s):
@@ -417,7 +443,7 @@ class Ventilator:
 
     def _conclude(self, finish: moves.Finish, error: BaseException) -> None:
         """End tasks with an error this side decided; a standalone sink is told to record it."""
-        if self._sink:
+        if self._sink and not self._comes_home(finish.job):
             body, node = payload.pack_failure(error), finish.node or self._peer.id
             self._sink.tell(
                 Outcome(finish.job, finish.attempt, node, index, index + 1, finish.kind, 0.0, body)
