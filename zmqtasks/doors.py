@@ -6,6 +6,7 @@ endpoint. Opens no door. Called by the commands and by `embedded`.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import socket
 from collections.abc import Iterable
@@ -29,6 +30,23 @@ def port_of(endpoint: str) -> int:
     """Return the port of a tcp endpoint; 0 where it is any, one of a range, or none is named."""
     match = ENDPOINT.fullmatch(endpoint)
     return int(match["port"]) if match and match["port"].isdecimal() else 0
+
+
+def is_name(endpoint: str) -> bool:
+    """Tell whether the host of a tcp endpoint is a name: it may have several addresses, and others tomorrow."""
+    host = host_of(endpoint)
+    if not host or host in WILDCARDS:
+        return False
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return True
+    return False
+
+
+def at_address(endpoint: str, address: str) -> str:
+    """Return where a tcp endpoint leads at one of the addresses of its name; without its key."""
+    return f"tcp://{f'[{address}]' if ':' in address else address}:{endpoint.rpartition(':')[2]}"
 
 
 def candidates(endpoint: str) -> tuple[str, ...]:
@@ -118,12 +136,17 @@ def _towards(endpoint: str) -> str:
     match = ENDPOINT.fullmatch(endpoint)
     if match is None:
         raise BindError(f'{endpoint} is malformed; write "tcp://HOST:PORT"')
-    host, port = match["host"].strip("[]"), match["port"]
+    why: Exception | None = None
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, int(port), type=socket.SOCK_DGRAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.connect(address)
-            ours = probe.getsockname()[0]
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            match["host"].strip("[]"), int(match["port"]), type=socket.SOCK_DGRAM
+        ):
+            try:
+                with socket.socket(family, kind, protocol) as probe:
+                    probe.connect(address)
+                    return at_address("tcp://:0", probe.getsockname()[0])
+            except OSError as error:  # there may be a way to another address of that name
+                why = why or error
     except (OSError, ValueError) as error:
-        raise BindError(f"there is no way from here to {endpoint}: {error}") from error
-    return f"tcp://[{ours}]:0" if ":" in ours else f"tcp://{ours}:0"
+        why = error
+    raise BindError(f"there is no way from here to {endpoint}: {why}") from why

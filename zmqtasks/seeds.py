@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import ipaddress
 import logging
-import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
 from zmqtasks import beacon, doors
 from zmqtasks.errors import BindError, MeshError
+from zmqtasks.transport.whereabouts import addresses_of
 
 logger = logging.getLogger(__name__)
 
@@ -36,14 +35,7 @@ def is_fixed(seed: str) -> bool:
     """Tell whether a seed is an address that stays as it is."""
     if seed.startswith((FILE, LAN)):
         return False
-    host = doors.host_of(seed)
-    if host in ("", "localhost"):
-        return True
-    try:
-        ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
+    return doors.host_of(seed) == "localhost" or not doors.is_name(seed)
 
 
 def expand(seeds: Iterable[str]) -> tuple[str, ...]:
@@ -113,8 +105,6 @@ class Seeds:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._tasks:
-            await asyncio.get_running_loop().shutdown_default_executor()
 
     async def _ask_for(self, seed: str) -> None:
         if seed.startswith(LAN):
@@ -132,14 +122,12 @@ class Seeds:
     async def _endpoints(self, seed: str) -> tuple[str, ...]:
         """Return an endpoint for each address of a name."""
         addresses = await self._resolve(doors.host_of(seed))
-        port = seed.rpartition(":")[2]
-        return tuple([f"tcp://{f'[{a}]' if ':' in a else a}:{port}" for a in sorted(addresses)])
+        return tuple([doors.with_key(doors.at_address(seed, a), doors.key_of(seed)) for a in sorted(addresses)])
 
 
 async def _resolve(name: str) -> Iterable[str]:
     """Ask the system for the addresses of a name."""
-    found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    return {str(entry[4][0]) for entry in found}
+    return await asyncio.get_running_loop().run_in_executor(None, addresses_of, name)
 
 
 def _lines(seed: str) -> tuple[str, ...]:

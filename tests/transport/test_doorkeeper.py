@@ -29,6 +29,7 @@ from zmqtasks.transport.network import ZmqNetwork
 from zmqtasks.transport.push import PushLane
 from zmqtasks.transport.refusals import Refusals
 from zmqtasks.transport.sockets import bound_pull
+from zmqtasks.transport.whereabouts import Whereabouts
 from zmqtasks.wire import codec
 
 MESH, OTHER = new_pair(), new_pair()
@@ -153,7 +154,9 @@ def test_a_refusal_that_comes_at_once_is_heard() -> None:
     knocking = zmq.Context()
     knocking._socket_class = HeldUp
     told: list[str] = []
-    lane = PushLane(loop, knocking, endpoint, None, None, Keyring(OTHER), lambda why, certain: told.append(why))
+    lane = PushLane(
+        Whereabouts(loop, endpoint), knocking, None, None, Keyring(OTHER), lambda why, certain: told.append(why)
+    )
     try:
         loop.run_until_complete(wait_until_async(lambda: told))
         assert told == ["the key of this program is not known there"]

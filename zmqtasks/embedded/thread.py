@@ -148,6 +148,7 @@ class Embedded:
             self.loop.call_soon_threadsafe(self.loop.stop)
             if not self.is_current_thread():
                 self._thread.join()
+                self.loop.run_until_complete(self.loop.shutdown_default_executor())  # who asked for names
                 self.loop.close()
             self._feed.close()
             self._folder.close()

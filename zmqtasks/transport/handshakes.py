@@ -153,16 +153,27 @@ class Knocking:
         loop: everything runs in its thread.
         socket: that connects.
         on_refused: called with the reason, and whether that is certain: then libzmq has given up.
+        on_reached: called when somebody has taken a connection.
+        on_missed: called when nobody has, or has it no more; libzmq is about to try again.
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, socket: zmq.Socket[bytes], on_refused: Callable[[str, bool], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        socket: zmq.Socket[bytes],
+        on_refused: Callable[[str, bool], None],
+        on_reached: Callable[[], None],
+        on_missed: Callable[[], None],
     ) -> None:
         self._on_refused = on_refused
+        self._on = {int(zmq.Event.CONNECTED): on_reached, int(zmq.Event.CONNECT_RETRIED): on_missed}
         self._has_key = socket.getsockopt(zmq.MECHANISM) == zmq.CURVE
-        self._monitor = Monitor(loop, socket, _FAILED, self._take)
+        self._monitor = Monitor(loop, socket, _FAILED | zmq.Event.CONNECTED | zmq.Event.CONNECT_RETRIED, self._take)
 
     def _take(self, event: int, value: int) -> None:
+        if (told := self._on.get(event)) is not None:
+            told()
+            return
         why = why_we_are_not(event, value, has_key=self._has_key)
         self._on_refused(why, event != zmq.Event.HANDSHAKE_FAILED_NO_DETAIL)
 

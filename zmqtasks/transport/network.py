@@ -231,6 +231,9 @@ class ZmqNetwork:
 
     def _to_remote(self, endpoint: str) -> Callable[[int | None, int | None], Lane]:
         from zmqtasks.transport.push import PushLane
+        from zmqtasks.transport.whereabouts import Whereabouts
+
+        where = Whereabouts(self._loop, endpoint)
 
         def refused(why: str, certain: bool) -> None:
             self._on_refused(endpoint, why, certain)
@@ -238,7 +241,7 @@ class ZmqNetwork:
         def new_lane(most: int | None, taken: int | None) -> Lane | None:
             if self._keyring is not None and self._keyring.server(endpoint) is None:
                 return None
-            return PushLane(self._loop, self._zmq(), endpoint, most, taken, self._keyring, refused)
+            return PushLane(where, self._zmq(), most, taken, self._keyring, refused)
 
         def lane(most: int | None, taken: int | None) -> Lane:
             return new_lane(most, taken) or ShutLane(lambda: new_lane(most, taken))

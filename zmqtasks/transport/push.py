@@ -12,11 +12,11 @@ from collections.abc import Callable
 
 import zmq
 
-from zmqtasks import doors
 from zmqtasks.errors import BindError
 from zmqtasks.transport.handshakes import Knocking
 from zmqtasks.transport.keyring import Keyring
 from zmqtasks.transport.sockets import HIGH_WATER_MARK, connect, push_socket
+from zmqtasks.transport.whereabouts import Whereabouts
 
 AGAIN_S = 1.0
 """Pause after a refusal after which libzmq does not try again: whoever refuses may have learnt our key by then."""
@@ -26,9 +26,8 @@ class PushLane:
     """Send frames to a bound PULL socket.
 
     Args:
-        loop: watches for the connection.
+        where: the inbox is bound.
         context: of this peer.
-        endpoint: where the inbox is bound.
         most: frames kept while there is no connection, older ones go; None for all.
         taken: frames ZeroMQ takes before it refuses; None for its own measure.
         keyring: ours, of which both sides have to prove a key; or None.
@@ -40,29 +39,50 @@ class PushLane:
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        where: Whereabouts,
         context: zmq.Context[zmq.Socket[bytes]],
-        endpoint: str,
         most: int | None,
         taken: int | None,
         keyring: Keyring | None = None,
         on_refused: Callable[[str, bool], None] = lambda why, certain: None,
     ) -> None:
-        self._loop = loop
-        self._endpoint = doors.with_key(endpoint, "")
+        self._loop = where.loop
+        self._where = where
+        self._at = ""
         self._on_refused = on_refused
         self._again: asyncio.TimerHandle | None = None
-        ours, theirs = (None, None) if keyring is None else (keyring.pair, keyring.server(endpoint))
+        ours, theirs = (None, None) if keyring is None else (keyring.pair, keyring.server(where.endpoint))
         self._socket = push_socket(context, ours, theirs, taken or HIGH_WATER_MARK)
         self._waiting: deque[bytes | bytearray] = deque(maxlen=most)
         self._watched = False
         # Before it connects: a refusal may come at once, and is told once.
-        self._knocking = Knocking(loop, self._socket, self._refused)
+        self._knocking = Knocking(self._loop, self._socket, self._refused, self._arrived, self._failed)
         try:
-            connect(self._socket, self._endpoint)
+            self._leads = where.follow(self._move)
         except BindError:
             self._knocking.close()
             raise
+
+    def _move(self, endpoint: str) -> None:
+        """Connect there, and nowhere else."""
+        if endpoint != self._at:
+            self._disconnect()
+            connect(self._socket, endpoint)
+            self._at = endpoint
+
+    def _disconnect(self) -> None:
+        if self._at:
+            with contextlib.suppress(zmq.ZMQError):  # it may have forgotten that it was connected
+                self._socket.disconnect(self._at)
+            self._at = ""
+
+    def _arrived(self) -> None:
+        if self._leads:
+            self._where.arrived()
+
+    def _failed(self) -> None:
+        if self._leads:
+            self._where.failed()
 
     def send(self, frame: bytes | bytearray) -> None:
         """Send a frame now, or when it can be."""
@@ -105,9 +125,12 @@ class PushLane:
 
     def _connect_again(self) -> None:
         self._again = None
-        with contextlib.suppress(zmq.ZMQError):  # it may have forgotten that it was connected
-            self._socket.disconnect(self._endpoint)
-        self._socket.connect(self._endpoint)
+        here = self._at
+        self._disconnect()
+        if self._leads:
+            self._where.move_on()
+        else:
+            self._move(here)
 
     def forget_waiting(self) -> None:
         """Drop what waits for a connection."""
@@ -118,6 +141,7 @@ class PushLane:
         if self._socket.closed:
             return
         self._flush()
+        self._where.leave(self._move)
         self._knocking.close()
         if self._again is not None:
             self._again.cancel()

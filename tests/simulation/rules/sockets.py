@@ -26,6 +26,7 @@ from zmqtasks.options import KIB
 from zmqtasks.transport import sockets
 from zmqtasks.transport.outlet import Outlet
 from zmqtasks.transport.push import PushLane
+from zmqtasks.transport.whereabouts import Whereabouts
 from zmqtasks.wire import codec
 
 Socket = zmq.Socket
@@ -45,7 +46,7 @@ def lane_to_a_reader(most: int | None = None) -> Iterator[tuple[PushLane, Any, z
     reader = other.socket(zmq.PULL)
     reader.rcvhwm = 1
     port = reader.bind_to_random_port("tcp://127.0.0.1")
-    lane = PushLane(loop, own, f"tcp://127.0.0.1:{port}", None, most)
+    lane = PushLane(Whereabouts(loop, f"tcp://127.0.0.1:{port}"), own, None, most)
     try:
         wait_until(lambda: lane.offer(b"first"))
         yield lane, reader, own
@@ -168,7 +169,7 @@ def a_link_that_is_silent_for_a_moment_loses_nothing() -> None:
     ]
     loop, context = asyncio.new_event_loop(), sockets.new_context()
     try:
-        lanes = [PushLane(loop, context, _line(child), None, None) for child in children]
+        lanes = [PushLane(Whereabouts(loop, _line(child)), context, None, None) for child in children]
         for lane in lanes:
             wait_until(lambda lane=lane: lane.offer(BEAT))  # type: ignore[misc]
         for child in children:
