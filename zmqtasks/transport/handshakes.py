@@ -25,6 +25,7 @@ MOST_COMING = 4096
 _FAILED = zmq.Event.HANDSHAKE_FAILED_AUTH | zmq.Event.HANDSHAKE_FAILED_PROTOCOL | zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
 _MISMATCH, _CRYPTOGRAPHIC = 0x11000002, 0x11000001
 """ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH and _CRYPTOGRAPHIC of zmq.h."""
+NO_PEER = "what it sent is no handshake"
 _numbers = itertools.count()
 
 
@@ -91,22 +92,33 @@ class Guard:
     def __init__(self, loop: asyncio.AbstractEventLoop, socket: zmq.Socket[bytes], refusals: Refusals) -> None:
         self._refusals = refusals
         self._names: dict[int, str] = {}  # by descriptor: libzmq tells no other name
+        self._strange: set[int] = set()
+        """Of them, those of whom nothing is heard yet that a peer would say."""
         self._failed: str = ""
-        events = zmq.Event.ACCEPTED | zmq.Event.DISCONNECTED | _FAILED
+        events = zmq.Event.ACCEPTED | zmq.Event.DISCONNECTED | zmq.Event.HANDSHAKE_SUCCEEDED | _FAILED
         self._monitor = Monitor(loop, socket, events, self._take)
 
     def _take(self, event: int, value: int) -> None:
         if event == zmq.Event.ACCEPTED:
             if len(self._names) >= MOST_COMING:
-                del self._names[next(iter(self._names))]
+                self._forget(next(iter(self._names)))
             self._names[value] = _name_of(value)
+            self._strange.add(value)
         elif event == zmq.Event.DISCONNECTED:  # told by the thread that told the failure, and right after it
-            who, why = self._names.pop(value, "somebody"), self._failed
-            self._failed = ""
+            # libzmq closes on what is no handshake at all, and tells nothing but that.
+            why = self._failed or (NO_PEER if value in self._strange else "")
+            who, self._failed = self._forget(value), ""
             if why:
                 self._refusals.tell(who, why)
-        elif event != zmq.Event.HANDSHAKE_FAILED_AUTH:  # that one the doorkeeper has told
+        elif event in (zmq.Event.HANDSHAKE_SUCCEEDED, zmq.Event.HANDSHAKE_FAILED_AUTH):
+            # The doorkeeper has told of the latter. Whose handshake it was is not told: any that was under way.
+            self._strange.clear()
+        else:
             self._failed = why_not_let_in(event, value)
+
+    def _forget(self, descriptor: int) -> str:
+        self._strange.discard(descriptor)
+        return self._names.pop(descriptor, "somebody")
 
     def close(self) -> None:
         """Tell no more; idempotent."""
@@ -133,7 +145,7 @@ def why_not_let_in(event: int, value: int) -> str:
         return "it was silent for too long"
     return {
         _MISMATCH: "it has no key",
-        _CRYPTOGRAPHIC: "it has the key of another mesh",
+        _CRYPTOGRAPHIC: "it has the key of another mesh, or sends again what a member has sent",
     }.get(value, "it did not prove that it has the key")
 
 
