@@ -10,11 +10,14 @@ import asyncio
 import base64
 import contextlib
 import logging
+import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from zmqtasks.errors import ZmqtasksError
+from zmqtasks.messages import PeerId
 from zmqtasks.neighbours import Company
 from zmqtasks.node.shell import Node
 from zmqtasks.node.workers import Workers, staffing_of
@@ -25,7 +28,9 @@ from zmqtasks.processes.flight_recorder import identity_of, open_recorder
 from zmqtasks.processes.folder import PrivateFolder, remove_if_abandoned
 from zmqtasks.processes.lanes import LanedWorkers
 from zmqtasks.processes.launch import STOPPED, Lifeline
+from zmqtasks.processes.setup import Setup
 from zmqtasks.processes.voice import OutputStyle
+from zmqtasks.processes.worker import Settings
 from zmqtasks.processes.workforce import Workforce
 from zmqtasks.records import Value
 from zmqtasks.transport.turning import run
@@ -68,35 +73,19 @@ def open_node(
     identity = identity_of(place.bind) or settings.owner_dir or ""
     recorder = open_recorder(identity, peer.id, slots) if options.lanes == 1 else None
 
+    setup = Setup(
+        slots,
+        options.method,  # type: ignore[arg-type]
+        options.preload,
+        output=settings.output,  # type: ignore[arg-type]
+        style=OutputStyle(options.label_output, settings.clients_alone),
+        cleanup_dir=settings.cleanup_dir,
+        owner_dir=settings.owner_dir,
+    )
+    told = _settings_of_a_worker(options, settings, peer.id, peer.address.host)
+
     def make_workforce(on_event: Callable[..., None]) -> Workforce:
-        return Workforce(
-            loop,
-            node=peer.id,
-            host=peer.address.host,
-            slots=slots,
-            limits=Limits(),
-            on_event=on_event,
-            method=options.method,  # type: ignore[arg-type]
-            preload=options.preload,
-            initializer=settings.initializer or None,
-            finalizer=settings.finalizer or None,
-            end_timeout_s=options.end_timeout,
-            recycle_memory=options.recycle_memory,
-            one_chunk=options.max_tasks_per_worker == 1,
-            sys_path=settings.sys_path,
-            cleanup_dir=settings.cleanup_dir,
-            owner_dir=settings.owner_dir,
-            output=settings.output,  # type: ignore[arg-type]
-            style=OutputStyle(options.label_output, settings.clients_alone),
-            log_level=options.log_level,
-            log_format=options.log_format,
-            lanes=options.lanes,
-            awaits=options.concurrency > 1,
-            only=options.only,
-            pickle=not options.no_pickle,
-            zygote=zygote,
-            recorder=recorder,
-        )
+        return Workforce(loop, setup, told, on_event, zygote=zygote, recorder=recorder)
 
     def make_workers(on_event: Callable[..., None]) -> Workers:
         if options.lanes == 1:
@@ -105,6 +94,29 @@ def open_node(
 
     flight = recorder.predecessor if recorder else None
     return Node(peer, options, make_workers, on_drained=on_drained, flight=flight, company=Company(peer))
+
+
+def _settings_of_a_worker(options: NodeOptions, settings: WorkerSettings, node: PeerId, host: str) -> Settings:
+    """Return what each worker is told when it starts."""
+    return Settings(
+        supervisor=os.getpid(),
+        slot=0,
+        node=node,
+        host=host,
+        limits=Limits(),
+        sys_path=list(sys.path if settings.sys_path is None else settings.sys_path),
+        initializer=settings.initializer,
+        finalizer=settings.finalizer,
+        end_timeout_s=options.end_timeout,
+        recycle_memory=options.recycle_memory,
+        log_level=options.log_level,
+        one_chunk=options.max_tasks_per_worker == 1,
+        log_format=options.log_format,
+        only=options.only,
+        pickle=not options.no_pickle,
+        lanes=options.lanes,
+        awaits=options.concurrency > 1,
+    )
 
 
 def crash_on_defect(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> list[BaseException]:

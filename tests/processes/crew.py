@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -13,6 +14,8 @@ from tests.waiting import wait_until_async
 from zmqtasks.messages import Address, Chunk, Job, Outcome, OutcomeKind, SessionId, Tasks
 from zmqtasks.options import Limits, TaskOptions
 from zmqtasks.processes.events import WorkerEvent, WorkerExited, WorkerReady, WorkerSaid
+from zmqtasks.processes.setup import Setup
+from zmqtasks.processes.worker import Settings
 from zmqtasks.processes.workforce import Workforce
 from zmqtasks.wire import payload
 
@@ -55,9 +58,12 @@ class Crew:
     def __init__(self, slots: int = 2, **options: Any) -> None:
         self.loop = asyncio.new_event_loop()
         self.events: list[WorkerEvent] = []
-        settings = {"node": NODE, "host": HOST, "limits": Limits(), "sys_path": sys.path} | options
+        own = {name: options.pop(name) for name in ("zygote", "recorder") if name in options}
+        told: dict[str, Any] = {"node": NODE, "host": HOST, "limits": Limits(), "sys_path": sys.path}
+        told |= {name: options.pop(name) for name in Settings._fields if name in options}
         try:
-            self.force = Workforce(self.loop, slots=slots, on_event=self.events.append, **settings)
+            settings = Settings(os.getpid(), 0, **told)
+            self.force = Workforce(self.loop, Setup(slots, **options), settings, self.events.append, **own)
         except BaseException:
             self.loop.close()
             raise

@@ -10,15 +10,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import count
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from zmqtasks.errors import LocalProtocolError
 from zmqtasks.messages import Buffer, PeerId, Tasks
-from zmqtasks.options import Limits, cgroups_wanted
+from zmqtasks.options import cgroups_wanted
 from zmqtasks.processes import cgroup, linux
 from zmqtasks.processes.events import WorkerEvent, WorkerSaid
 from zmqtasks.processes.exits import await_end
@@ -31,10 +30,10 @@ from zmqtasks.processes.output import Outlet
 from zmqtasks.processes.progress import OVERRUN, STALLED, Progress, ProgressTable
 from zmqtasks.processes.running import INTERRUPT_SIGNAL
 from zmqtasks.processes.seat import Seat, Surroundings
+from zmqtasks.processes.setup import TARGETS, Setup
 from zmqtasks.processes.spawn import DirectSpawner, Spawner, SpawnRequest
 from zmqtasks.processes.streams import json_formatter
 from zmqtasks.processes.usage import tree_rss_bytes, tree_unique_bytes
-from zmqtasks.processes.voice import OutputStyle
 from zmqtasks.processes.worker import STACK_SIGNAL, Settings
 from zmqtasks.processes.zygote_spawner import ZygoteSpawner
 from zmqtasks.wire import payload
@@ -42,12 +41,10 @@ from zmqtasks.wire import payload
 if TYPE_CHECKING:
     import asyncio
 
-Method = Literal["auto", "zygote", "spawn"]
 CLOSE_S = 5.0
 """How long `close` waits for workers that are stuck in the kernel, all together."""
 SWEEP_S = 1.0
 SWEEP_SOON_S = 0.01
-_TARGETS = {"inherit": (1, 2), "stderr": (2, 2)}
 
 _numbers = count(1)
 """Of the workforces of this process: what ends with one must not be taken for another's."""
@@ -58,114 +55,48 @@ class Workforce:
 
     Args:
         loop: the loop everything is watched on; use from its thread only.
-        node: peer id of the node, which goes into outcomes; with our pid and a number it marks the processes.
-        host: identity of this host, see `usage.host_id`.
-        slots: how many workers there can be at once, those that cannot be ended included.
-        limits: what a sink takes in one message.
+        setup: how many workers there may be, and how they start.
+        settings: what each worker is told; its slot and its cgroup are filled in here.
         on_event: takes what happens to workers.
-        method: "zygote" forks workers from a small process (Linux), "spawn" executes an interpreter for each, "auto"
-            takes the best there is.
-        preload: modules the zygote imports before it forks.
-        initializer: encoded function without arguments that each worker runs before it is ready.
-        finalizer: encoded function without arguments that each worker runs when it ends in order.
-        end_timeout_s: how long finalizer and exit handlers may take together.
-        recycle_memory: a worker that holds more than so many bytes after a task leaves; None for never.
-        one_chunk: whether workers end by themselves after the first chunk.
-        sys_path: module search path of workers; None for that of this process.
-        cleanup_dir: folder to remove at the end, also when this process is killed (zygote only).
-        owner_dir: folder of the program this one works for; removed where both are killed (zygote only).
-        cgroups: whether workers get a cgroup each, where that can be; None for what the environment says.
-        output: where workers' output goes, "inherit" for stdout and stderr, or "stderr" for both.
-        style: how it is passed on.
-        log_level: of the root logger in workers.
-        log_format: "text" or "json", of what workers log.
-        lanes: tasks at once in a worker.
-        awaits: whether they are coroutines on one event loop, rather than threads.
-        only: modules whose registered functions may be called; none for any function.
-        pickle: whether pickles of others are opened.
         zygote: one that waits for its settings already, or None; owned from now on.
         recorder: where it is noted what workers have, or None; owned from now on.
 
     Raises:
         OSError: no descriptors or processes left.
-        ValueError: "zygote" where there can be none, no such output, or JSON logs without their extra.
+        ValueError: "zygote" where there can be none, or JSON logs without their extra.
     """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        *,
-        node: PeerId,
-        host: str,
-        slots: int,
-        limits: Limits,
+        setup: Setup,
+        settings: Settings,
         on_event: Callable[[WorkerEvent], None],
-        method: Method = "auto",
-        preload: Sequence[str] = (),
-        initializer: bytes | None = None,
-        finalizer: bytes | None = None,
-        end_timeout_s: float = 5.0,
-        recycle_memory: int | None = None,
-        one_chunk: bool = False,
-        sys_path: Sequence[str] | None = None,
-        cleanup_dir: str | None = None,
-        owner_dir: str | None = None,
-        cgroups: bool | None = None,
-        output: Literal["inherit", "stderr"] = "inherit",
-        style: OutputStyle = OutputStyle(),  # noqa: B008
-        log_level: str = "WARNING",
-        log_format: str = "text",
-        lanes: int = 1,
-        awaits: bool = False,
-        only: Sequence[str] = (),
-        pickle: bool = True,
+        *,
         zygote: FirstZygote | None = None,
         recorder: FlightRecorder | None = None,
     ) -> None:
-        if output not in _TARGETS:
-            raise ValueError(f"output must be one of {', '.join(_TARGETS)}, not {output!r}")
-        if log_format == "json":
+        if settings.log_format == "json":
             json_formatter()  # here it can still be told that the extra is missing
         self._loop = loop
-        self._slots = slots
-        self._cleanup_dir = cleanup_dir
-        self._owner_dir = owner_dir
+        self._setup = setup
         self._on_event = on_event
         self._seats: dict[int, Seat] = {}
-        self._mark = f"{node}-{os.getpid()}-{next(_numbers)}"
+        # The node's peer id goes into outcomes; with our pid and a number it marks the processes.
+        self._mark = f"{settings.node}-{os.getpid()}-{next(_numbers)}"
         self._orphans = Orphans(self._mark)
         self._closed = False
         self._gauge = MemoryGauge()
         self._sweep_timer: asyncio.TimerHandle | None = None
-        path = list(sys.path if sys_path is None else sys_path)
-        wanted = linux.AVAILABLE and (cgroups_wanted() if cgroups is None else cgroups)
+        wanted = linux.AVAILABLE and (cgroups_wanted() if setup.cgroups is None else setup.cgroups)
         self._group = cgroup.open_group(self._mark) if wanted else None
         group = "" if self._group is None else str(self._group.path)
-        self._settings = Settings(
-            os.getpid(),
-            0,
-            node,
-            host,
-            limits,
-            path,
-            initializer or b"",
-            finalizer or b"",
-            end_timeout_s,
-            recycle_memory,
-            group,
-            log_level,
-            one_chunk,
-            log_format,
-            only,
-            pickle,
-            lanes,
-            awaits,
-        )
+        self._settings = settings._replace(group=group)
         self._recorder = recorder
-        self._lanes = lanes
-        self._table = ProgressTable(slots * lanes, recorder.fd if recorder else None)
+        self._lanes = settings.lanes
+        self._table = ProgressTable(setup.slots * settings.lanes, recorder.fd if recorder else None)
         try:
-            self._spawner = self._choose_spawner(method, tuple(preload), zygote)
+            self._spawner = self._choose_spawner(zygote)
         except BaseException:
             self._table.close()
             if recorder is not None:
@@ -176,15 +107,15 @@ class Workforce:
         self._outlet = Outlet()
         self._around = Surroundings(
             loop,
-            inner_limits(limits),
+            inner_limits(settings.limits),
             self._table,
             self._outlet,
-            _TARGETS[output],
+            TARGETS[setup.output],
             self._emit,
             self._vacate,
-            lanes=lanes,
+            lanes=settings.lanes,
             tells_peak=self._spawner.tells_peak,
-            style=style,
+            style=setup.style,
         )
         self._adopted_before = True
         if linux.AVAILABLE:
@@ -197,8 +128,8 @@ class Workforce:
         Raises:
             LocalProtocolError: the slot is taken, or there is no such slot, or this is closed.
         """
-        if self._closed or slot in self._seats or not 0 <= slot < self._slots:
-            state = "closed" if self._closed else "taken" if slot in self._seats else f"not one of {self._slots}"
+        if self._closed or slot in self._seats or not 0 <= slot < self._setup.slots:
+            state = "closed" if self._closed else "taken" if slot in self._seats else f"not one of {self._setup.slots}"
             raise LocalProtocolError(f"cannot start a worker in slot {slot}: {state}")
         for lane in range(self._lanes):
             self._table.clear(slot * self._lanes + lane)
@@ -343,11 +274,12 @@ class Workforce:
         self._table.close()
         if self._recorder is not None:
             self._recorder.close()
-        if self._cleanup_dir is not None:
-            shutil.rmtree(self._cleanup_dir, ignore_errors=True)
+        if self._setup.cleanup_dir is not None:
+            shutil.rmtree(self._setup.cleanup_dir, ignore_errors=True)
 
-    def _choose_spawner(self, method: Method, preload: tuple[str, ...], first: FirstZygote | None) -> Spawner:
+    def _choose_spawner(self, first: FirstZygote | None) -> Spawner:
         mark, progress_fd = self._mark, self._table.fd
+        method = self._setup.method
         if method == "spawn" or (method == "auto" and not linux.AVAILABLE):
             if first is not None:
                 first.dismiss()
@@ -355,10 +287,11 @@ class Workforce:
         if method not in ("auto", "zygote") or not linux.AVAILABLE:
             raise ValueError(f"workers cannot be started by {method!r} here")
         folders = {
-            "cleanup_dir": self._cleanup_dir,
-            "owner_dir": self._owner_dir,
+            "cleanup_dir": self._setup.cleanup_dir,
+            "owner_dir": self._setup.owner_dir,
             "cgroup": self._settings.group or None,
         }
+        preload = tuple(self._setup.preload)
         spawner = ZygoteSpawner(self._loop, mark, self._settings, progress_fd, preload=preload, first=first, **folders)
         spawner.start()
         return spawner
