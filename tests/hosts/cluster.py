@@ -62,7 +62,7 @@ def missing() -> str:
 
 
 class Stage:
-    """Four hosts: the first is ours, the others have an sshd.
+    """Four hosts, each with an sshd; the first is ours: commands and programs run there, and workers as well.
 
     Args:
         network: the hosts.
@@ -73,7 +73,7 @@ class Stage:
 
     def __init__(self, network: netns.Hosts, servers: sshd.Servers, folder: Path, *, tunnel: bool) -> None:
         self.network, self.servers, self.folder, self.tunnel = network, servers, folder, tunnel
-        self.ours, *self.others = network.hosts
+        self.ours = network.hosts[0]
         self.mark = f"ZMQTASKS_STAGE={folder.name}"
         self.file = folder / "hosts.toml"
         source = folder / "source"
@@ -82,7 +82,7 @@ class Stage:
         (source / "job.py").write_text(JOB)
         if not tunnel:
             self.expect("keygen", str(folder / "mesh.key"))
-        for host in self.others:
+        for host in network.hosts:
             room = folder / f"h{host.number}"
             room.mkdir()
             environment = (f"TMPDIR={room}", f"PYTHONPATH={ROOT}", self.mark)
@@ -129,7 +129,7 @@ class Stage:
 
     def left(self) -> list[str]:
         """Return what is on the hosts: processes, and files in their temporary folders."""
-        files = [str(path) for host in self.others for path in (self.folder / f"h{host.number}").iterdir()]
+        files = [str(path) for host in self.network.hosts for path in (self.folder / f"h{host.number}").iterdir()]
         return [*map(str, sshd.programs_with(self.mark)), *files]
 
     def keeper(self) -> int:
@@ -172,7 +172,7 @@ def play(played: Stage, tasks: int, *, cut_s: float, say: Callable[[str], object
     """
     hosts = str(played.file)
     _, one, two, _ = played.network.hosts
-    played.list_hosts(1, 2)
+    played.list_hosts(0, 1, 2)
     say(played.expect("cluster", "up", hosts).stderr)
     with open(played.folder / "job.err", "w") as errors:
         job = subprocess.Popen(
@@ -211,7 +211,7 @@ def play_command(played: Stage, tasks: int, *, say: Callable[[str], object] = la
         say: told what happens.
     """
     hosts = str(played.file)
-    played.list_hosts(1, 3)
+    played.list_hosts(0, 1, 3)
     say(played.expect("cluster", "up", hosts).stderr)
     numbers = "\n".join(map(str, range(tasks)))
     out = played.folder / "out.jsonl"
@@ -258,7 +258,7 @@ def _faults(played: Stage, one: netns.Host, two: netns.Host, cut_s: float) -> It
     yield "one host was cut off and healed"
     played.kill(two.number)
     yield "one was killed"
-    played.list_hosts(1, 2, 3)
+    played.list_hosts(0, 1, 2, 3)
     played.expect("cluster", "up", hosts)
     yield "one was added"
     played.expect("cluster", "down", hosts, "--host", "h1")
