@@ -64,6 +64,8 @@ class Role(StrEnum):
     NODE = "node"
     SINK = "sink"
     OBSERVER = "observer"
+    STEWARD = "steward"
+    """It tends the queues of a ventilator."""
 
 
 class PeerState(StrEnum):
@@ -108,6 +110,8 @@ class OutcomeKind(IntEnum):
     """Recorded by a ventilator: it had not begun when its time to do so was over."""
     UNREADABLE = 12
     """Recorded by a ventilator: no node has the Python that its function is code of."""
+    CANCELLED = 13
+    """Recorded by a ventilator: it was taken out of its queue before it had begun."""
 
 
 class SessionId(NamedTuple):
@@ -430,6 +434,45 @@ class Output(Value):
     """Nothing waits any more: the answer to a QUERY."""
 
 
+class QueueCare(StrEnum):
+    """What a steward does with a queue."""
+
+    LENGTH = "length"
+    PURGE = "purge"
+    PAUSE = "pause"
+    RESUME = "resume"
+    PULL = "pull"
+
+
+class Tend(Value):
+    """Steward to ventilator, repeated until it is answered: do this with a queue."""
+
+    session: SessionId
+    number: int
+    """Counted by the steward from 1 on: what bears the number of the last one is done, and only answered again."""
+    care: QueueCare
+    queue: str = DEFAULT_QUEUE
+    most: int = 0
+    """PULL: so many at most."""
+
+
+class Tended(Value):
+    """Ventilator to steward: it is done, and so the queue stands now."""
+
+    session: SessionId
+    number: int
+    """Of what it answers."""
+    waiting: int
+    """Tasks that wait to be sent."""
+    delayed: int
+    """Tasks whose time has not come."""
+    paused: bool
+    taken: int = 0
+    """Tasks that waited here and were purged or pulled."""
+    lines: Buffer = b""
+    """PULL: their arguments, a line of JSON each."""
+
+
 class Errand(NamedTuple):
     """What a task asks of the ventilator that owns its job, or what it is answered."""
 
@@ -461,6 +504,8 @@ class Errands(Value):
 
 Bulk = Tasks | Results | Stored
 """Numbered, retransmitted, sent on the bulk connection."""
-Control = Hello | Status | Cancel | Query | Errands
+Control = Hello | Status | Cancel | Query | Errands | Tend | Tended
 """Idempotent, sent on the control connection."""
 Message = Bulk | Control | Output
+Request = Cancel | Query | Status | Tend
+"""What a guest asks for, beside what it delivers."""

@@ -13,7 +13,7 @@ from zmqtasks import doors
 from zmqtasks.errors import BindError
 from zmqtasks.machines import roster
 from zmqtasks.machines.session import Closed
-from zmqtasks.messages import Address, Bulk, Cancel, Known, Output, PeerId, PeerState, Query, Role, Status
+from zmqtasks.messages import Address, Bulk, Known, Output, PeerId, PeerState, Request, Role, Status
 from zmqtasks.peer import Guest, Link, Loop, Peer, Report, Timer
 
 logger = logging.getLogger(__name__)
@@ -184,7 +184,7 @@ class Company:
         if not again:
             self.neighbours.met(guest.address)
 
-    def guest_delivered(self, guest: Guest, message: Bulk | Cancel | Query | Status) -> None:
+    def guest_delivered(self, guest: Guest, message: Bulk | Request) -> None:
         """Nothing to do: nodes give each other no work."""
 
     def guest_left(self, guest: Guest, closed: Closed) -> None:

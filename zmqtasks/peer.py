@@ -35,6 +35,8 @@ from zmqtasks.messages import (
     Status,
     Stored,
     Tasks,
+    Tend,
+    Tended,
 )
 from zmqtasks.options import Limits
 from zmqtasks.sessions import GOODBYE_S, UNKNOWN_SESSION, Guest, GuestRole, Link, LinkRole, Loop, Report, Timer
@@ -209,16 +211,16 @@ class Peer:
                     guest.handle(session.StatusReceived(message))
                 elif message.state not in (PeerState.BYE, PeerState.REJECT):
                     self._reject(message.session, message.address, UNKNOWN_SESSION)
-            case Output():
+            case Output() | Tended():
                 if link := self._link_of(message, sender):
-                    link.hear_output(message)
+                    link.hear(message)
             case Errands() if message.session.epoch == self.epoch:
                 if (link := self._link_of(message, sender)) and link.partner:
                     self.on_errands(link.partner, message)
             case Errands():
                 if guest := self._guest_of(message, sender):
                     self.on_errands(guest.id, message)
-            case Cancel() | Query():
+            case Cancel() | Query() | Tend():
                 if guest := self._guest_of(message, sender):
                     guest.deliver(message)
         return guest is not None or link is not None

@@ -19,13 +19,13 @@ from zmqtasks.machines.session import Closed
 from zmqtasks.messages import (
     NO_SESSION,
     Bulk,
-    Cancel,
     JobId,
     Load,
     OutcomeKind,
     Output,
     PeerId,
     Query,
+    Request,
     Results,
     Role,
     Settled,
@@ -137,7 +137,7 @@ class Sink:
         if not teller or teller.address != guest.address:
             self._tellers[guest.id] = _Teller(self._peer, guest)
 
-    def guest_delivered(self, guest: Guest, message: Bulk | Cancel | Query | Status) -> None:
+    def guest_delivered(self, guest: Guest, message: Bulk | Request) -> None:
         """Record what is new in these results; acknowledge them when that is stored."""
         if isinstance(message, Query):
             if not self._take(message.jobs):

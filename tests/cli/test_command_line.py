@@ -87,7 +87,7 @@ def test_without_a_command_the_help_is_shown() -> None:
         (["run", "math:sqrt", "-", "--node", "127.0.0.1"], "is not an address"),
         (["run", "math:sqrt", "-", "--node", "127.0.0.1:99999"], "is not an address"),
         (["run", "math:sqrt", "-", "--node", "127.0.0.1:1", "--workers", "2"], "--workers: for a node that is started"),
-        (["run", "math:sqrt", "-", "--bind", "127.0.0.1:0"], "--bind: for nodes of --node"),
+        (["run", "math:sqrt", "-", "--ports", "7700-7710"], "--ports: for what --bind says"),
         (["run", "math:sqrt", "-", "--node", "10.0.0.7:7700"], "give all members the key that zmqtasks keygen makes"),
         (
             ["run", "math:sqrt", "-", "--node", "10.0.0.7:7700", "--bind", "10.0.0.5:0"],

@@ -15,15 +15,28 @@ HELLO = SAMPLES["hello"]
 assert isinstance(HELLO, Hello)
 MESSAGES: dict[str, Message] = {
     **{f"HELLO {role}": replace(HELLO, role=role) for role in Role},
-    **{name.upper(): SAMPLES[name] for name in ("tasks", "cancel", "query", "results", "output", "errands", "stored")},
+    **{
+        name.upper(): SAMPLES[name]
+        for name in ("tasks", "cancel", "query", "results", "output", "errands", "stored", "tend", "tended")
+    },
     "STATUS": SAMPLES["status-without-have"],
     "DRAIN": SAMPLES["status-that-asks-for-a-drain"],
 }
 MAY = {
-    "submit": {"HELLO ventilator", "HELLO observer", "TASKS", "CANCEL", "QUERY", "RESULTS", "ERRANDS", "STATUS"},
+    "submit": {
+        "HELLO ventilator",
+        "HELLO observer",
+        "TASKS",
+        "CANCEL",
+        "QUERY",
+        "RESULTS",
+        "ERRANDS",
+        "STATUS",
+        "TENDED",
+    },
     "node": {"HELLO node", "RESULTS", "OUTPUT", "ERRANDS", "STATUS", "DRAIN"},
     "sink": {"HELLO sink", "STORED", "STATUS"},
-    "admin": {"HELLO observer", "STATUS", "DRAIN"},
+    "admin": {"HELLO observer", "HELLO steward", "STATUS", "DRAIN", "TEND"},
 }
 
 

@@ -30,6 +30,7 @@ from zmqtasks.messages import (
     Printed,
     PutObject,
     Query,
+    QueueCare,
     Range,
     Results,
     Role,
@@ -39,6 +40,8 @@ from zmqtasks.messages import (
     Status,
     Stored,
     Tasks,
+    Tend,
+    Tended,
     Window,
 )
 from zmqtasks.metrics import Metrics, Moments
@@ -161,6 +164,8 @@ SAMPLES: dict[str, Message] = {
         end=True,
     ),
     "errands": Errands(SESSION, 2, 17, 40, (Errand(3, 8, JOB, b"what a task asks"), Errand(5, 0, "", b"")), over=True),
+    "tend": Tend(SESSION, 3, QueueCare.PULL, "mail", 10),
+    "tended": Tended(SESSION, 3, 40, 2, True, 2, b'"first"\n{"second": 2}\n'),
     "query": Query(SESSION, (JOB, "00112233445566aa:2")),
 }
 

@@ -113,5 +113,7 @@ messages = st.one_of(
     st.builds(m.Cancel, sessions, tuples_of(ranges), st.booleans()),
     st.builds(m.Query, sessions, tuples_of(labels)),
     st.builds(m.Output, sessions, tuples_of(printed), integers, st.booleans()),
+    st.builds(m.Tend, sessions, integers.filter(bool), st.sampled_from(m.QueueCare), labels, integers),
+    st.builds(m.Tended, sessions, integers.filter(bool), integers, integers, st.booleans(), integers, bodies),
     st.builds(m.Errands, sessions, integers, integers, integers, tuples_of(errands), st.booleans()),
 )

@@ -18,6 +18,7 @@ from zmqtasks.cli.cluster import cluster
 from zmqtasks.cli.drain import drain, stop
 from zmqtasks.cli.exits import Exit, Refusal, say
 from zmqtasks.cli.keygen import keygen
+from zmqtasks.cli.queue import queue
 from zmqtasks.cli.run import run
 from zmqtasks.cli.sink import sink
 from zmqtasks.cli.status import status
@@ -93,5 +94,5 @@ def program(verbose: int) -> None:
     logging.basicConfig(level=LEVELS[min(verbose, 2)], handlers=[handler], force=True)
 
 
-for _command in (run, worker, sink, ventilator, status, drain, stop, cluster, keygen, bench):
+for _command in (run, worker, sink, ventilator, status, queue, drain, stop, cluster, keygen, bench):
     program.add_command(_command)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 from zmqtasks.machines.session import Closed
 from zmqtasks.messages import Address, Output, PeerState, Role, Status
@@ -15,6 +16,8 @@ from zmqtasks.peer import Link, Peer
 from zmqtasks.place import Place, open_peer
 from zmqtasks.processes.folder import PrivateFolder
 from zmqtasks.records import Value, replace
+
+T = TypeVar("T")
 
 
 def ask(nodes: tuple[str, ...], place: Place, timeout_s: float) -> dict[str, Status | str]:
@@ -29,8 +32,8 @@ def ask(nodes: tuple[str, ...], place: Place, timeout_s: float) -> dict[str, Sta
         BindError: an address cannot be bound.
         KeyFileError: the key cannot be used.
     """
-    asking = _Asking(nodes, timeout_s)
-    asyncio.run(_hold_sessions(asking, nodes, place, timeout_s))
+    asking = _Looking(nodes, timeout_s)
+    asyncio.run(hold_sessions(asking, nodes, place, timeout_s))
     return asking.answers
 
 
@@ -48,11 +51,12 @@ def end(nodes: tuple[str, ...], place: Place, ending: Ending, timeout_s: float) 
         KeyFileError: the key cannot be used.
     """
     asking = _Ending(nodes, timeout_s, ending)
-    asyncio.run(_hold_sessions(asking, nodes, place, timeout_s))
+    asyncio.run(hold_sessions(asking, nodes, place, timeout_s))
     return asking.answers
 
 
-async def _hold_sessions(asking: _Asking, nodes: tuple[str, ...], place: Place, timeout_s: float) -> None:
+async def hold_sessions(asking: Asking[Any], nodes: tuple[str, ...], place: Place, timeout_s: float) -> None:
+    """Ask the peers at these addresses until all have answered, or their time is up."""
     folder = PrivateFolder()
     try:
         peer = open_peer(asyncio.get_running_loop(), replace(place, folder=folder.path), on_refused=asking.not_let_in)
@@ -82,15 +86,16 @@ class Ending(Value):
     on_end: Callable[[str], None]
 
 
-class _Asking:
-    """Sessions as an observer, and what came of them; see `LinkRole`."""
+class Asking(Generic[T]):
+    """Sessions with peers, and what each answered, or why it did not; see `LinkRole`."""
 
+    role = Role.OBSERVER
     has_begun = False
     """Whether something is under way that is waited for, however long it takes."""
 
     def __init__(self, nodes: tuple[str, ...], timeout_s: float) -> None:
         self.over = asyncio.Event()
-        self.answers: dict[str, Status | str] = dict.fromkeys(nodes, f"did not answer within {timeout_s:g} s")
+        self.answers: dict[str, T | str] = dict.fromkeys(nodes, f"did not answer within {timeout_s:g} s")
         self._given = dict(zip(nodes, nodes, strict=True))  # as it was given, by the endpoint with its key
         self._waiting = set(nodes)
 
@@ -98,15 +103,18 @@ class _Asking:
         """Open a session with the peer at an address."""
         address = peer.network.complete(Address("", "", (node,)))
         self._given[address.endpoints[0]] = node
-        peer.open(address, Role.OBSERVER, self)
+        peer.open(address, self.role, self)
 
     def give_up(self) -> None:
         """Wait for no answer any more."""
 
-    def _answered(self, link: Link, answer: Status | str) -> None:
-        address = self._given[link.address.endpoints[0]]
+    def _answered(self, link: Link, answer: T | str) -> None:
+        address = self._address(link)
         self.answers[address] = answer
         self._done(address)
+
+    def _address(self, link: Link) -> str:
+        return self._given[link.address.endpoints[0]]
 
     def _done(self, address: str) -> None:
         self._waiting.discard(address)
@@ -122,7 +130,8 @@ class _Asking:
                 self._done(address)
 
     def link_opened(self, link: Link, status: Status) -> None:
-        self._answered(link, status)
+        """Say what is wanted."""
+        raise NotImplementedError
 
     def link_heard(self, link: Link, status: Status) -> None:
         """Nothing to do: the first answer tells it all."""
@@ -137,10 +146,18 @@ class _Asking:
         """Nothing to do: it has answered, or another session follows."""
 
     def link_refused(self, link: Link, reason: str) -> None:
+        """Take its reason for an answer."""
         self._answered(link, f"refused: {reason}")
 
 
-class _Ending(_Asking):
+class _Looking(Asking[Status]):
+    """Sessions with peers that shall tell how they are."""
+
+    def link_opened(self, link: Link, status: Status) -> None:
+        self._answered(link, status)
+
+
+class _Ending(Asking[Status]):
     """Sessions with nodes that shall end."""
 
     def __init__(self, nodes: tuple[str, ...], timeout_s: float, ending: Ending) -> None:
@@ -168,14 +185,14 @@ class _Ending(_Asking):
     def link_heard(self, link: Link, status: Status) -> None:
         if status.state is not PeerState.DRAIN:
             return
-        address = self._given[link.address.endpoints[0]]
+        address = self._address(link)
         self.answers[address] = status
         self._leaving.add(address)
         if not self._ending.wait:
             self._done(address)
 
     def link_closed(self, link: Link, closed: Closed) -> None:
-        address = self._given[link.address.endpoints[0]]
+        address = self._address(link)
         if address in self._leaving & self._waiting:
             self._ending.on_end(address)
             self._done(address)

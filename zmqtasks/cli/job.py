@@ -53,6 +53,7 @@ class Task(Value):
         progress: show on a terminal how far it is.
         trace_id: of all tasks.
         defaults: options of calls that tasks spawn, where nobody says otherwise.
+        has_door: whether somebody said where we listen, and wants to know where that is.
     """
 
     function: Function
@@ -61,6 +62,7 @@ class Task(Value):
     progress: bool = True
     trace_id: str = ""
     defaults: TaskOptions = TaskOptions()
+    has_door: bool = False
 
 
 class JobRun:
@@ -117,6 +119,8 @@ class JobRun:
             try:
                 self._embedded = Embedded(replace(where, on_output=self._printed), self._results)
                 self._check_nodes(self._embedded)
+                if self._task.has_door:
+                    say(f"ready at {self._embedded.peer.address.endpoints[0]}, for zmqtasks queue")
                 with self._display:
                     self._open_job()
                     self._feed()

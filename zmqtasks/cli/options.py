@@ -298,7 +298,7 @@ def log_format(command: F) -> F:
 def inbox_options(command: F) -> F:
     """Add where this program listens for answers from other machines."""
     for decorate in (
-        click.option("--bind", type=INBOX, help="Listen here for nodes on other machines; port 0 for any."),
+        click.option("--bind", type=INBOX, help="Listen here for other programs, such as far nodes; port 0: any."),
         ports_option,
         click.option("--advertise", type=ADDRESS, help="Address that others shall connect to instead."),
         door_options,

@@ -20,6 +20,8 @@ from zmqtasks.machines.dispatch_moves import Finish
 from zmqtasks.machines.ranges import RangeSet
 from zmqtasks.messages import JobId, Outcome, OutcomeKind
 from zmqtasks.options import Limits
+from zmqtasks.records import replace
+from zmqtasks.ventilator.jobs import recorded_kind
 from zmqtasks.ventilator.resuming import Resuming
 from zmqtasks.wire import payload
 
@@ -117,6 +119,7 @@ class Results:
 
     def finish(self, finish: Finish, error: BaseException | None) -> None:
         """Take the ventilator's word that tasks have ended; `error` where it decided how."""
+        finish = replace(finish, kind=recorded_kind(finish.kind))
         if finish.kind is OutcomeKind.OK:
             self._tally.done += finish.stop - finish.start
         elif self.store is None:
@@ -128,7 +131,7 @@ class Results:
             record = self._unjudged.pop(finish.start)
             self._keep(record)
             self._count(record)
-        if self._resuming and finish.kind is not OutcomeKind.RETURNED:
+        if self._resuming:
             self._mark(self._resuming, finish)
         self._on_ended(finish.start, finish.stop)
 

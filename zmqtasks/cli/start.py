@@ -6,7 +6,7 @@ Owns these checks and the order in which they are made: command line, function, 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -58,12 +58,12 @@ def _run_once(given: dict[str, Any]) -> int:
         _refuse_with(given, OWN_NODE, "a node that is started here; those of --node have their own")
         where = _where(given, tuple(given["nodes"]))
     else:
-        _refuse_with(
-            given, ("bind", "ports", "advertise", "lease"), "nodes of --node; a node that is started here needs no port"
-        )
+        _refuse_with(given, ("lease",), "nodes of --node; a node that is started here is ended with this program")
+        if not given["bind"]:
+            _refuse_with(given, ("ports", "advertise"), "what --bind says, or --node; a node of our own needs no port")
         own = {name: given[name] for name in OWN_NODE if given[name]}
         # What workers print goes to standard error: standard output is for results.
-        where = Where(node=NodeOptions(**own), output="stderr")
+        where = Where(node=NodeOptions(**own), output="stderr", **(_door((), given) if given["bind"] else {}))
     return _run(given, source, where)
 
 
@@ -98,7 +98,8 @@ def _run(given: dict[str, Any], source: Source, where: Where) -> int:
             Exit.CONNECT, f"the node that is started here cannot run {function.name}: {why}; name one that can"
         )
     shown = bool(where.sink) or not is_terminal(given["output"])
-    task = Task(function, source, given["keep_going"], shown, given["trace_id"], function.defaults)
+    has_door = bool(given["bind"])
+    task = Task(function, source, given["keep_going"], shown, given["trace_id"], function.defaults, has_door)
     journal = given["journal"]
     if journal and not where.sink and given["output"] in (None, "-"):
         raise click.UsageError("--journal needs -o FILE: what went to standard output cannot be found again")
@@ -157,18 +158,25 @@ def _source(given: dict[str, Any]) -> Source:
 
 
 def _where(given: dict[str, Any], nodes: tuple[str, ...]) -> Where:
-    sink, advertise = given.get("sink"), given["advertise"]
+    sink = given.get("sink")
     partners = [*nodes, *filter(None, [sink])]
     return Where(
         addresses=nodes,
         sink=sink,
-        bind=options.inbox_for(partners, given),
-        advertise=() if advertise is None else (advertise,),
-        key=given["key"],
-        insecure=given["insecure"],
+        **_door(partners, given),
         connect_s=given["connect_timeout"],
         lease_s=given["lease"] or LEASE_S,
     )
+
+
+def _door(partners: Sequence[str], given: dict[str, Any]) -> dict[str, Any]:
+    """Return where this program listens, as fields of `Where`."""
+    return {
+        "bind": options.inbox_for(partners, given),
+        "advertise": () if given["advertise"] is None else (given["advertise"],),
+        "key": given["key"],
+        "insecure": given["insecure"],
+    }
 
 
 def _check_output(given: dict[str, Any]) -> None:

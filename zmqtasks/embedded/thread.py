@@ -25,7 +25,7 @@ from zmqtasks.embedded.where import Where
 from zmqtasks.errors import JournalError, LocalProtocolError, NoNodes, NotAuthorised, ZmqtasksError
 from zmqtasks.journal import FileJournal
 from zmqtasks.machines.roster import Roster
-from zmqtasks.messages import Address, Output, PeerId, Query, Settled
+from zmqtasks.messages import Address, Output, PeerId, Query, Role, Settled
 from zmqtasks.neighbours import Neighbours, can_talk
 from zmqtasks.peer import Link, Peer
 from zmqtasks.place import Place, open_peer
@@ -35,6 +35,7 @@ from zmqtasks.sink import Recorder, Sink
 from zmqtasks.transport.turning import new_loop
 from zmqtasks.ventilator.resuming import Resuming
 from zmqtasks.ventilator.shell import Ventilator
+from zmqtasks.ventilator.stewards import Stewards
 
 logger = logging.getLogger(__name__)
 
@@ -192,6 +193,7 @@ class Embedded:
         # Beside a standalone one, for what our tasks have others do: that comes home.
         self.sink = Sink(self.peer, self._collector, self._settle if self._where.watching else self.ventilator.settle)
         self._collector.begin(self)
+        self.peer.host(Role.STEWARD, Stewards(self.ventilator))
         machine = Roster(self.peer.id, None, lambda address: can_talk(self.peer.address, address))
         self._neighbours = Neighbours(self.loop, machine, self._reach, self._let_go)
         self.ventilator.neighbours = self._neighbours

@@ -24,6 +24,8 @@ from zmqtasks.messages import (
     Status,
     Stored,
     Tasks,
+    Tend,
+    Tended,
     ventilator_of,
 )
 from zmqtasks.records import Value, replace
@@ -37,7 +39,7 @@ class KeyRole(StrEnum):
     NODE = "node"
     SINK = "sink"
     ADMIN = "admin"
-    """Somebody who looks at nodes and sinks, and tells them to drain or to stop."""
+    """Somebody who looks at nodes and sinks, tells them to drain or to stop, and tends queues."""
 
 
 class Member(Value):
@@ -56,6 +58,7 @@ _OPENS = {
     Role.NODE: {KeyRole.NODE},
     Role.SINK: {KeyRole.SINK},
     Role.OBSERVER: {KeyRole.ADMIN, KeyRole.SUBMIT},
+    Role.STEWARD: {KeyRole.ADMIN},
 }
 _SENDS: dict[type[Message], set[KeyRole]] = {
     Status: set(KeyRole),
@@ -66,6 +69,8 @@ _SENDS: dict[type[Message], set[KeyRole]] = {
     Output: {KeyRole.NODE},
     Errands: {KeyRole.NODE, KeyRole.SUBMIT},  # of a task to its home, and what it is answered
     Stored: {KeyRole.SINK},
+    Tend: {KeyRole.ADMIN},
+    Tended: {KeyRole.SUBMIT},
 }
 """Who is not named here for a message may not send it; nor may anybody a message that is not named."""
 

@@ -32,6 +32,7 @@ from zmqtasks.messages import (
     PeerId,
     PeerState,
     Query,
+    Request,
     Role,
     Status,
     Tasks,
@@ -161,7 +162,7 @@ class Node:
             self._hold(moves.SessionReplaced(guest.id))
             self._ways.redirect(guest.address)
 
-    def guest_delivered(self, guest: Guest, message: Bulk | Cancel | Query | Status) -> None:
+    def guest_delivered(self, guest: Guest, message: Bulk | Request) -> None:
         """Take tasks, or give some up."""
         if isinstance(message, Tasks):
             if message.objects or message.dropped:

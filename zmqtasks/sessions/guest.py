@@ -20,8 +20,10 @@ from zmqtasks.messages import (
     PeerState,
     Printed,
     Query,
+    Request,
     SessionId,
-    Status,
+    Tend,
+    Tended,
 )
 from zmqtasks.records import replace
 from zmqtasks.sessions.end import GOODBYE_S, End, Report
@@ -36,7 +38,7 @@ class GuestRole(Protocol):
     def guest_joined(self, guest: Guest, *, again: bool) -> None:
         """A session is open; `again` where it replaces an earlier one of the same peer."""
 
-    def guest_delivered(self, guest: Guest, message: Bulk | Cancel | Query | Status) -> None:
+    def guest_delivered(self, guest: Guest, message: Bulk | Request) -> None:
         """The next bulk message in order, or a request. Bulk is acknowledged by `guest.processed(seq)`."""
 
     def guest_left(self, guest: Guest, closed: session.Closed) -> None:
@@ -78,7 +80,7 @@ class Guest(End):
         if not self._over:
             self.handle(session.Processed(seq))
 
-    def deliver(self, request: Cancel | Query) -> None:
+    def deliver(self, request: Cancel | Query | Tend) -> None:
         """Pass a request on; requests are not numbered."""
         self.handle(session.RequestReceived())
         self._handler.guest_delivered(self, request)
@@ -92,8 +94,8 @@ class Guest(End):
         """Send what workers printed, best effort; False where nothing can be taken now."""
         return not self._over and self._wire.send_output(Output(self.machine.session, printed, dropped, end))
 
-    def carry(self, make: Callable[[SessionId], Errands]) -> None:
-        """Send errands, best effort."""
+    def carry(self, make: Callable[[SessionId], Errands | Tended]) -> None:
+        """Send errands, or an answer, best effort."""
         if not self._over:
             self._wire.send_control(make(self.machine.session))
 

@@ -24,6 +24,8 @@ from zmqtasks.messages import (
     Role,
     SessionId,
     Status,
+    Tend,
+    Tended,
 )
 from zmqtasks.options import Limits
 from zmqtasks.sessions.end import GOODBYE_S, End, Report, Timer
@@ -89,6 +91,8 @@ class Link(End):
         """What our part of each Status says."""
         self.lends = False
         """Whether the partner can read our memory: then large bodies are lent."""
+        self.on_tended: Callable[[Tended], None] = lambda tended: None
+        """Told of answers to what a steward asks."""
         self._renew()
 
     @property
@@ -114,7 +118,7 @@ class Link(End):
         """Send a bulk message reliably, in order; `session` and `seq` are filled in."""
         self.handle(session.Offered(message))
 
-    def request(self, make: Callable[[SessionId], Cancel | Query | Errands]) -> None:
+    def request(self, make: Callable[[SessionId], Cancel | Query | Errands | Tend]) -> None:
         """Send a request, best effort."""
         if self._wire and self.is_up:
             self._wire.send_control(make(self.machine.session))
@@ -125,9 +129,12 @@ class Link(End):
         if self.is_up:
             self._do(session.SendStatus(full=False))
 
-    def hear_output(self, output: Output) -> None:
-        """Pass on what workers printed; output is neither numbered nor acknowledged."""
-        self._handler.link_printed(self, output)
+    def hear(self, message: Output | Tended) -> None:
+        """Pass on what is neither numbered nor acknowledged: what workers printed, or how a queue was tended."""
+        if isinstance(message, Tended):
+            self.on_tended(message)
+        else:
+            self._handler.link_printed(self, message)
 
     @property
     def key(self) -> str:

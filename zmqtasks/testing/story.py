@@ -5,7 +5,7 @@ Owns the wording. Called by the fake network, where somebody listens.
 
 from __future__ import annotations
 
-from zmqtasks.messages import Cancel, Errands, Hello, Message, Output, PeerState, Query, Results, Status, Stored, Tasks
+from zmqtasks.messages import Hello, Message, PeerState, Results, Status, Stored, Tasks
 
 
 def describe(message: Message) -> str:
@@ -25,6 +25,6 @@ def describe(message: Message) -> str:
             parts = [f"{o.kind.name} {o.job}[{o.start}..{o.stop})@{o.attempt}" for o in message.outcomes]
         case Stored():
             parts = [f"{s.kind.name} {s.job}[{s.start}..{s.stop})@{s.attempt}" for s in message.settled]
-        case Cancel() | Query() | Output() | Errands():
+        case _:
             return repr(message)
     return f"{name} #{message.session.number} seq={message.seq} {' '.join(parts)}"

@@ -74,7 +74,8 @@ class Keyring:
         if given in self._members:
             return endpoint
         known = [m for m in self._members.values() if not m.roles.isdisjoint((KeyRole.NODE, KeyRole.SINK))]
-        meant = [m for m in known if m.name == given] if given else known
+        # Who submits is asked by a steward alone, and only by name.
+        meant = [m for m in self._members.values() if m.name == given] if given else known
         if len(meant) != 1:
             names = ", ".join(sorted(m.name for m in known)) or "none"
             raise NotAuthorised(

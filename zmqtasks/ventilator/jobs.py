@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
 
-from zmqtasks.errors import IncompatibleVersion, NodeKiller, RetriesExhausted, TaskExpired, TaskLost, ZmqtasksError
+from zmqtasks.errors import IncompatibleVersion, NodeKiller, RetriesExhausted, TaskExpired, TaskLost
 from zmqtasks.machines import dispatch_moves as moves
 from zmqtasks.messages import Job, OutcomeKind, PeerId
 from zmqtasks.options import TaskOptions
@@ -28,7 +29,7 @@ class OpenJob(Entity):
 
 def error_of(
     finish: moves.Finish, options: TaskOptions, own: PeerId, pythons: Callable[[], tuple[str, str]]
-) -> ZmqtasksError | None:
+) -> Exception | None:
     """Return the error of tasks that the ventilator has ended itself, or None where it is told by who ended them.
 
     Args:
@@ -58,5 +59,12 @@ def error_of(
             )
         case OutcomeKind.EXPIRED:
             return TaskExpired(f"the task had not begun within expires={options.expires:g} s")
+        case OutcomeKind.RETURNED:
+            return CancelledError("it was taken out of its queue before it had begun")
         case _:
             return None
+
+
+def recorded_kind(kind: OutcomeKind) -> OutcomeKind:
+    """Return as what an end is recorded: what was handed back and shall not run has been cancelled."""
+    return OutcomeKind.CANCELLED if kind is OutcomeKind.RETURNED else kind

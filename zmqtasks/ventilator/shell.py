@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -41,7 +41,7 @@ from zmqtasks.peer import Link, Peer, Timer
 from zmqtasks.ventilator.afterwards import Afterwards
 from zmqtasks.ventilator.doubts import Doubts
 from zmqtasks.ventilator.home import Home
-from zmqtasks.ventilator.jobs import OpenJob, error_of
+from zmqtasks.ventilator.jobs import OpenJob, error_of, recorded_kind
 from zmqtasks.ventilator.resuming import SPAWN, Kin, Resuming
 from zmqtasks.ventilator.shipping import NodeLink, Shipping
 from zmqtasks.ventilator.sink_session import SinkSession
@@ -282,15 +282,16 @@ class Ventilator:
 
     def pull(self, queue: str, most: int, jobs: Container[JobId]) -> list[tuple[JobId, int, payload.Form, Any]]:
         """Take up to so many tasks out that are of these jobs and were never sent; they have ended with that here."""
-        pulled = [
-            (job_id, *argument)
-            for job_id, start, stop in self._dispatch.queues.waiting(queue)
-            if job_id in jobs
-            for argument in islice(self._jobs[job_id].source.unencoded(start, stop), most)
-        ][:most]
+        pulled = list(islice((call for call in self.unsent(queue) if call[0] in jobs), most))
         for job_id, index, _, _ in pulled:
             self.cancel(job_id, index, index + 1)
         return pulled
+
+    def unsent(self, queue: str) -> Iterator[tuple[JobId, int, payload.Form, Any]]:
+        """Go through the tasks of a queue that were never sent, the first in line first."""
+        for job_id, start, stop in self._dispatch.queues.waiting(queue):
+            for argument in self._jobs[job_id].source.unencoded(start, stop):
+                yield job_id, *argument
 
     def keep_object(self, object_id: ObjectId, body: Body) -> None:
         """Keep an object, for the nodes that will need it."""
@@ -444,9 +445,9 @@ class Ventilator:
     def _conclude(self, finish: moves.Finish, error: BaseException) -> None:
         """End tasks with an error this side decided; a standalone sink is told to record it."""
         if self._sink and not self._comes_home(finish.job):
-            body, node = payload.pack_failure(error), finish.node or self._peer.id
+            body, node, kind = payload.pack_failure(error), finish.node or self._peer.id, recorded_kind(finish.kind)
             self._sink.tell(
-                Outcome(finish.job, finish.attempt, node, index, index + 1, finish.kind, 0.0, body)
+                Outcome(finish.job, finish.attempt, node, index, index + 1, kind, 0.0, body)
                 for index in range(finish.start, finish.stop)
             )
         self._let_go(finish, error)

@@ -15,12 +15,12 @@ from zmqtasks.messages import (
     NO_SESSION,
     Address,
     Bulk,
-    Cancel,
     JobId,
     Outcome,
     OutcomeKind,
     Output,
     Query,
+    Request,
     Results,
     Role,
     Settled,
@@ -151,7 +151,7 @@ class SinkSession:
     def guest_joined(self, guest: Guest, *, again: bool) -> None:
         """The sink opened its way back."""
 
-    def guest_delivered(self, guest: Guest, message: Bulk | Cancel | Query | Status) -> None:
+    def guest_delivered(self, guest: Guest, message: Bulk | Request) -> None:
         """The sink tells what it has stored."""
         if isinstance(message, Stored):
             for settled in message.settled:

@@ -1,8 +1,8 @@
 """Messages to frames and back: the bytes of the protocol (docs/design/protocol.md).
 
 A frame is `u32 header length, big endian | header, a msgpack map | bodies, back to back`. The header says what the
-message is (`control`, `bulk`), and how long each body is. Bodies are opaque here: encoding copies each once, decoding
-slices a memoryview.
+message is (`control`, `bulk`, `tending`), and how long each body is. Bodies are opaque here: encoding copies each
+once, decoding slices a memoryview.
 Whatever a peer sends, decoding gives a valid message or raises `RemoteProtocolError`. It never opens a body, never
 logs and never touches a socket. Called by the shells that own a socket or a channel.
 """
@@ -26,9 +26,11 @@ from zmqtasks.messages import (
     Status,
     Stored,
     Tasks,
+    Tend,
+    Tended,
 )
 from zmqtasks.options import Limits
-from zmqtasks.wire import bulk, control
+from zmqtasks.wire import bulk, control, tending
 from zmqtasks.wire.fields import integer, malformed, text
 from zmqtasks.wire.headers import LEAST_ITEMS, pack_map, parse_map
 from zmqtasks.wire.loans import Loan, in_memory
@@ -139,6 +141,8 @@ _ENCODERS: dict[type, Callable[[Any], Parts]] = {
     Query: control.encode_query,
     Output: control.encode_output,
     Errands: control.encode_errands,
+    Tend: tending.encode_tend,
+    Tended: tending.encode_tended,
 }
 _DECODERS: dict[str, Callable[[Header, Bodies], Message]] = {
     "hello": control.decode_hello,
@@ -150,4 +154,6 @@ _DECODERS: dict[str, Callable[[Header, Bodies], Message]] = {
     "query": control.decode_query,
     "output": control.decode_output,
     "errands": control.decode_errands,
+    "tend": tending.decode_tend,
+    "tended": tending.decode_tended,
 }
