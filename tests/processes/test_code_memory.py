@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -129,3 +131,62 @@ def test_what_another_finder_gives_is_left_to_it(folder: Path, monkeypatch: pyte
     memory.learn("parcel.inner")
     assert memory.find_spec("single") is None
     assert memory.find_spec("parcel.inner", [str(folder / "parcel")]) is not None
+
+
+@pytest.fixture
+def imports(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CodeMemory]:
+    """Give a memory that is asked first, in a folder with a sound package."""
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    (folder / "sound").mkdir()
+    (folder / "sound" / "__init__.py").write_text("name = __name__\n")
+    (folder / "sound" / "inner.py").write_text(
+        "import sound.inner as me\npartial = not hasattr(me, 'later')\nlater = 1\n"
+    )
+    before = set(sys.modules)
+    memory = CodeMemory()
+    for name in ("single", "parcel.inner", "sound.inner"):
+        memory.learn(name)
+    memory.install()
+    yield memory
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def test_the_short_way_gives_what_an_import_gives(imports: CodeMemory) -> None:
+    inner = imports.import_module("sound.inner")
+    assert (inner.partial, inner.later) == (True, 1), "it was there while it was executed, and not yet complete"
+    assert sys.modules["sound"].inner is inner is imports.import_module("sound.inner")
+    short = {name: dict(vars(sys.modules.pop(name))) for name in ("sound", "sound.inner")}
+    importlib.import_module("sound.inner")
+    for name in short:
+        usual = vars(sys.modules[name])
+        ours = short[name]
+        assert list(ours) == list(usual)
+        for attribute in ("__name__", "__package__", "__file__", "__cached__", "__path__"):
+            assert ours.get(attribute) == usual.get(attribute)
+        assert not ours["__spec__"]._initializing
+
+
+def test_a_module_that_fails_is_imported_anew_next_time(imports: CodeMemory, folder: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="executed"):
+            imports.import_module("parcel.inner")
+        assert not {"parcel", "parcel.inner"} & set(sys.modules)
+    (folder / "parcel" / "__init__.py").write_text("")
+    assert imports.import_module("parcel.inner").value == 1
+
+
+def test_a_module_may_put_another_in_its_place(imports: CodeMemory, folder: Path) -> None:
+    (folder / "deputy.py").write_text("import sys, types\nsys.modules[__name__] = types.SimpleNamespace(it='other')\n")
+    imports.learn("deputy")
+    assert imports.import_module("deputy").it == "other"
+
+
+def test_what_has_changed_or_was_put_before_goes_the_usual_way(imports: CodeMemory, folder: Path) -> None:
+    (folder / "single.py").write_text("value = 22\n")
+    assert imports.import_module("single").value == 22
+    sys.modules["sound"] = ModuleType("sound")
+    with pytest.raises(ModuleNotFoundError, match="not a package"):
+        imports.import_module("sound.inner")
+    with pytest.raises(ModuleNotFoundError, match="nowhere"):
+        imports.import_module("nowhere")

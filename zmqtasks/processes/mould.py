@@ -14,6 +14,7 @@ import os
 import socket
 import sys
 import threading
+from collections.abc import Sequence
 from types import CodeType, FunctionType, ModuleType
 from typing import NoReturn
 
@@ -25,7 +26,7 @@ from zmqtasks.processes.farewell import disown_exit_handlers
 from zmqtasks.processes.framing import FrameKind, frame_head
 from zmqtasks.processes.progress import slot_to_rehearse
 from zmqtasks.processes.worker import Settings, Worker, class_for
-from zmqtasks.wire import codec, payload
+from zmqtasks.wire import codec, functions, payload
 
 REHEARSALS = 2
 """The first imports and binds what comes late; the second leaves a few pages less to write to, more of them none."""
@@ -49,20 +50,25 @@ class Mould:
         os.close(progress_fd)
         self._memory = CodeMemory()
         self._memory.install()
+        functions.import_module = self._memory.import_module
         disown_exit_handlers()
         ours, self._channel = socket.socketpair()
         """The channel of each worker, which puts its own in the place of this one: cheaper than a new object."""
         self._channel_fd = self._channel.fileno()
         with ours:
             rehearse(self._worker, ours, self._channel, settings.pack() if has_functions else b"")
+        self._worker.take_rules()
         self._care = _CareForThreads()
         gc.collect()
         gc.disable()  # a collection before a fork would only make pages that are no longer shared
         gc.freeze()
 
-    def learn(self, module: str) -> None:
-        """Remember the code of a module that tasks come from."""
-        self._memory.learn(module)
+    def learn(self, modules: Sequence[str], jobs: bytes) -> None:
+        """Remember the code of modules that tasks come from, and have workers know the jobs of a message."""
+        for module in modules:
+            self._memory.learn(module)
+        if jobs:
+            self._worker.learn(jobs)
 
     def fork(self, slot: int, fds: tuple[int, ...]) -> bytes:
         """Fork a worker, and return the answer to who asked for it.
@@ -166,8 +172,7 @@ class _StreamsInPlace:
 
     def __exit__(self, *exc_info: object) -> None:
         for kept, fd in self._kept:
-            os.dup2(kept, fd)
-            os.close(kept)
+            streams.redirect(fd, kept)  # as each worker does, which so need not look up what it calls
 
 
 def rehearse(worker: Worker, ours: socket.socket, theirs: socket.socket, start: bytes) -> None:
@@ -182,21 +187,23 @@ def rehearse(worker: Worker, ours: socket.socket, theirs: socket.socket, start: 
     if start:
         ours.sendall(frame_head(FrameKind.START, start) + start)
     for number in range(REHEARSALS):
-        body = codec.encode(_tasks(number))
-        ours.sendall(frame_head(FrameKind.TASKS, body) + body)
+        for message in _messages(number):
+            body = codec.encode(message)
+            ours.sendall(frame_head(FrameKind.TASKS, body) + body)
     ours.sendall(frame_head(FrameKind.STOP, b""))
     worker.serve(theirs, slot_to_rehearse())
 
 
-def _tasks(number: int) -> Tasks:
-    """Return a task called as `submit` does, and one as `map` does."""
+def _messages(number: int) -> list[Tasks]:
+    """Return a task called as `submit` does, and one as `map` does; with their job, and as to one who knows it."""
     job = Job(f"rehearsal:{number}", "nothing", Address("rehearsal", "here", ("nowhere",)), TaskOptions(), _NOTHING)
     bodies = [
         payload.pack([((number,), {})], form=payload.Form.CALL)[0].body,
         payload.pack([number], form=payload.Form.ONE)[0].body,
     ]
     chunks = tuple(Chunk(job.id, 1, 0, 1, 0, body) for body in bodies if body is not None)
-    return Tasks(NO_SESSION, number, (job,), chunks, (job.id,))
+    known = [Tasks(NO_SESSION, number, (), (chunk,)) for chunk in chunks]
+    return [Tasks(NO_SESSION, number, (job,), chunks), *known, Tasks(NO_SESSION, number, ended=(job.id,))]
 
 
 def nothing(value: int) -> None:

@@ -12,12 +12,12 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from zmqtasks.errors import RemoteProtocolError
-from zmqtasks.messages import Buffer, Results, Tasks
+from zmqtasks.messages import Buffer, Job, JobId, Results, Tasks
 from zmqtasks.options import Limits
 from zmqtasks.processes import linux
 from zmqtasks.processes.channel import Channel
@@ -42,7 +42,7 @@ from zmqtasks.processes.output import Drain, Outlet, Tail, split_stack
 from zmqtasks.processes.progress import Progress, ProgressTable
 from zmqtasks.processes.spawn import WorkerFds
 from zmqtasks.processes.voice import OutputStyle, Voice
-from zmqtasks.records import Value
+from zmqtasks.records import Value, replace
 from zmqtasks.wire import codec, payload
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ class Seat:
         self._begun_s = time.monotonic()
         self._mute: asyncio.TimerHandle | None = None
         self._stuck: asyncio.TimerHandle | None = None
+        self._knows: Mapping[JobId, Job] = {}
+        """Jobs that the worker need not be told of."""
         self._silent = False
         """It has said its last word, or was given up: whatever still comes out of its socket is not from it."""
 
@@ -142,9 +144,10 @@ class Seat:
             self._printing.register(reader, select.POLLIN)
         return WorkerFds(theirs.detach(), outputs[0][1], outputs[1][1])
 
-    def started(self, pid: int) -> None:
-        """Take note of the process and listen to it."""
+    def started(self, pid: int, jobs: Mapping[JobId, Job]) -> None:
+        """Take note of the process, and of the jobs it knows already, and listen to it."""
         assert self._channel is not None
+        self._knows = jobs
         self.pid = self._voice.pid = pid
         self._begun_s = time.monotonic()
         for frame in self._unsent:
@@ -173,6 +176,10 @@ class Seat:
         """Send work."""
         self._voice.given(tasks)
         self._voice.hold_back = False
+        if self._knows and tasks.jobs:
+            tasks = replace(tasks, jobs=tuple([job for job in tasks.jobs if self._knows.get(job.id) is not job]))
+        if self._knows and tasks.ended:
+            self._knows = {id_: job for id_, job in self._knows.items() if id_ not in tasks.ended}
         passed = Passed()
         frame = codec.encode(tasks, lend=passed.lend)
         self.send(FrameKind.TASKS, frame, passed.fds, tasks)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import subprocess
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from zmqtasks.messages import Job, JobId
 from zmqtasks.processes.command import python_command
 from zmqtasks.processes.worker import WORKER_VARIABLE
 from zmqtasks.processes.zygote import MARK_VARIABLE
@@ -37,13 +38,13 @@ class SpawnRequest(Value):
         slot: its place.
         open_fds: makes fresh ends; called again when an attempt was lost, and then the former ones are worthless.
             They are closed by the spawner.
-        on_started: called with the pid of the worker, a child of this process.
+        on_started: called with the pid of the worker, a child of this process, and the jobs it knows from the start.
         on_failed: called with the reason when there will be no process.
     """
 
     slot: int
     open_fds: Callable[[], WorkerFds]
-    on_started: Callable[[int], None]
+    on_started: Callable[[int, Mapping[JobId, Job]], None]
     on_failed: Callable[[str], None]
 
 
@@ -58,8 +59,8 @@ class Spawner(Protocol):
     def spawn(self, request: SpawnRequest) -> None:
         """Start one worker."""
 
-    def learn(self, module: str) -> None:
-        """Take note that workers import this module, in case that can be made cheaper for those to come."""
+    def learn(self, job: Job) -> None:
+        """Take note that workers run tasks of this job, in case that can be made cheaper for those to come."""
 
     def pids(self) -> set[int]:
         """Return the processes it needs for itself."""
@@ -112,10 +113,10 @@ class DirectSpawner:
         except OSError as error:
             self._answers.append(partial(request.on_failed, f"cannot start a worker: {error}"))
         else:
-            self._answers.append(partial(request.on_started, pid))
+            self._answers.append(partial(request.on_started, pid, {}))
         self._loop.call_soon(self.settle)
 
-    def learn(self, module: str) -> None:
+    def learn(self, job: Job) -> None:
         """Do nothing: workers have nothing in common."""
 
     def pids(self) -> set[int]:

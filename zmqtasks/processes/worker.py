@@ -15,18 +15,19 @@ import socket
 import sys
 import traceback
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from zmqtasks import control
 from zmqtasks.errors import StopRequested
-from zmqtasks.messages import NO_SESSION, Outcome, PeerId, Results, Tasks
+from zmqtasks.messages import NO_SESSION, Job, JobId, Outcome, PeerId, Results, Tasks
 from zmqtasks.options import Limits
 from zmqtasks.processes import brand, cgroup, linux, streams
 from zmqtasks.processes.allowed import Allowed
 from zmqtasks.processes.execution import Execution
 from zmqtasks.processes.farewell import flush_streams, say_farewell
 from zmqtasks.processes.framing import SKIPPED_BODY, FrameKind, Passed, SupervisorGone, WorkerEnd, inner_limits
+from zmqtasks.processes.lessons import with_learnt
 from zmqtasks.processes.loops import LOOPS
 from zmqtasks.processes.messenger import Messenger
 from zmqtasks.processes.own_memory import OwnMemory
@@ -140,6 +141,7 @@ def main(channel_fd: int, progress_fd: int) -> NoReturn:
     settings = Settings.unpack(bytes(start))
     worker = class_for(settings)(settings, progress_fd, end)
     os.close(progress_fd)
+    worker.take_rules()
     worker.live(channel, settings.slot)
 
 
@@ -175,6 +177,7 @@ class Worker:
         self._end = end or WorkerEnd()
         self._sent = 0
         self._one_chunk = False
+        self._learnt: Mapping[JobId, Job] = {}
         nowhere = slot_to_rehearse()
         self._execution = self._make_execution(Execution, self._send, nowhere)
         self._running = RunningTask(nowhere, self._execution.at_hand, LOOPS)
@@ -239,10 +242,24 @@ class Worker:
         linux.raise_oom_score(OOM_SCORE)
         linux.take_part_in_fences()
         _reseed()
-        self._one_chunk = settings.one_chunk
-        self._execution.allowed = Allowed(tuple(settings.only), settings.pickle)
         if settings.recycle_memory is not None:
             self._execution.why_leave = OwnMemory(settings.recycle_memory).why_leave
+
+    def take_rules(self) -> None:
+        """Take on the rules for tasks of others, once there has been a rehearsal, if any."""
+        settings = self._settings
+        self._one_chunk = settings.one_chunk
+        self._execution.allowed = Allowed(tuple(settings.only), settings.pickle)
+
+    def learn(self, jobs: bytes) -> None:
+        """Know the jobs of a message from the start, see `lessons.py`."""
+        message = codec.decode(jobs, self._limits)
+        assert isinstance(message, Tasks)
+        before, self._learnt = self._learnt, with_learnt(self._learnt, message.jobs)
+        for job in before.keys() - self._learnt.keys():
+            self._execution.end_job(job)
+        for known in message.jobs:
+            self._execution.add_job(known)
 
     def _initialize(self, slot: memoryview) -> None:
         slot[PHASE] = int(WorkPhase.LOADING)

@@ -36,7 +36,6 @@ from zmqtasks.processes.streams import json_formatter
 from zmqtasks.processes.usage import tree_rss_bytes, tree_unique_bytes
 from zmqtasks.processes.worker import STACK_SIGNAL, Settings
 from zmqtasks.processes.zygote_spawner import ZygoteSpawner
-from zmqtasks.wire import payload
 
 if TYPE_CHECKING:
     import asyncio
@@ -147,8 +146,7 @@ class Workforce:
                 self._recorder.given(slot, chunk)
         self._seat(slot).give(tasks)
         for job in tasks.jobs:
-            if module := payload.module_of(job.function):
-                self._spawner.learn(module)
+            self._spawner.learn(job)
 
     def take_back(self, slot: int, given: int) -> int:
         """Have a worker not begin half of what it has not begun; see `ProgressTable.take_back`."""

@@ -8,7 +8,8 @@ warden, a child of it that does nothing else, does so in its place where both we
 
     settings   JSON: supervisor, mark, sys_path, worker, has_functions, preload, cleanup_dir, owner_dir, cgroup;
                the descriptor of the progress memory                        -> {} or {"error": text}
-    request    number of the slot, names of modules whose code is worth remembering;
+    request    number of the slot, names of modules whose code is worth remembering, a line feed, and a TASKS message
+               that has jobs, or nothing;
                descriptors of channel, stdout, stderr                       -> {"pid": n} or {"error": text}
     farewell   "E": the supervisor ends in order
 
@@ -189,9 +190,9 @@ def _serve(control: socket.socket, mould: Mould) -> bool:
         if packet in (b"", FAREWELL):
             return packet == FAREWELL
         fds = _FDS.unpack(ancillary[0][2])
-        slot, *modules = packet.decode().split()
-        for module in modules:
-            mould.learn(module)
+        words, _, jobs = packet.partition(b"\n")
+        slot, *modules = words.decode().split()
+        mould.learn(modules, jobs)
         answer = mould.fork(int(slot), fds)
         for fd in fds:
             os.close(fd)

@@ -14,11 +14,14 @@ import signal
 import socket
 import subprocess
 from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from zmqtasks.messages import Job, JobId
 from zmqtasks.processes.command import python_command
 from zmqtasks.processes.exits import await_end, reap
 from zmqtasks.processes.first_zygote import FirstZygote
+from zmqtasks.processes.lessons import Lessons
 from zmqtasks.processes.spawn import SpawnRequest, child_environment, close_fds
 from zmqtasks.processes.worker import Settings
 from zmqtasks.processes.zygote import FAREWELL, PACKET_BYTES
@@ -28,8 +31,6 @@ if TYPE_CHECKING:
     import asyncio
 
 MOST_ATTEMPTS = 3
-MOST_MODULES = 100
-"""Whose code the zygote remembers; a bound, for tasks may come from ever new ones."""
 ANSWER_S = 10.0
 """A zygote that takes longer to fork is stopped or broken: it is replaced."""
 FAREWELL_S = 3.0
@@ -38,6 +39,8 @@ FAREWELL_S = 3.0
 class _Pending(Entity):
     request: SpawnRequest
     attempts: int = 0
+    jobs: Mapping[JobId, Job] = {}
+    """What the worker knows from the start, if this attempt succeeds."""
 
 
 class ZygoteSpawner:
@@ -89,7 +92,7 @@ class ZygoteSpawner:
         self._pid: int | None = None
         self._control: socket.socket | None = None
         self._ready = False
-        self._modules: dict[str, bool] = {}  # and whether this zygote has been told
+        self._lessons = Lessons(takes_jobs=settings.lanes == 1)
         self._waiting: deque[_Pending] = deque()
         self._current: _Pending | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -101,10 +104,9 @@ class ZygoteSpawner:
             self.start()
         self._loop.call_soon(self._ask)
 
-    def learn(self, module: str) -> None:
-        """Have the zygote remember the code of a module before it forks the next worker."""
-        if len(self._modules) < MOST_MODULES:
-            self._modules.setdefault(module, False)
+    def learn(self, job: Job) -> None:
+        """Have the zygote know a job, and remember the code of its module, before it forks the next worker."""
+        self._lessons.learn(job)
 
     def start(self) -> None:
         """Start the zygote, so that the first worker need not wait for its imports."""
@@ -116,7 +118,7 @@ class ZygoteSpawner:
         with contextlib.suppress(OSError):  # it died: the end of the socket is about to tell
             socket.send_fds(ours, [json.dumps(self._settings).encode()], [self._progress_fd])
         self._control, self._ready = ours, False
-        self._modules = dict.fromkeys(self._modules, False)
+        self._lessons.begin_again()
         self._loop.add_reader(ours, self._answered)
 
     def _execute(self) -> tuple[int, socket.socket]:
@@ -165,18 +167,14 @@ class ZygoteSpawner:
             self._finish({"error": f"cannot start a worker: {error}"})
             return
         try:
-            socket.send_fds(self._control, [self._request(self._current.request.slot)], fds)
+            lesson = self._lessons.tell()
+            self._current.jobs = self._lessons.known
+            socket.send_fds(self._control, [b"%d " % self._current.request.slot + lesson], fds)
         except OSError:  # it died: the end of the socket is about to tell
             pass
         finally:
             close_fds(fds)
         self._timer = self._loop.call_later(ANSWER_S, self._lost)
-
-    def _request(self, slot: int) -> bytes:
-        words = [str(slot), *(module for module, told in self._modules.items() if not told)]
-        for module in words[1:]:
-            self._modules[module] = True
-        return " ".join(words).encode()
 
     def _answered(self) -> None:
         assert self._control is not None
@@ -204,7 +202,7 @@ class ZygoteSpawner:
         if pending is None:
             return
         if "pid" in answer:
-            pending.request.on_started(answer["pid"])
+            pending.request.on_started(answer["pid"], pending.jobs)
         else:
             pending.request.on_failed(answer["error"])
 

@@ -14,6 +14,7 @@ import importlib
 import sys
 from collections.abc import Callable
 from enum import IntEnum
+from types import ModuleType
 from typing import Any
 
 from zmqtasks.errors import RemoteProtocolError, SerializationError
@@ -22,6 +23,8 @@ from zmqtasks.wire.serializers import HARM, Serializer, dump_pickle, load_pickle
 TASK_MARK = "__zmqtasks_task__"
 """Attribute that `@task` sets; safe mode calls nothing that lacks it."""
 
+import_module: Callable[[str], ModuleType] = importlib.import_module
+"""How the module of a function is found; where workers are forked, `processes/code_memory.py` knows a shorter way."""
 _MISSING = object()
 _MOST_MODULE_BYTES = 1000
 """Of a name for `module_of`; a longer one is nobody's."""
@@ -161,7 +164,7 @@ def _import(module_name: str, name: str) -> object:
         # Not left to the import system: with such names its finders may raise anything.
         raise ModuleNotFoundError(f"{module_name!r} is not the name of a module; in {name!r}", name=module_name)
     try:
-        return importlib.import_module(module_name)
+        return import_module(module_name)
     except SystemExit as error:
         raise ImportError(f"module {module_name!r} called sys.exit() while it was imported") from error
     except Exception as error:
