@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 import zmqtasks
+from tests.cli.programs import program
 from tests.mesh import guarded
+from tests.waiting import wait_until
 from zmqtasks.errors import RemoteProtocolError
 from zmqtasks.processes.allowed import Allowed
 from zmqtasks.wire import payload
@@ -36,6 +38,20 @@ class Bomb:
 
     def __reduce__(self) -> Any:
         return guarded.touch, (str(self.path),)
+
+
+def test_who_was_refused_and_why_is_in_the_log_once(tmp_path: Path) -> None:
+    args = ("--bind", "127.0.0.1:0", "--workers", "2", "--only", "json", "--no-pickle")
+    with program(tmp_path, "worker", "worker", *args) as node:
+        with zmqtasks.Client(node.address) as client:
+            safe = client.options(serializer="msgpack")
+            calls = [submit(guarded.double, n) for n in range(20) for submit in (client.submit, safe.submit)]
+            reasons = {str(call.exception(20)) for call in calls}
+            wait_until(lambda: node.stderr.count("refused ") >= 2, lambda: node.stderr)
+            peer = client._registry.embedded.peer.id
+        refused = [line.partition("refused ")[2] for line in node.stderr.splitlines() if "refused " in line]
+    assert len(reasons) == 2
+    assert sorted(refused) == sorted(f"{peer}: {reason}" for reason in reasons)
 
 
 def test_what_is_refused_is_refused_alone_and_nothing_of_it_runs(client: zmqtasks.Client, tmp_path: Path) -> None:

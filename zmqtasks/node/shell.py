@@ -55,6 +55,7 @@ from zmqtasks.node.workers import Workers, staffing_of
 from zmqtasks.options import NodeOptions
 from zmqtasks.peer import Guest, Peer, Report, Timer
 from zmqtasks.processes.events import (
+    JobRefused,
     NodeStopRequested,
     WorkerAsked,
     WorkerBack,
@@ -71,6 +72,7 @@ from zmqtasks.processes.events import (
     WorkerWaits,
 )
 from zmqtasks.records import replace
+from zmqtasks.transport.refusals import Refusals
 from zmqtasks.wire import payload
 
 logger = logging.getLogger(__name__)
@@ -129,6 +131,7 @@ class Node:
         self._draining = self._ending = self._closed = False
         self._counting = Counting()
         self._failed_starts = 0
+        self._refusals = Refusals(peer.loop.time)
         self._listeners = Listeners(peer.loop, peer.guests)  # type: ignore[arg-type]
         self._departure = Departure(peer.loop, options, self._leave)
         self._hold(moves.EndKnown(self._departure.wall_at))
@@ -351,6 +354,8 @@ class Node:
                 self._worker_failed(event)
             case WorkerLeft(slot, reason):
                 self._worker_left(slot, reason)
+            case JobRefused(_, job, reason):
+                self._refused(ventilator_of(job), reason)
             case NodeStopRequested(slot):
                 logger.warning("a task of worker %d stops this node", slot)
                 self.stop_requested = True
@@ -362,6 +367,12 @@ class Node:
             case WorkerExited():
                 self._counting.worker_exited(event.peak_bytes)
                 self._worker_gone(event, slots.WorkerExited(event.slot))
+
+    def _refused(self, ventilator: PeerId, reason: str) -> None:
+        """Tell the log whose function is not called here; where each has a key of its own, by that."""
+        guest = self._peer.guests.get(ventilator)
+        key = f" (key {guest.key})" if guest and guest.key else ""
+        self._refusals.tell(f"{ventilator}{key}", reason)
 
     def _worker_failed(self, event: WorkerFailedToStart) -> None:
         logger.error("worker %d cannot start: %s", event.slot, event.reason)

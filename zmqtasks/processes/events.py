@@ -108,6 +108,20 @@ class WorkerStuck(Value):
     end: WorkerExited
 
 
+class JobRefused(Value):
+    """A worker does not call the function of a job.
+
+    Args:
+        slot: its place.
+        job: whose tasks end with that.
+        reason: why.
+    """
+
+    slot: int
+    job: JobId
+    reason: str
+
+
 class NodeStopRequested(Value):
     """A task asks for the end of the node."""
 
@@ -156,6 +170,7 @@ WorkerEvent = (
     | WorkerFailedToStart
     | WorkerLeft
     | WorkerSkipped
+    | JobRefused
     | NodeStopRequested
     | WorkerStuck
     | WorkerPrinted

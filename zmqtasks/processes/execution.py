@@ -18,6 +18,7 @@ from zmqtasks.control import Parting
 from zmqtasks.errors import (
     ControlFlow,
     HomeLost,
+    NotAuthorised,
     RequeueRequested,
     RespawnRequested,
     RetryRequested,
@@ -56,8 +57,12 @@ IDLE, LOADING, RUNNING, PACKING, IMPORTING = (int(phase) for phase in WorkPhase)
 class _Job:
     """A job in this worker: its function is opened at its first chunk, and a failure to do so is kept."""
 
-    def __init__(self, job: Job, own_host: str, objects: TaskObjects, allowed: Allowed) -> None:
+    def __init__(
+        self, job: Job, own_host: str, objects: TaskObjects, allowed: Allowed, refused: Callable[[JobId, str], None]
+    ) -> None:
+        self._id = job.id
         self._objects = objects
+        self._refused = refused
         self._allowed = allowed
         self.name, self.options = job.name, job.options
         self.serializer = job.options.serializer
@@ -84,6 +89,8 @@ class _Job:
                 function = self._allowed.open(self._packed, self.serializer)
             except BaseException as error:  # importing runs the user's code: it may even call sys.exit()
                 self._failure = error
+                if isinstance(error, NotAuthorised):
+                    self._refused(self._id, str(error))
                 raise
             self._function = self._objects.called_for(function)
             self._packed = b""
@@ -147,6 +154,7 @@ class Execution:
         stop_node: called where a task asks for the end of its node.
         why_leave: asked each time some tasks have ended, with the monotonic time in ns: why this worker should end.
         skipped: told where it passes over tasks that were taken back, see `Claims`.
+        refused: told once of a job whose function is not called here, and why.
     """
 
     def __init__(
@@ -161,6 +169,7 @@ class Execution:
         stop_node: Callable[[], None] = lambda: None,
         why_leave: Callable[[int], str] | None = None,
         skipped: Callable[[int, int], None] = lambda first, until: None,
+        refused: Callable[[JobId, str], None] = lambda job, why: None,
     ) -> None:
         self.leaving = ""
         """Why this worker starts nothing more; nothing while all is well."""
@@ -171,6 +180,7 @@ class Execution:
         self._limits = limits
         self._pool = pool
         self._stop_node = stop_node
+        self._refused = refused
         self.allowed = Allowed()
         """What may be called; a worker is told before its first job."""
         self.why_leave = why_leave
@@ -203,7 +213,7 @@ class Execution:
 
     def add_job(self, job: Job) -> None:
         """Make a job known."""
-        self._jobs[job.id] = _Job(job, self._host, self.objects, self.allowed)
+        self._jobs[job.id] = _Job(job, self._host, self.objects, self.allowed, self._refused)
 
     def options_of(self, job: JobId) -> TaskOptions:
         """Return the options of a job that has not ended."""

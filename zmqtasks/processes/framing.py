@@ -71,6 +71,8 @@ class FrameKind(IntEnum):
     """A lane: what it waited for is there, it goes on when it has a place again, or at once where "!" follows."""
     RESUME = 14
     """A lane: it goes on; what the worker was sent before this, and has not begun, has gone to others."""
+    REFUSED = 17
+    """A job's name, a zero byte, and why its function is not called here, as text."""
     VOID = 16
     """Never on the socket: tasks that the worker was sent, and that have gone to others."""
     DENIED = 15

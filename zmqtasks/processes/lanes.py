@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from zmqtasks.messages import Buffer, ObjectId, PeerId, Tasks
 from zmqtasks.processes.events import (
+    JobRefused,
     NodeStopRequested,
     WorkerAsked,
     WorkerBack,
@@ -288,7 +289,7 @@ class LanedWorkers:
             case WorkerWaits(_, lane) | WorkerBack(_, _, lane):
                 if (slot := worker.lanes[lane]) is not None:
                     self._on_event(replace(event, slot=slot))
-            case WorkerAsked() | WorkerPrinted() | NodeStopRequested():
+            case WorkerAsked() | WorkerPrinted() | JobRefused() | NodeStopRequested():
                 for slot in worker.slots()[:1]:
                     self._on_event(replace(event, slot=slot))
 

@@ -22,6 +22,7 @@ from zmqtasks.options import Limits
 from zmqtasks.processes import linux
 from zmqtasks.processes.channel import Channel
 from zmqtasks.processes.events import (
+    JobRefused,
     NodeStopRequested,
     WorkerAsked,
     WorkerBack,
@@ -241,6 +242,9 @@ class Seat:
             self._around.emit(WorkerWaits(self.slot, *LANE_BODY.unpack_from(body)))
         elif kind is FrameKind.BACK and len(body) >= LANE_BODY.size:
             self._around.emit(WorkerBack(self.slot, len(body) > LANE_BODY.size, *LANE_BODY.unpack_from(body)))
+        elif kind is FrameKind.REFUSED:
+            job, _, why = bytes(body).decode(errors="replace").partition("\0")
+            self._around.emit(JobRefused(self.slot, job, why))
         elif kind is FrameKind.STOP_NODE:
             self._around.emit(NodeStopRequested(self.slot))
         elif kind is FrameKind.READY:

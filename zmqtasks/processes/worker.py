@@ -197,6 +197,7 @@ class Worker:
             limits=settings.limits,
             pool=Pool(told=True) if loans.AVAILABLE else None,
             stop_node=lambda: self._end.send(FrameKind.STOP_NODE),
+            refused=lambda job, why: self._end.send(FrameKind.REFUSED, f"{job}\0{why}".encode()),
             skipped=lambda first, until: self._end.send(FrameKind.SKIPPED, SKIPPED_BODY.pack(first, until)),
         )
 
