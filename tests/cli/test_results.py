@@ -119,3 +119,14 @@ def test_a_failure_whose_task_is_read_while_it_is_stored_is_judged(second: Secon
     second.results.record([record], settle)
     assert {(r.start, r.outcome.attempt) for r in store.records} == {(2, 1)}
     assert (second.tally.done, second.tally.failed) == (0, 1)
+
+
+def test_what_is_stored_before_the_first_node_has_answered_is_acknowledged() -> None:
+    """Nodes tell an earlier life's results at once, while the program still waits for the others."""
+    told: list[str] = []
+    called = SimpleNamespace(resuming=None, call_soon=lambda callback: callback())
+    children = Childless(Tally(), TaskOptions(), lambda: None)
+    results = Results(Tally(), lambda a, b: None, lambda: None, children)
+    results.begin(cast("Embedded", called))
+    results.deliver(lambda: told.append("stored"))
+    assert told == ["stored"]

@@ -124,16 +124,9 @@ def test_a_task_whose_call_dies_with_its_worker_gets_the_result_of_another_run(t
         assert waiting.result(20) == "went"
 
 
-def test_what_tasks_of_a_client_with_a_journal_have_spawned_is_not_forgotten(tmp_path: Path) -> None:
-    """It is aborted when its task is done, and nothing of what that has spawned."""
-    go, journal = tmp_path / "go", tmp_path / "j.db"
-    with node_process(tmp_path / "n") as node:
-        client = zmqtasks.Client(node.endpoints[-1], journal=journal)
-        assert client.submit(spawners.fib, 3).result(20) == 2
-        assert client.submit(spawners.leave_behind, str(tmp_path), 3).result(20) == 3
-        client.__exit__(KeyboardInterrupt, None, None)
-        go.touch()
-        with zmqtasks.Client(node.endpoints[-1], journal=journal) as client:
-            assert client.submit(spawners.fib, 3).result(20) == 2
-            assert client.submit(spawners.leave_behind, str(tmp_path), 3).result(20) == 3
-    assert sorted(path.name for path in tmp_path.glob("left-*")) == ["left-0", "left-1", "left-2"]
+def test_a_client_with_a_journal_says_that_its_tasks_spawn_nothing(tmp_path: Path) -> None:
+    with (
+        zmqtasks.Client(workers=1, journal=tmp_path / "j.db") as client,
+        pytest.raises(RuntimeError, match="in a client with a journal tasks submit no tasks"),
+    ):
+        client.submit(spawners.fib, 3).result(20)

@@ -37,12 +37,15 @@ class Children:
         self._resuming: Resuming | None = None
 
     def begin(self, embedded: Embedded) -> None:
-        """Take calls from now on, and go on with those of an earlier life."""
+        """Take calls from now on."""
         self._resuming = embedded.resuming
         self._reception.begin(embedded, waits=False)
         self._nursery = Nursery(embedded.ventilator, self._reception, self._defaults, self._on_idle, self._failed)
         self._tally.spawned = self._counts
-        if self._resuming:
+
+    def go_on(self) -> None:
+        """Go on with calls of an earlier life: nodes have told what they hold of it."""
+        if self._resuming and self._nursery:
             self._nursery.go_on(self._resuming)
 
     @staticmethod
@@ -69,9 +72,13 @@ class Children:
         job = record.outcome.job
         return job in self._reception or (self._resuming is not None and self._resuming.is_spawned(job))
 
-    def record(self, records: Sequence[Record], on_stored: Callable[[], None]) -> None:
-        """Hand results on to who waits for them."""
-        self._reception.receive(records, on_stored)
+    def keep(self, records: Sequence[Record], then: Callable[[], None]) -> None:
+        """Mark in the journal that such calls have ended; then go on."""
+        self._reception.keep(records, then)
+
+    def hand_on(self, records: Sequence[Record], on_stored: Callable[[], None]) -> None:
+        """Hand results on to who waits for them, and book them."""
+        self._reception.hand_on(records, on_stored)
 
     def _counts(self) -> tuple[int, int]:
         return (self._nursery.ended, self._nursery.added) if self._nursery else (0, 0)

@@ -94,8 +94,7 @@ class JobRun:
 
     def deliver(self, callback: Callable[[], None]) -> None:
         """Call back in the loop's thread; for the writer of the store."""
-        if self._embedded:
-            self._embedded.call_soon(callback)
+        self._results.deliver(callback)
 
     def store_failed(self, error: Exception) -> None:
         """Hear that results could not be written."""

@@ -70,12 +70,23 @@ class Results:
         self._children = children
         self._unjudged: dict[int, Record] = {}
         self._draining = False
+        self._embedded: Embedded | None = None
         self._resuming: Resuming | None = None
 
     def begin(self, embedded: Embedded) -> None:
-        """Hear of the journal, where what has ended is marked."""
+        """Hear where all is, and of the journal, where what has ended is marked."""
+        self._embedded = embedded
         self._resuming = embedded.resuming
         self._children.begin(embedded)
+
+    def opened(self) -> None:
+        """Go on with what an earlier life has left."""
+        self._children.go_on()
+
+    def deliver(self, callback: Callable[[], None]) -> None:
+        """Call back in the loop's thread: results of an earlier life come as soon as a node has answered."""
+        if self._embedded:
+            self._embedded.call_soon(callback)
 
     def drain(self) -> None:
         """From now on nothing is run again: whatever a task ends with is final."""
@@ -88,7 +99,8 @@ class Results:
         """Store successes, and hear what the ventilator says of failures before they are stored."""
         spawned, records = self._children.parted(records)
         if spawned:
-            self._children.record(spawned, partial(self._record, records, on_stored))
+            hand_on = partial(self._children.hand_on, spawned, on_stored)
+            self._children.keep(spawned, partial(self._record, records, hand_on))
         else:
             self._record(records, on_stored)
 

@@ -28,13 +28,27 @@ class Kept:
         self._resuming = resuming
         self._waits = waits
         self._journal = resuming.journal
+        self._unwritten = 0
+        """Groups of results that somebody waits for to be written."""
 
     def record(self, records: Sequence[Record], on_stored: Callable[[], None]) -> None:
         """Write successes, and failures that nobody will judge: their tasks are not with the ventilator yet."""
         final = [r for r in records if r.outcome.kind is OutcomeKind.OK or self._resuming.is_early_end(r)]
-        self._journal.write(lambda: [self._wanted(r) for r in final], on_stored if self._waits else None)
-        if not self._waits:
+        # What comes before its job is open here is read again when it is; and what is told stays in order.
+        if not (self._waits or self._unwritten or any(self._is_early(r) for r in records)):
+            self._journal.write(lambda: [self._wanted(r) for r in final])
             on_stored()
+            return
+        self._unwritten += 1
+
+        def written() -> None:
+            self._unwritten -= 1
+            on_stored()
+
+        self._journal.write(lambda: [self._wanted(r) for r in final], written)
+
+    def _is_early(self, record: Record) -> bool:
+        return record.stop > self._resuming.boundary(record.outcome.job)
 
     def _wanted(self, record: Record) -> Record:
         """Return what a later life needs: of a call that a task has spawned, not what it returned."""

@@ -63,17 +63,19 @@ class Brood:
         self.function, self.name, self.options = function, name, options
         self.serializer = options.serializer
         self.job_id: JobId = ""
-        self.added = self.ended = 0
+        self.added = 0
         self.nbytes = 0
         """Of the arguments of calls that have not all ended."""
         self._nursery = nursery
+        self._ended = RangeSet()
+        """Calls that have ended: of an earlier life some are told again while they are given back from the journal."""
         self._claims: list[_Claim] = []
         """In the order of their calls."""
 
     @property
     def is_idle(self) -> bool:
         """Tell whether all calls have ended."""
-        return self.ended == self.added
+        return self._ended.count() == self.added
 
     def add(self, count: int, nbytes: int) -> None:
         """Take note of further calls."""
@@ -122,8 +124,7 @@ class Brood:
         """Nothing more will come."""
         body = payload.pack_failure(error, serializer=self.serializer)
         self._tell(0, self.added, lambda a, b: (OutcomeKind.ERROR, body, 0))
-        if not self.is_idle:
-            self._end(self.ended, self.added)
+        self._end(0, self.added)
 
     def _tell(self, start: int, stop: int, told: Callable[[int, int], tuple[OutcomeKind, bytes, int]]) -> int:
         """Tell those who wait for any of [start, stop); return for how many of these somebody does."""
@@ -145,9 +146,10 @@ class Brood:
         return waited
 
     def _end(self, start: int, stop: int) -> None:
-        self.ended += stop - start
-        self._nursery.ended += stop - start
-        if self.is_idle:
+        number = self._ended.count()
+        self._ended.add(start, stop)
+        self._nursery.ended += self._ended.count() - number
+        if self._ended.count() > number and self.is_idle:
             self._nursery.idle(self)
 
 
@@ -180,6 +182,7 @@ class Nursery:
         defaults: options of calls that nobody says otherwise of.
         on_idle: called where all calls have ended.
         on_failed: told of calls that have failed and that nobody waits for: name, number and reason.
+        refusal: why nothing can be spawned here; nothing where it can.
     """
 
     def __init__(
@@ -189,6 +192,8 @@ class Nursery:
         defaults: TaskOptions,
         on_idle: Callable[[], None],
         on_failed: Callable[[str, int, BaseException], None] = log_failure,
+        *,
+        refusal: str = "",
     ) -> None:
         ventilator.home.children = self
         self.tell = ventilator.home.tell
@@ -197,6 +202,7 @@ class Nursery:
         self._reception = reception
         self._defaults = defaults
         self._on_idle = on_idle
+        self._refusal = refusal
         self._draining = False
         self.added = self.ended = 0
         """Calls that tasks have spawned, and those of them that have ended."""
@@ -229,7 +235,10 @@ class Nursery:
             self._ventilator.request_cancel([Range(brood.job_id, brood.added - spawn.count, brood.added)])
 
     def go_on(self, resuming: Resuming) -> None:
-        """Run what an earlier life was asked for, and has not done; nobody waits for it any more."""
+        """Run what an earlier life was asked for, and has not done; nobody waits for it any more.
+
+        Once nodes are known: whether they still hold any of it is in doubt until they have answered.
+        """
         for note, total in resuming.unfinished_spawned():
             brood = Brood(note.function, note.name, note.options, self)
             self._broods.setdefault((note.function, note.options), brood)
@@ -263,6 +272,8 @@ class Nursery:
             self._on_idle()
 
     def _objection(self, spawn: Spawn) -> Refused | None:
+        if self._refusal:
+            return Refused("RuntimeError", self._refusal)
         if self._nbytes + len(spawn.body) > MOST_BYTES:
             text = f"calls that tasks have spawned and that have not ended hold {self._nbytes:,} bytes of arguments"
             return Refused("TooBig", f"{text}, of {MOST_BYTES:,} there may be; spawn fewer at once, or wait for them")

@@ -156,16 +156,19 @@ class Reception:
         self.kept = Kept(embedded.resuming, waits=waits) if embedded.resuming else None
         self._on_begin(embedded)
 
+    def opened(self) -> None:
+        """Hear that nodes have answered: what they hold is known where its job is opened."""
+
     def record(self, records: Sequence[Record], on_stored: Callable[[], None]) -> None:
         """Hand successes on; keep failures until the ventilator has judged them."""
-        self.receive(records, partial(self._tell_stored, records, on_stored))
+        self.keep(records, lambda: self.hand_on(records, partial(self._tell_stored, records, on_stored)))
 
-    def receive(self, records: Sequence[Record], tell: Callable[[], None]) -> None:
-        """Do the same, and have `tell` let the sink book it, at once or later."""
+    def keep(self, records: Sequence[Record], then: Callable[[], None]) -> None:
+        """Write results in the journal, if there is one; then go on."""
         if self.kept:
-            self.kept.record(records, lambda: self._hand_on(records, tell))
+            self.kept.record(records, then)
         else:
-            self._hand_on(records, tell)
+            then()
 
     def failures_of(self, finish: Finish) -> list[Outcome | None]:
         """Return the failures of tasks that have ended, once.
@@ -176,7 +179,11 @@ class Reception:
             return []
         return [self._failures.pop((finish.job, index), None) for index in range(finish.start, finish.stop)]
 
-    def _hand_on(self, records: Sequence[Record], tell: Callable[[], None]) -> None:
+    def hand_on(self, records: Sequence[Record], tell: Callable[[], None]) -> None:
+        """Hand on what was kept, and have `tell` let the sink book it.
+
+        At once where a job may be opened in between: it is given what is booked by then, and told of what is not.
+        """
         tried: list[tuple[WatchedReceiver, Outcome]] = []
         for record in self.kept.known(records) if self.kept else records:
             outcome = record.outcome

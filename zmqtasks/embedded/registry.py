@@ -45,6 +45,9 @@ T = TypeVar("T")
 
 OPEN_JOBS = 256
 """Jobs of submitted calls that are kept open for further calls of the same function."""
+NO_CHILDREN = (
+    "in a client with a journal tasks submit no tasks; zmqtasks run --journal and ventilator --journal run them"
+)
 AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
 _DEFAULT = TaskOptions()
 ONE, MANY, CALL = Form.ONE, Form.MANY, Form.CALL
@@ -473,9 +476,8 @@ class Registry:
         return self._reception.open(function, name, options, receiver, on_end, kin=kin)
 
     def _begin(self, embedded: Embedded) -> None:
-        self._nursery = Nursery(embedded.ventilator, self._reception, self._defaults, self._job_idle)
-        if embedded.resuming:
-            self._nursery.go_on(embedded.resuming)
+        refusal = NO_CHILDREN if embedded.resuming else ""
+        self._nursery = Nursery(embedded.ventilator, self._reception, self._defaults, self._job_idle, refusal=refusal)
 
     def broken(self, error: ZmqtasksError) -> None:
         """End all calls with this error, and take no more."""

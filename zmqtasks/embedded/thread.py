@@ -52,6 +52,9 @@ class Collector(Recorder, Protocol):
     def begin(self, embedded: Embedded) -> None:
         """Hear where all is, in the loop's thread, before any result comes."""
 
+    def opened(self) -> None:
+        """Hear that the first nodes have answered, and so have told what they hold of an earlier life."""
+
     def broken(self, error: ZmqtasksError) -> None:
         """No node is left, and none will come: end what waits."""
 
@@ -205,6 +208,7 @@ class Embedded:
             self.ventilator.neighbours = None  # our own node knows nobody, and is not to be looked for once it has gone
             await self._start_own()
         await self._wait_for_answers()
+        self._collector.opened()
         if self._where.watching:
             self._where.watching.opened(self.loop)
 

@@ -132,7 +132,12 @@ class Messenger:
         return pending
 
     def wait(
-        self, condition: Callable[[], object], timeout: float | None = None, *, needs_others: bool = False
+        self,
+        condition: Callable[[], object],
+        timeout: float | None = None,
+        *,
+        needs_others: bool = False,
+        keeps_place: bool = False,
     ) -> bool:
         """Wait until a condition holds that answers bring about; return False where time is up before.
 
@@ -143,6 +148,7 @@ class Messenger:
             condition: looked at after each answer.
             timeout: in seconds, or None.
             needs_others: whether it may be that nothing comes unless another worker serves.
+            keeps_place: whether no other worker is to serve meanwhile.
 
         Raises:
             NestedTooDeep: it needs others, and there may be no more of them.
@@ -155,7 +161,7 @@ class Messenger:
                 if self._end.wait_until(condition, moment_s, self._shield):
                     return True
                 left = None if timeout is None else timeout - moment_s
-                place = self.place()
+                place = None if keeps_place else self.place()
                 if place is None:
                     return self._end.wait_until(condition, left, self._shield)
                 return self._wait_without_place(place, condition, left, needs_others=needs_others)
@@ -252,7 +258,8 @@ class Messenger:
         """Wait until the home has taken what was spawned, but for the last so many bytes."""
         while self.unconfirmed and self._unconfirmed_bytes > leave_bytes:
             oldest, nbytes = self.unconfirmed[0]
-            self.wait(lambda oldest=oldest: oldest.is_taken or oldest.lost)  # type: ignore[misc]
+            # The home takes it whatever else runs; and a child that got the place would have it for long.
+            self.wait(lambda oldest=oldest: oldest.is_taken or oldest.lost, keeps_place=True)  # type: ignore[misc]
             if not oldest.is_taken:
                 for place in self.places:  # nobody knows whose they were
                     place.has_lost = True
