@@ -24,6 +24,7 @@ from zmqtasks.messages import (
     Phase,
     Printed,
     Query,
+    QueueCare,
     Range,
     Results,
     Role,
@@ -32,6 +33,8 @@ from zmqtasks.messages import (
     Status,
     Stored,
     Tasks,
+    Tend,
+    Tended,
 )
 from zmqtasks.options import TaskOptions
 from zmqtasks.records import field_names, replace
@@ -53,6 +56,8 @@ MESSAGES: list[Any] = [
     Query(SESSION, (JOB.id,)),
     Output(SESSION, (Printed(0, 1, JOB.id, "f", 10, "stdout", "a line\n"),)),
     Errands(SESSION, 1, 0, 1, (Errand(1, 1, JOB.id, b"asked"),)),
+    Tend(SESSION, 1, QueueCare.PULL, "default", 3),
+    Tended(SESSION, 1, 7, 2, True, 3, b"1\n2\n3\n"),
 ]
 
 
@@ -89,6 +94,6 @@ def test_settled_is_an_outcome_without_its_body() -> None:
 
 
 def test_numbers_on_the_wire_do_not_move() -> None:
-    assert [kind.value for kind in OutcomeKind] == list(range(13))
+    assert [kind.value for kind in OutcomeKind] == list(range(14))
     assert [phase.name for phase in sorted(Phase)] == ["QUEUED", "RUNNING", "FINISHED"]
     assert messages.PROTOCOL_VERSIONS[0] <= messages.PROTOCOL_VERSIONS[1]
