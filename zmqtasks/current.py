@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from zmqtasks import control
-from zmqtasks.asks import Answer, Ask, Spawn
+from zmqtasks.asks import Acquire, Admit, Answer, Ask, Spawn
 from zmqtasks.errors import TooBig
 from zmqtasks.options import HIGH, KIB, MIB, TaskOptions
 from zmqtasks.shares import Shares
@@ -260,7 +260,9 @@ class _Way:
     def ask(self, ask: Ask) -> Answer:
         """Ask, and wait for the answer."""
         pending = self._messenger.ask(_packed(ask))
-        return unpack_answer(self._messenger.wait_for(pending))
+        # All but these are answered whatever other tasks do: one that got the place meanwhile would have it for long.
+        waits_for_others = isinstance(ask, Acquire | Admit)
+        return unpack_answer(self._messenger.wait_for(pending, keeps_place=not waits_for_others))
 
     def post(self, ask: Ask) -> None:
         """Ask, and do not wait."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,6 +82,20 @@ def test_a_client_that_is_shut_down_waits_for_what_its_tasks_have_spawned(tmp_pa
         pushed = client.submit(spawners.push, str(tmp_path), 500)
     assert pushed.result() == 500
     assert len(os.listdir(tmp_path)) == 500
+
+
+def test_a_task_that_pushes_calls_does_not_wait_behind_them(tmp_path: Path) -> None:
+    """Its client is slow to say that it has taken them: another worker could have its place meanwhile, and for long."""
+    with zmqtasks.Client(workers=1) as client:
+        pushing = client.submit(spawners.leave_behind, str(tmp_path), 3)
+        wait_until((tmp_path / "begun").exists)
+        client._registry.embedded.call_soon(time.sleep, 0.3)
+        (tmp_path / "push").touch()
+        try:
+            assert pushing.result(10) == 3
+        finally:
+            (tmp_path / "go").touch()
+    assert len(list(tmp_path.glob("left-*"))) == 3
 
 
 def test_what_fails_and_nobody_waits_for_is_logged(client: zmqtasks.Client, caplog: pytest.LogCaptureFixture) -> None:

@@ -228,14 +228,14 @@ class Messenger:
         has_lost, place.has_lost = place.has_lost, False
         return has_lost
 
-    def wait_for(self, pending: Pending) -> Buffer:
-        """Return the answer to what has one.
+    def wait_for(self, pending: Pending, *, keeps_place: bool = False) -> Buffer:
+        """Return the answer to what has one; `keeps_place` as in `wait`.
 
         Raises:
             HomeLost: there will be none.
         """
         try:
-            self.wait(lambda: pending.answers or pending.lost)
+            self.wait(lambda: pending.answers or pending.lost, keeps_place=keeps_place)
         finally:
             self._pending.pop(pending.number, None)
         if not pending.answers:
