@@ -107,8 +107,8 @@ class Link(End):
 
     @property
     def last_seq(self) -> int:
-        """Return the number of the last bulk message that was sent."""
-        return self._last_seq
+        """Return the number of the last bulk message that was offered."""
+        return self.machine.last_seq
 
     def unacked(self) -> tuple[Bulk, ...]:
         """Return the bulk that the partner has not acknowledged, in order."""

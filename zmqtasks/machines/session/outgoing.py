@@ -111,6 +111,11 @@ class Outgoing(Half):
         due = self._progress_at + (self._timing.anew_s if anew else self._patience_s)
         return due if self._unacked and due < self._heard_at + self._timing.quiet_s else float("inf")
 
+    @property
+    def last_seq(self) -> int:
+        """Return the number of the last message that was offered; the partner may not have it yet."""
+        return self._next_seq - 1
+
     def unacked(self) -> tuple[Bulk, ...]:
         """Return the messages the partner has not acknowledged, in order."""
         return tuple(self._unacked)
@@ -148,7 +153,8 @@ class Outgoing(Half):
         self._hear(now)
         self._acknowledge(status.cum, now)
         said: Command = Opened(status) if first else Heard(status)
-        return [said, *(self._send_again(status.cum, now) if was_quiet else self._rewind(status, now))]
+        again = self._send_again(status.cum, now) if was_quiet else self._rewind(status, now)
+        return [*again, said]  # who hears it may offer more, which comes behind what is sent again
 
     def _acknowledge(self, cum: int, now: float) -> None:
         if cum <= self._cum:
