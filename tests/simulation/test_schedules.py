@@ -9,7 +9,7 @@ import pytest
 
 from tests.simulation.schedules import draw
 
-SCHEDULES = 800
+SCHEDULES = 400
 GROUP = 50
 
 
