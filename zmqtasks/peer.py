@@ -99,7 +99,8 @@ class Peer:
         self._rejected_at: dict[SessionId, float] = {}
         self._rejecting = 0
         self._warned_at = float("-inf")
-        self._refusals = Refusals(loop.time)
+        self.refusals = Refusals(loop.time)
+        """Told of whom this peer refuses, and why; its doors tell of those who do not come in."""
         network.listen(self._receive, self._revoke)
 
     @property
@@ -233,7 +234,7 @@ class Peer:
             return None
         if guest.role is not Role.VENTILATOR or names_only_own(message, guest.id):
             return guest
-        self._refusals.tell(sender.name, f"it sent {type(message).__name__.upper()} for a job that is not its own")
+        self.refusals.tell(sender.name, f"it sent {type(message).__name__.upper()} for a job that is not its own")
         return None
 
     def _link_of(self, message: Message, sender: Member | None) -> Link | None:
@@ -244,7 +245,7 @@ class Peer:
         """Tell whether a session is with this sender: others may know its number, too."""
         if end.key == sender.key:
             return True
-        self._refusals.tell(sender.name, f"it sent {type(message).__name__.upper()} in a session that is not its own")
+        self.refusals.tell(sender.name, f"it sent {type(message).__name__.upper()} in a session that is not its own")
         return False
 
     def _revoke(self, keys: frozenset[str]) -> None:

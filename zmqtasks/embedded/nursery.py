@@ -146,10 +146,11 @@ class Brood:
         return waited
 
     def _end(self, start: int, stop: int) -> None:
-        number = self._ended.count()
+        before = self._ended.count()
         self._ended.add(start, stop)
-        self._nursery.ended += self._ended.count() - number
-        if self._ended.count() > number and self.is_idle:
+        new = self._ended.count() - before
+        self._nursery.ended += new
+        if new and self.is_idle:
             self._nursery.idle(self)
 
 

@@ -72,7 +72,6 @@ from zmqtasks.processes.events import (
     WorkerWaits,
 )
 from zmqtasks.records import replace
-from zmqtasks.transport.refusals import Refusals
 from zmqtasks.wire import payload
 
 logger = logging.getLogger(__name__)
@@ -131,7 +130,6 @@ class Node:
         self._draining = self._ending = self._closed = False
         self._counting = Counting()
         self._failed_starts = 0
-        self._refusals = Refusals(peer.loop.time)
         self._listeners = Listeners(peer.loop, peer.guests)  # type: ignore[arg-type]
         self._departure = Departure(peer.loop, options, self._leave)
         self._hold(moves.EndKnown(self._departure.wall_at))
@@ -372,7 +370,7 @@ class Node:
         """Tell the log whose function is not called here; where each has a key of its own, by that."""
         guest = self._peer.guests.get(ventilator)
         key = f" (key {guest.key})" if guest and guest.key else ""
-        self._refusals.tell(f"{ventilator}{key}", reason)
+        self._peer.refusals.tell(f"{ventilator}{key}", reason)
 
     def _worker_failed(self, event: WorkerFailedToStart) -> None:
         logger.error("worker %d cannot start: %s", event.slot, event.reason)
